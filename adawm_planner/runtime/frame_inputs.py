@@ -1,0 +1,166 @@
+"""Parts of a bridge frame in, whole frames out: odometry, objects and vehicle status of one stamp.
+
+The bridge stamps everything of a tick with the same time, so equal stamps make a frame; the parts come
+over separate topics in any order. What is whole goes on to the input monitor.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+
+from adawm_planner.data_types import EgoState, Objects
+
+ODOMETRY = "odometry"
+OBJECTS = "objects"
+STATUS = "vehicle_status"
+ROUTE = "waypoints"
+VEHICLE = "vehicle_info"
+WORLD = "world_info"
+
+FRAME_PARTS = (ODOMETRY, OBJECTS, STATUS)
+"""Inputs that must be there, with equal stamps, in every frame."""
+
+RESTART_NS = 1_000_000_000
+"""A stamp this far before the newest frame is a restarted clock, a smaller step back is a late message [ns]."""
+
+
+@dataclass(frozen=True)
+class OdometryInput:
+    """Pose and motion of the ego as nav_msgs/Odometry tells them."""
+
+    stamp_ns: int
+    frame_id: str
+    x: float  # m, map
+    y: float  # m, map
+    yaw: float  # rad, map
+    quaternion_norm: float  # 1 for a rotation
+    speed: float  # m/s along the body's x axis
+    lateral_speed: float  # m/s along the body's y axis, left positive
+    vertical_speed: float  # m/s along the body's z axis
+    yaw_rate: float  # rad/s, left positive
+
+
+@dataclass(frozen=True)
+class StatusInput:
+    """What carla_msgs/CarlaEgoVehicleStatus adds."""
+
+    stamp_ns: int
+    frame_id: str
+    speed: float  # m/s, never negative
+    acceleration_x: float  # m/s2, map
+    acceleration_y: float  # m/s2, map
+
+
+@dataclass(frozen=True)
+class ObjectsInput:
+    """Other road users of one stamp."""
+
+    stamp_ns: int
+    frame_id: str
+    objects: Objects
+
+
+Part = OdometryInput | StatusInput | ObjectsInput
+_NAMES = {OdometryInput: ODOMETRY, StatusInput: STATUS, ObjectsInput: OBJECTS}
+
+
+@dataclass(frozen=True)
+class FrameInputs:
+    """One whole frame."""
+
+    stamp_ns: int
+    received_s: float  # monotonic clock when the part that completed it arrived
+    odometry: OdometryInput
+    status: StatusInput
+    objects: ObjectsInput
+
+    @property
+    def stamp_s(self) -> float:
+        """Simulation time [s]."""
+        return self.stamp_ns * 1e-9
+
+    def ego(self) -> EgoState:
+        """Motion of the ego; the acceleration is turned from map axes to the body's x axis."""
+        o, s = self.odometry, self.status
+        forward = s.acceleration_x * math.cos(o.yaw) + s.acceleration_y * math.sin(o.yaw)
+        return EgoState(o.x, o.y, o.yaw, o.speed, o.lateral_speed, o.yaw_rate, forward)
+
+
+@dataclass
+class PendingFrame:
+    """A frame some part of which has arrived."""
+
+    stamp_ns: int
+    since_s: float  # monotonic clock when its first part arrived
+    parts: dict[str, Part] = field(default_factory=dict)
+
+    def missing(self) -> tuple[str, ...]:
+        """Names of the parts that have not arrived, in the order of FRAME_PARTS."""
+        return tuple(name for name in FRAME_PARTS if name not in self.parts)
+
+    def whole(self, received_s: float) -> FrameInputs:
+        """Return the frame; every part must be there."""
+        odometry, objects, status = (self.parts[name] for name in FRAME_PARTS)
+        assert isinstance(odometry, OdometryInput) and isinstance(status, StatusInput)
+        assert isinstance(objects, ObjectsInput)
+        return FrameInputs(self.stamp_ns, received_s, odometry, status, objects)
+
+
+class FrameAssembler:
+    """Sorts parts into frames and gives each frame out once.
+
+    Parts of up to `depth` frames may be interleaved. A frame is closed when it is given out, when a later
+    one is, or when it is given up by `close`; parts of a closed frame are counted as late and dropped.
+    """
+
+    def __init__(self, depth: int = 4) -> None:
+        self._depth = depth
+        self._pending: dict[int, PendingFrame] = {}
+        self._closed_ns: int | None = None
+        self.received_s: dict[str, float] = {}
+        self.late_parts = 0
+        self.dropped_frames = 0
+        self.clock_restarts = 0
+
+    def add(self, part: Part, now_s: float) -> FrameInputs | None:
+        """Take one part, received at `now_s` (monotonic); return the frame if that made it whole."""
+        name, stamp_ns = _NAMES[type(part)], part.stamp_ns
+        self.received_s[name] = now_s
+        if self._closed_ns is not None and stamp_ns <= self._closed_ns:
+            if self._closed_ns - stamp_ns < RESTART_NS:
+                self.late_parts += 1
+                return None
+            self._restart()
+        frame = self._pending.setdefault(stamp_ns, PendingFrame(stamp_ns, now_s))
+        frame.parts[name] = part
+        if not frame.missing():
+            self.close(stamp_ns)
+            return frame.whole(now_s)
+        if len(self._pending) > self._depth:
+            self._drop_through(min(self._pending))
+        return None
+
+    def oldest_pending(self) -> PendingFrame | None:
+        """Return the incomplete frame that has waited longest, if any."""
+        return min(self._pending.values(), key=lambda frame: frame.since_s, default=None)
+
+    def newest_pending(self) -> PendingFrame | None:
+        """Return the incomplete frame with the latest stamp, if any."""
+        return max(self._pending.values(), key=lambda frame: frame.stamp_ns, default=None)
+
+    def close(self, stamp_ns: int) -> None:
+        """Mark the frame as answered; earlier incomplete frames are dropped."""
+        self._pending.pop(stamp_ns, None)
+        self._drop_through(stamp_ns)
+
+    def _drop_through(self, stamp_ns: int) -> None:
+        for old in [stamp for stamp in self._pending if stamp <= stamp_ns]:
+            del self._pending[old]
+            self.dropped_frames += 1
+        self._closed_ns = stamp_ns
+
+    def _restart(self) -> None:
+        self._pending.clear()
+        self._closed_ns = None
+        self.clock_restarts += 1

@@ -1,0 +1,190 @@
+"""Whole frames and their arrival times in, faults out: what is stale, missing, not finite or contradictory.
+
+Pure: times are handed in. Any fault means a braking command; the next stage (planner_core) gives it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from adawm_planner.data_types import Objects, Route, VehicleInfo
+from adawm_planner.observation.route import project
+from adawm_planner.runtime.frame_inputs import (
+    FRAME_PARTS,
+    OBJECTS,
+    ODOMETRY,
+    ROUTE,
+    STATUS,
+    VEHICLE,
+    FrameInputs,
+    PendingFrame,
+)
+
+
+_QUATERNION_LIMIT = 0.01
+
+
+@dataclass(frozen=True)
+class InputLimits:
+    """What the planner accepts from its inputs."""
+
+    stale_s: float = 0.3  # s without any input of a frame before the watchdog brakes
+    incomplete_s: float = 0.1  # s an incomplete frame is waited for before the vehicle is braked
+    repeat_s: float = 0.2  # s between two braking commands of the watchdog
+    gap_s: float = 0.3  # s of simulated time between two frames before the motion counts as unknown
+    route_distance_m: float = 10.0  # m between ego and route before they contradict each other
+    jump_m: float = 2.0  # m between two frames before it is another episode
+    speed_mismatch_mps: float = 2.0  # m/s between odometry and vehicle status
+    speed_mps: float = 70.0  # m/s, more is not a road vehicle
+    map_frame: str = "map"  # the frame every pose must be given in
+
+    def __post_init__(self) -> None:
+        for entry in fields(self):
+            value = getattr(self, entry.name)
+            if entry.name != "map_frame" and not value > 0.0:
+                raise ValueError(f"limits.{entry.name} is {value}, must be greater than 0")
+
+
+@dataclass(frozen=True)
+class Fault:
+    """One reason not to trust the inputs."""
+
+    rule: str
+    topic: str
+    age_s: float  # of the topic's newest message, inf if none ever came
+    limit_s: float  # the age at which the topic counts as stale
+    text: str  # measured value, its limit, what to do
+
+    def line(self) -> str:
+        """Return the fault as one line for people."""
+        age = "never received" if math.isinf(self.age_s) else f"age {self.age_s:.3f} s"
+        return f"{self.rule}: {self.topic} ({age}, limit {self.limit_s:.3f} s): {self.text}"
+
+
+class InputMonitor:
+    """Judges frames against limits; keeps only the arrival times it is told."""
+
+    def __init__(self, limits: InputLimits, topics: Mapping[str, str]) -> None:
+        """Take the limits and the full topic name of each input."""
+        self.limits = limits
+        self._topics = dict(topics)
+
+    def check_frame(
+        self, frame: FrameInputs, route: Route | None, vehicle: VehicleInfo | None, previous: FrameInputs | None
+    ) -> tuple[Fault, ...]:
+        """Return every fault of a whole frame; an empty tuple means it may be driven on."""
+        faults = [*self._frame_ids(frame), *self._not_finite(frame)]
+        if vehicle is None:
+            faults.append(self._never(VEHICLE, "the vehicle's steering limit is unknown; is the bridge's ego spawned?"))
+        if route is None:
+            faults.append(self._never(ROUTE, "no route to follow; publish a path of two or more points"))
+        if not faults:
+            assert route is not None
+            faults = [*self._contradictions(frame, route), *self._gap(frame, previous)]
+        return tuple(faults)
+
+    def incomplete(self, frame: PendingFrame, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
+        """Return a fault per missing part once the frame has waited too long, else nothing."""
+        waited, limit = now_s - frame.since_s, self.limits.incomplete_s
+        if waited < limit:
+            return ()
+        text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited:.3f} s; is it still published?"
+        return tuple(
+            Fault("input_missing", self._topics[name], _age(received_s, name, now_s), limit, text)
+            for name in frame.missing()
+        )
+
+    def stale(self, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
+        """Return a fault per frame input whose newest message is older than the limit."""
+        limit = self.limits.stale_s
+        ages = {name: _age(received_s, name, now_s) for name in FRAME_PARTS}
+        text = "no new message; is the bridge running and on this domain?"
+        return tuple(
+            Fault("input_stale", self._topics[name], age, limit, text) for name, age in ages.items() if age > limit
+        )
+
+    def is_new_episode(self, frame: FrameInputs, previous: FrameInputs | None) -> bool:
+        """Tell whether the ego jumped, or the clock went back, since the previous frame."""
+        if previous is None or frame.stamp_ns <= previous.stamp_ns:
+            return True
+        dx, dy = frame.odometry.x - previous.odometry.x, frame.odometry.y - previous.odometry.y
+        return not math.hypot(dx, dy) <= self.limits.jump_m
+
+    def _fault(self, rule: str, name: str, text: str) -> Fault:
+        return Fault(rule, self._topics[name], 0.0, self.limits.stale_s, text)
+
+    def _never(self, name: str, text: str) -> Fault:
+        return Fault("input_missing", self._topics[name], math.inf, self.limits.stale_s, text)
+
+    def _frame_ids(self, frame: FrameInputs) -> list[Fault]:
+        parts = {ODOMETRY: frame.odometry, OBJECTS: frame.objects, STATUS: frame.status}
+        wanted = self.limits.map_frame
+        return [
+            self._fault("wrong_frame", name, f"frame_id is '{part.frame_id}', must be '{wanted}'")
+            for name, part in parts.items()
+            if part.frame_id != wanted
+        ]
+
+    def _not_finite(self, frame: FrameInputs) -> list[Fault]:
+        faults = []
+        for name, part in ((ODOMETRY, frame.odometry), (STATUS, frame.status)):
+            for entry in fields(part):
+                value = getattr(part, entry.name)
+                if isinstance(value, float) and not math.isfinite(value):
+                    faults.append(self._fault("not_finite", name, f"{entry.name} is {value}, must be finite"))
+        bad = _bad_object(frame.objects.objects)
+        return faults + ([self._fault("not_finite", OBJECTS, bad)] if bad else [])
+
+    def _contradictions(self, frame: FrameInputs, route: Route) -> list[Fault]:
+        o, limits = frame.odometry, self.limits
+        speed = math.sqrt(o.speed**2 + o.lateral_speed**2 + o.vertical_speed**2)
+        distance = _distance(route, o.x, o.y)
+        mismatch = abs(speed - frame.status.speed)
+        checks = (
+            (ODOMETRY, "quaternion's norm is off 1 by", abs(o.quaternion_norm - 1.0), _QUATERNION_LIMIT),
+            (ODOMETRY, "speed in m/s is", speed, limits.speed_mps),
+            (STATUS, "velocity differs from odometry in m/s by", mismatch, limits.speed_mismatch_mps),
+            (ROUTE, "ego is off the route in m by", distance, limits.route_distance_m),
+        )
+        return [
+            self._fault("contradictory", name, f"{what} {value:.3f}, limit {limit:g}")
+            for name, what, value, limit in checks
+            if value > limit
+        ]
+
+    def _gap(self, frame: FrameInputs, previous: FrameInputs | None) -> list[Fault]:
+        if previous is None or self.is_new_episode(frame, previous):
+            return []
+        gap = (frame.stamp_ns - previous.stamp_ns) * 1e-9
+        if gap <= self.limits.gap_s:
+            return []
+        text = f"{gap:.3f} s of simulated time since the previous frame, limit {self.limits.gap_s:g} s"
+        return [self._fault("frame_gap", ODOMETRY, text + "; is the planner too slow, or the network?")]
+
+
+def _age(received_s: Mapping[str, float], name: str, now_s: float) -> float:
+    return now_s - received_s[name] if name in received_s else math.inf
+
+
+def _distance(route: Route, x: float, y: float) -> float:
+    """Distance [m] from a point to the nearest point of the route, also beyond its ends."""
+    foot = project(route, x, y)
+    near_x, near_y = np.interp(foot.s, route.s, route.x), np.interp(foot.s, route.s, route.y)
+    return math.hypot(float(near_x) - x, float(near_y) - y)
+
+
+def _bad_object(objects: Objects) -> str | None:
+    """Say what is wrong with the first object that has a value no road user can have."""
+    values = np.stack([objects.x, objects.y, objects.yaw, objects.vx, objects.vy, objects.length, objects.width])
+    finite = np.isfinite(values).all(axis=0)
+    if not finite.all():
+        return f"object {objects.id[int(np.argmin(finite))]} has a value that is not finite"
+    sized = (values[5] > 0.0) & (values[6] > 0.0)
+    if not sized.all():
+        i = int(np.argmin(sized))
+        return f"object {objects.id[i]} is {values[5, i]:g} m by {values[6, i]:g} m, must be larger than 0"
+    return None

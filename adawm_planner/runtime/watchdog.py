@@ -1,0 +1,72 @@
+"""Silence in, at most one braking command out: decides when a vehicle that gets no frames is braked.
+
+carla_ros_bridge in synchronous mode counts commands: a second one for the same frame is 'unexpected' and
+is taken as the next frame's. So in that mode a silence is answered once per world frame, never while the
+world is paused, and the answer is settled by not answering the first frame after the silence.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class WorldClock:
+    """What carla_msgs/CarlaStatus says; a vehicle that has no such topic has no WorldClock."""
+
+    frame: int
+    synchronous: bool  # the world waits for somebody to step it
+    running: bool  # False while paused
+
+    @property
+    def paused(self) -> bool:
+        """Whether simulated time stands still on purpose."""
+        return self.synchronous and not self.running
+
+
+class Watchdog:
+    """Knows when the vehicle was last heard of and last commanded (monotonic seconds)."""
+
+    def __init__(self, limit_s: float, repeat_s: float) -> None:
+        """Brake after `limit_s` of silence, and every `repeat_s` from then on where nothing counts commands."""
+        self._limit_s, self._repeat_s = limit_s, repeat_s
+        self._heard_s: float | None = None
+        self._sent_s = -1e9
+        self._sent_frame: int | None = None
+        self._answered = False
+        self.owed = False
+
+    def heard(self, now_s: float) -> None:
+        """Note an input of a frame."""
+        self._heard_s = now_s
+        self._answered = False
+
+    def world(self, before: WorldClock | None, after: WorldClock, now_s: float) -> None:
+        """Note what the world said of itself; silence counts anew from the end of a pause."""
+        if before is not None and before.paused and not after.paused and self._heard_s is not None:
+            self._heard_s = now_s
+
+    def is_due(self, world: WorldClock | None, now_s: float) -> bool:
+        """Tell whether a braking command has to be sent now.
+
+        Before the first input nothing is due: there is no vehicle yet, and a bridge that is just starting
+        would take the command as the answer to a frame nobody has seen.
+        """
+        if self._heard_s is None or (world is not None and world.paused):
+            return False
+        if now_s - self._heard_s <= self._limit_s or now_s - self._sent_s < self._repeat_s:
+            return False
+        if world is None or not world.synchronous:
+            return True
+        return not self._answered or world.frame != self._sent_frame
+
+    def sent(self, world: WorldClock | None, now_s: float) -> None:
+        """Note that the braking command has left."""
+        self._sent_s, self._answered = now_s, True
+        if world is not None and world.synchronous:
+            self._sent_frame, self.owed = world.frame, True
+
+    def settle(self) -> bool:
+        """Tell, once, whether this frame's command has already been taken by the bridge."""
+        owed, self.owed = self.owed, False
+        return owed

@@ -1,0 +1,71 @@
+"""The watchdog brakes on silence, and never unbalances a bridge that counts commands."""
+
+from __future__ import annotations
+
+import pytest
+
+from adawm_planner.runtime.watchdog import Watchdog, WorldClock
+
+LIMIT, REPEAT = 0.32, 0.18
+STEPPED = WorldClock(frame=7, synchronous=True, running=True)
+PAUSED = WorldClock(frame=7, synchronous=True, running=False)
+FREE = WorldClock(frame=7, synchronous=False, running=True)
+
+
+def heard_at_zero() -> Watchdog:
+    watchdog = Watchdog(LIMIT, REPEAT)
+    watchdog.heard(0.0)
+    return watchdog
+
+
+def braking_times(watchdog: Watchdog, world: WorldClock | None, until_s: float) -> list[float]:
+    """Times at which it brakes when asked every 50 ms."""
+    times = []
+    for k in range(round(until_s / 0.05) + 1):
+        now = 0.05 * k
+        if watchdog.is_due(world, now):
+            watchdog.sent(world, now)
+            times.append(round(now, 2))
+    return times
+
+
+def test_nothing_before_the_first_input() -> None:
+    assert braking_times(Watchdog(LIMIT, REPEAT), None, 2.0) == []
+
+
+@pytest.mark.parametrize("world", [None, FREE])
+def test_brakes_repeatedly_where_nothing_counts_commands(world: WorldClock | None) -> None:
+    times = braking_times(heard_at_zero(), world, 1.0)
+    assert times[0] == 0.35
+    assert len(times) == 4 and min(b - a for a, b in zip(times, times[1:], strict=False)) >= REPEAT - 1e-9
+
+
+def test_brakes_once_per_silence_of_a_stepped_world() -> None:
+    watchdog = heard_at_zero()
+    assert braking_times(watchdog, STEPPED, 2.0) == [0.35]
+    assert watchdog.settle() and not watchdog.settle()
+
+
+def test_brakes_again_when_a_stepped_world_goes_on_unheard() -> None:
+    watchdog = heard_at_zero()
+    braking_times(watchdog, STEPPED, 1.0)
+    assert watchdog.is_due(WorldClock(8, synchronous=True, running=True), 1.1)
+
+
+def test_never_brakes_in_a_pause_and_counts_anew_after_it() -> None:
+    watchdog = heard_at_zero()
+    assert braking_times(watchdog, PAUSED, 3.0) == []
+    watchdog.world(PAUSED, STEPPED, 3.0)
+    assert not watchdog.is_due(STEPPED, 3.2) and watchdog.is_due(STEPPED, 3.33)
+
+
+def test_an_input_ends_the_silence() -> None:
+    watchdog = heard_at_zero()
+    watchdog.heard(0.3)
+    assert not watchdog.is_due(None, 0.5) and watchdog.is_due(None, 0.7)
+
+
+def test_a_free_running_world_owes_nothing() -> None:
+    watchdog = heard_at_zero()
+    braking_times(watchdog, FREE, 1.0)
+    assert not watchdog.settle()
