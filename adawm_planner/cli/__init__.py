@@ -1,0 +1,1 @@
+"""The `adawm` command: arguments in, tables and JSON out."""

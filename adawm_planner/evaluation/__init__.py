@@ -1,0 +1,1 @@
+"""Finished episodes in, comparable numbers out."""

@@ -1,0 +1,265 @@
+"""Many EpisodeResults in; the document "adawm.evaluation/1", its check, and the table for people out.
+
+The document is what DESIGN calls the JSON of `evaluate` and `drive`; the two differ in the "ros" block alone.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+from adawm_planner.data_types import Outcome
+from adawm_planner.evaluation.episode import EpisodeResult
+from adawm_planner.evaluation.metrics import DRIVING_SCORE_FORMULA, mean_finite, wilson_interval
+
+SCHEMA = "adawm.evaluation/1"
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """One driver on one task with one vehicle, over consecutive seeds."""
+
+    task: str
+    vehicle: str
+    driver: str
+    adapters: tuple[str, ...]
+    seed: int  # the first episode's; the others follow by 1
+    requested: int  # episodes asked for; fewer are here only after an interruption
+    wall_s: float
+    episodes: tuple[EpisodeResult, ...]  # in order of their seeds
+    model_digest: str | None = None  # of the world model's files, None for the other drivers
+    ros: dict[str, Any] = field(default_factory=dict)  # only of `drive`
+
+    def __post_init__(self) -> None:
+        if not self.episodes:
+            raise ValueError(f"no finished episode of {self.task} to report on")
+
+    def rate(self, outcome: Outcome) -> float:
+        """Share of the episodes that ended this way, 0..1."""
+        return self.count(outcome) / len(self.episodes)
+
+    def count(self, outcome: Outcome) -> int:
+        """Number of the episodes that ended this way."""
+        return sum(episode.outcome is outcome for episode in self.episodes)
+
+    def mean(self, value: Callable[[EpisodeResult], float]) -> float:
+        """Mean of a value over the episodes."""
+        return sum(value(episode) for episode in self.episodes) / len(self.episodes)
+
+
+def to_document(evaluation: Evaluation) -> dict[str, Any]:
+    """The evaluation as "adawm.evaluation/1"; checked before it is returned."""
+    episodes = evaluation.episodes
+    ttc = [episode.ttc_min_s for episode in episodes]
+    document: dict[str, Any] = {
+        "schema": SCHEMA,
+        "task": evaluation.task,
+        "vehicle": evaluation.vehicle,
+        "driver": evaluation.driver,
+        "adapters": list(evaluation.adapters),
+        "model_digest": evaluation.model_digest,
+        "episodes": len(episodes),
+        "episodes_requested": evaluation.requested,
+        "seed": evaluation.seed,
+        "success_rate": evaluation.rate(Outcome.SUCCESS),
+        "success_ci95": list(wilson_interval(evaluation.count(Outcome.SUCCESS), len(episodes))),
+        "collision_rate": evaluation.rate(Outcome.COLLISION),
+        "off_lane_rate": evaluation.rate(Outcome.OFF_LANE),
+        "timeout_rate": evaluation.rate(Outcome.TIMEOUT),
+        "ttc_min_mean_s": _finite_or_none(mean_finite(ttc)),
+        "ttc_episodes": sum(math.isfinite(value) for value in ttc),
+        "route_completion": evaluation.mean(lambda e: e.route_completion),
+        "mean_speed_mps": evaluation.mean(lambda e: e.mean_speed_mps),
+        "mean_duration_s": evaluation.mean(lambda e: e.duration_s),
+        "driving_score": evaluation.mean(lambda e: e.driving_score),
+        "driving_score_formula": DRIVING_SCORE_FORMULA,
+        "reward": evaluation.mean(lambda e: e.reward.total),
+        "comfort": evaluation.mean(lambda e: float(e.comfort.comfortable)),
+        "comfort_bounds": "nuplan",
+        "comfort_detail": _comfort_detail(episodes),
+        "wall_s": evaluation.wall_s,
+        "detail": [episode.to_json() for episode in episodes],
+    }
+    if evaluation.ros:
+        document["ros"] = evaluation.ros
+    check_document(document)
+    return document
+
+
+def _finite_or_none(value: float) -> float | None:
+    return value if math.isfinite(value) else None
+
+
+def _comfort_detail(episodes: Sequence[EpisodeResult]) -> dict[str, float]:
+    """Share of the episodes within each bound."""
+    within = [episode.comfort.within() for episode in episodes]
+    return {name: sum(each[name] for each in within) / len(within) for name in within[0]}
+
+
+def write_json(path: Path, documents: Sequence[dict[str, Any]]) -> None:
+    """Write one document as itself, several as a list; the file appears whole or not at all."""
+    text = json.dumps(documents[0] if len(documents) == 1 else list(documents), indent=2, allow_nan=False)
+    partial = path.with_name(path.name + ".partial")
+    partial.write_text(text + "\n", encoding="utf-8")
+    partial.replace(path)
+
+
+def read_json(path: Path) -> list[dict[str, Any]]:
+    """Every evaluation in a file that `write_json` wrote.
+
+    Raises:
+        ValueError: not JSON, or not this schema; the message names file and field.
+    """
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+        documents = content if isinstance(content, list) else [content]
+        for document in documents:
+            check_document(document)
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    return documents
+
+
+def check_document(document: Any) -> None:
+    """Check a document against "adawm.evaluation/1".
+
+    Raises:
+        ValueError: naming the first field that is missing or wrong.
+    """
+    if not isinstance(document, dict) or document.get("schema") != SCHEMA:
+        raise ValueError(f"field 'schema' is not {SCHEMA!r}")
+    _check_fields(document, DOCUMENT_FIELDS, "")
+    if "ros" in document:
+        _check_fields(document["ros"], ROS_FIELDS, "ros.")
+        _check_fields(document["ros"]["latency_ms"], LATENCY_FIELDS, "ros.latency_ms.")
+    for i, episode in enumerate(document["detail"]):
+        _check_fields(episode, EPISODE_FIELDS, f"detail[{i}].")
+    if len(document["detail"]) != document["episodes"]:
+        raise ValueError(f"field 'episodes' is {document['episodes']}, but 'detail' has {len(document['detail'])}")
+
+
+def _check_fields(values: Any, fields: dict[str, Callable[[Any], bool]], prefix: str) -> None:
+    if not isinstance(values, dict):
+        raise ValueError(f"field '{prefix.rstrip('.')}' is not an object")
+    for name, accepts in fields.items():
+        if name not in values:
+            raise ValueError(f"field '{prefix}{name}' is missing")
+        if not accepts(values[name]):
+            raise ValueError(f"field '{prefix}{name}' has a wrong value: {values[name]!r}")
+
+
+def _is_text(value: Any) -> bool:
+    return isinstance(value, str)
+
+
+def _is_count(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool) and value >= 0
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _is_share(value: Any) -> bool:
+    return _is_number(value) and 0.0 <= value <= 1.0
+
+
+def _is_ttc(value: Any) -> bool:
+    return value is None or (_is_number(value) and value >= 0.0)
+
+
+def _is_interval(value: Any) -> bool:
+    return isinstance(value, list) and len(value) == 2 and all(map(_is_share, value)) and value[0] <= value[1]
+
+
+def _is_texts(value: Any) -> bool:
+    return isinstance(value, list) and all(map(_is_text, value))
+
+
+DOCUMENT_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "task": _is_text,
+    "vehicle": _is_text,
+    "driver": _is_text,
+    "adapters": _is_texts,
+    "episodes": _is_count,
+    "seed": _is_count,
+    "success_rate": _is_share,
+    "success_ci95": _is_interval,
+    "collision_rate": _is_share,
+    "off_lane_rate": _is_share,
+    "timeout_rate": _is_share,
+    "ttc_min_mean_s": _is_ttc,
+    "route_completion": _is_share,
+    "mean_speed_mps": _is_number,
+    "driving_score": _is_number,
+    "driving_score_formula": _is_text,
+    "comfort": _is_share,
+    "wall_s": _is_number,
+    "detail": lambda value: isinstance(value, list),
+}
+
+EPISODE_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "seed": _is_count,
+    "outcome": lambda value: value in {outcome.value for outcome in Outcome},
+    "duration_s": _is_number,
+    "ttc_min_s": _is_ttc,
+    "route_completion": _is_share,
+    "driving_score": _is_number,
+}
+
+ROS_FIELDS: dict[str, Callable[[Any], bool]] = {
+    "latency_ms": lambda value: isinstance(value, dict),
+    "missed_ticks": _is_count,
+    "adapters_swapped": _is_count,
+}
+
+LATENCY_FIELDS: dict[str, Callable[[Any], bool]] = {"p50": _is_number, "p99": _is_number, "max": _is_number}
+
+
+def table(documents: Sequence[dict[str, Any]]) -> Table:
+    """One line per evaluation, for people."""
+    view = Table(title="closed-loop evaluation")
+    for column in ("task", "vehicle", "driver"):
+        view.add_column(column, overflow="fold")
+    numbers = ("n", "success", "95 % CI", "collision", "off lane", "timeout", "min TTC s", "time s", "score", "comfort")
+    for column in numbers:
+        view.add_column(column, justify="right", no_wrap=True)
+    for document in documents:
+        view.add_row(*_row(document))
+    view.caption = f"score: {DRIVING_SCORE_FORMULA}; comfort: share of episodes within all nuPlan bounds"
+    return view
+
+
+def _row(document: dict[str, Any]) -> list[str]:
+    low, high = document["success_ci95"]
+    ttc = document["ttc_min_mean_s"]
+    rates = [f"{document[name]:.3f}" for name in ("collision_rate", "off_lane_rate", "timeout_rate")]
+    return [
+        document["task"],
+        document["vehicle"],
+        document["driver"] + "".join(f" +{Path(adapter).name}" for adapter in document["adapters"]),
+        str(document["episodes"]),
+        f"{document['success_rate']:.3f}",
+        f"{low:.3f}-{high:.3f}",
+        *rates,
+        "-" if ttc is None else f"{ttc:.2f}",
+        f"{document['mean_duration_s']:.1f}",
+        f"{document['driving_score']:.1f}",
+        f"{document['comfort']:.2f}",
+    ]
+
+
+def episode_line(episode: EpisodeResult) -> str:
+    """One finished episode in one line of rich markup."""
+    colour = "green" if episode.outcome is Outcome.SUCCESS else "red"
+    ttc = f"{episode.ttc_min_s:.2f} s" if math.isfinite(episode.ttc_min_s) else "-"
+    return (
+        f"seed {episode.seed}  [{colour}]{episode.outcome.value:<9}[/]  {episode.duration_s:5.1f} s  "
+        f"route {100.0 * episode.route_completion:3.0f} %  min TTC {ttc}  {episode.mean_speed_mps:.1f} m/s"
+    )
