@@ -1,0 +1,71 @@
+"""Target acceleration and scene in, Command out: runs at every frame, knows no traffic.
+
+Steering is pure pursuit from the rear axle (Coulter 1992, CMU-RI-TR-92-01); the pedals are a
+feed-forward of the nominal vehicle under a speed governor for bends and the end of the route.
+"""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+
+from adawm_planner.config.control import ControlConfig
+from adawm_planner.data_types import Command, Route, Scene
+from adawm_planner.observation.assemble import canonical
+from adawm_planner.observation.route import project, wrap_angle
+
+
+def track(scene: Scene, acceleration: float, config: ControlConfig) -> Command:
+    """Turn a target acceleration [m/s2] into the command of one frame.
+
+    The values are rounded to single precision, as the message that carries them is.
+    """
+    scene = canonical(scene)
+    s = project(scene.route, scene.ego.x, scene.ego.y).s
+    allowed = config.governor_gain * (speed_limit(scene.route, s, config) - scene.ego.speed)
+    throttle, brake = pedals(min(acceleration, allowed), scene.ego.speed, config)
+    return Command(throttle=_single(throttle), steer=_single(steering(scene, s, config)), brake=_single(brake))
+
+
+def _single(value: float) -> float:
+    return float(np.float32(value))
+
+
+def speed_limit(route: Route, s: float, config: ControlConfig) -> float:
+    """Highest speed [m/s] at arc length `s` [m] from which every bend ahead and the end can be met."""
+    first = max(int(np.searchsorted(route.s, s)) - 1, 0)
+    window = slice(first, first + 40)
+    ahead = np.maximum(route.s[window] - s, 0.0)
+    bend_squared = config.lateral_acceleration / np.maximum(np.abs(route.curvature[window]), 1e-3)
+    limit_squared = float((bend_squared + 2.0 * config.bend_deceleration * ahead).min())
+    end_squared = 2.0 * config.end_deceleration * max(route.length - s, 0.0)
+    return min(config.cruise_speed, math.sqrt(limit_squared), math.sqrt(end_squared))
+
+
+def pedals(acceleration: float, speed: float, config: ControlConfig) -> tuple[float, float]:
+    """Throttle and brake (0..1 each) that give the nominal vehicle this acceleration [m/s2]."""
+    if speed < config.standstill_speed and acceleration <= 0.0:
+        return 0.0, config.hold_brake
+    effort = acceleration + config.drag * speed * speed + config.rolling_deceleration
+    if effort >= 0.0:
+        return min(effort / config.throttle_acceleration, 1.0), 0.0
+    return 0.0, min(-effort / config.brake_deceleration, 1.0)
+
+
+def steering(scene: Scene, s: float, config: ControlConfig) -> float:
+    """Steering command (-1..1, positive = right) towards the route point one lookahead ahead."""
+    ego, vehicle, route = scene.ego, scene.vehicle, scene.route
+    lookahead = min(max(config.lookahead_time * ego.speed, config.min_lookahead), config.max_lookahead)
+    # The centre runs half a wheelbase ahead of the rear axle, so the target is measured from there too.
+    target_s = s - 0.5 * vehicle.wheelbase + lookahead
+    target_x, target_y = np.interp(target_s, route.s, route.x), np.interp(target_s, route.s, route.y)
+    if target_s > route.length:
+        beyond, yaw = target_s - route.length, float(route.yaw[-1])
+        target_x, target_y = route.x[-1] + beyond * math.cos(yaw), route.y[-1] + beyond * math.sin(yaw)
+    rear_x = ego.x - 0.5 * vehicle.wheelbase * math.cos(ego.yaw)
+    rear_y = ego.y - 0.5 * vehicle.wheelbase * math.sin(ego.yaw)
+    dx, dy = float(target_x) - rear_x, float(target_y) - rear_y
+    bearing = wrap_angle(math.atan2(dy, dx) - ego.yaw)
+    angle = math.atan2(2.0 * vehicle.wheelbase * math.sin(bearing), math.hypot(dx, dy))
+    return min(max(-angle / vehicle.max_steer, -1.0), 1.0)

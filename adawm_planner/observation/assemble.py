@@ -1,0 +1,80 @@
+"""Scene in, Observation out: the one place where what is known becomes what the world model sees.
+
+Inputs are first rounded to steps far below any sensor's accuracy. A scene that crossed a topic (as
+quaternions and vectors) then gives the same observation to the last bit as the one it was made from.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from adawm_planner.config.observation import ObservationConfig
+from adawm_planner.data_types import EgoState, Float32, Objects, Observation, Route, Scene
+from adawm_planner.dims import BEV_SHAPE, STATE_FEATURES, STATE_SIZE
+from adawm_planner.observation.bev import rasterise
+from adawm_planner.observation.route import RouteProjection, project, wrap_angle
+
+_DIGITS = 5  # 10 micrometres, 10 microradians
+
+
+def canonical(scene: Scene) -> Scene:
+    """Round the moving parts of a scene to 1e-5 of their unit; idempotent."""
+    ego = scene.ego
+    rounded = EgoState(*(round(value, _DIGITS) + 0.0 for value in _ego_values(ego)))
+    o = scene.objects
+    arrays = (np.round(a, _DIGITS) + 0.0 for a in (o.x, o.y, o.yaw, o.vx, o.vy, o.length, o.width))
+    return replace(scene, ego=rounded, objects=Objects(o.id, *arrays))
+
+
+def _ego_values(ego: EgoState) -> tuple[float, ...]:
+    return (ego.x, ego.y, wrap_angle(ego.yaw), ego.speed, ego.lateral_speed, ego.yaw_rate, ego.acceleration)
+
+
+def observe(scene: Scene, last_acceleration: float, config: ObservationConfig) -> Observation:
+    """Build the observation of one decision.
+
+    Args:
+        scene: all that is known at this frame.
+        last_acceleration: target of the previous decision [m/s2], 0 at the first.
+        config: ranges.
+
+    Returns:
+        BEV (C, H, W) uint8 and state (S,) float32, entries as dims.STATE_FEATURES.
+    """
+    scene = canonical(scene)
+    projection = project(scene.route, scene.ego.x, scene.ego.y)
+    bev = rasterise(scene, projection, config)
+    state = _state(scene, projection, last_acceleration)
+    assert bev.shape == BEV_SHAPE and state.shape == (STATE_SIZE,), (bev.shape, state.shape)
+    return Observation(bev, state)
+
+
+def _state(scene: Scene, at: RouteProjection, last_acceleration: float) -> Float32:
+    """State vector (S,), each entry scaled to about one as documented in dims.STATE_FEATURES."""
+    ego, route = scene.ego, scene.route
+    values = {
+        "speed": ego.speed / 10.0,
+        "acceleration": ego.acceleration / 4.0,
+        "yaw_rate": ego.yaw_rate,
+        "lateral_deviation": at.lateral / 2.0,
+        "heading_error": wrap_angle(ego.yaw - at.yaw) / 0.5,
+        "distance_to_bend": _distance_to_bend(route, at) / 40.0,
+        "bend_progress": min(float(route.since_bend[at.index]) + at.s - float(route.s[at.index]), 40.0) / 40.0,
+        "distance_to_goal": min(route.length - at.s, 60.0) / 60.0,
+        "curvature_now": _curvature(route, at.s) / 0.2,
+        "curvature_10m_ahead": _curvature(route, at.s + 10.0) / 0.2,
+        "last_acceleration": last_acceleration / 4.0,
+    }
+    return np.array([values[name] for name in STATE_FEATURES], dtype=np.float32).clip(-5.0, 5.0)
+
+
+def _distance_to_bend(route: Route, at: RouteProjection) -> float:
+    """Metres to the next bend, 0 inside one, at most 40."""
+    behind = at.s - float(route.s[at.index])
+    return min(max(float(route.to_bend[at.index]) - behind, 0.0), 40.0)
+
+
+def _curvature(route: Route, s: float) -> float:
+    return float(route.curvature[min(int(np.searchsorted(route.s, s)), len(route.s) - 1)])

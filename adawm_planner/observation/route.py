@@ -1,0 +1,121 @@
+"""Route geometry: points in, arc length, headings, curvature and projections out.
+
+Bends are found from the route alone, so that the distance to the next junction manoeuvre is known on
+any vehicle, with or without a map.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from adawm_planner.data_types import Float64, Route
+
+BEND_CURVATURE = 0.03
+"""Curvature above which a route point belongs to a bend [1/m]: a radius of 33 m."""
+
+SMOOTHING_M = 5.0
+"""Length over which heading differences are averaged into a curvature [m]."""
+
+
+@dataclass(frozen=True)
+class RouteProjection:
+    """Where a pose lies relative to a route."""
+
+    index: int  # of the route point at or before the foot point
+    s: float  # m along the route, clipped to its ends
+    lateral: float  # m, left of the route positive
+    yaw: float  # rad, heading of the route at the foot point
+
+
+def wrap_angle(angle: float) -> float:
+    """Return `angle` [rad] in [-pi, pi)."""
+    return (angle + math.pi) % (2.0 * math.pi) - math.pi
+
+
+def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
+    """Build a route from lane-centre points in driving order.
+
+    Args:
+        x, y: (M,) coordinates in the map frame [m]; repeated points are dropped.
+
+    Raises:
+        ValueError: fewer than two distinct points, or a value that is not finite.
+    """
+    points = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1)
+    if not np.isfinite(points).all():
+        raise ValueError("route has a coordinate that is not finite")
+    if len(points) > 1:
+        moved = np.hypot(*np.diff(points, axis=0).T) > 1e-3
+        points = points[np.concatenate([[True], moved])]
+    if len(points) < 2:
+        raise ValueError(f"route has {len(points)} distinct point(s), needs at least 2")
+    steps = np.diff(points, axis=0)
+    s = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
+    yaw = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
+    curvature = _curvature(s, yaw)
+    to_bend, since_bend = _bend_distances(s, np.abs(curvature) > BEND_CURVATURE)
+    heading = np.concatenate([yaw, yaw[-1:]])
+    return Route(points[:, 0], points[:, 1], heading, s, curvature, to_bend, since_bend)
+
+
+def _curvature(s: Float64, yaw: Float64) -> Float64:
+    """Heading change per metre around each point (M,) from segment headings (M - 1,)."""
+    middle = 0.5 * (s[1:] + s[:-1])
+    before = np.interp(s - 0.5 * SMOOTHING_M, middle, yaw)
+    after = np.interp(s + 0.5 * SMOOTHING_M, middle, yaw)
+    return (after - before) / SMOOTHING_M
+
+
+def _bend_distances(s: Float64, bend: np.ndarray) -> tuple[Float64, Float64]:
+    """Distance to the next bend point and since the latest bend's first point, both (M,)."""
+    to_bend = np.full(len(s), np.inf)
+    since_bend = np.full(len(s), np.inf)
+    first = s[bend & ~np.concatenate([[False], bend[:-1]])]
+    inside = s[bend]
+    for i, here in enumerate(s):
+        ahead = np.searchsorted(inside, here)
+        if ahead < len(inside):
+            to_bend[i] = inside[ahead] - here
+        begun = np.searchsorted(first, here, side="right")
+        if begun > 0:
+            since_bend[i] = here - first[begun - 1]
+    return to_bend, since_bend
+
+
+def project(route: Route, x: float, y: float, near: int | None = None) -> RouteProjection:
+    """Project a position [m, map] onto the nearest segment of the route.
+
+    Args:
+        near: index of an earlier projection; when given only the next 60 points and the 20 before are
+            searched, so that a route that crosses itself is followed in order.
+    """
+    first = 0 if near is None else max(0, near - 20)
+    last = len(route.x) if near is None else min(len(route.x), near + 60)
+    dx, dy = route.x[first:last] - x, route.y[first:last] - y
+    i = first + int(np.argmin(dx * dx + dy * dy))
+    best: RouteProjection | None = None
+    for j in (i - 1, i):
+        if 0 <= j < len(route.x) - 1:
+            candidate = _on_segment(route, j, x, y)
+            if best is None or abs(candidate.lateral) < abs(best.lateral):
+                best = candidate
+    assert best is not None
+    return best
+
+
+def _on_segment(route: Route, j: int, x: float, y: float) -> RouteProjection:
+    """Project onto segment j; beyond its ends the lateral value is the distance to that end."""
+    x0, y0, yaw = float(route.x[j]), float(route.y[j]), float(route.yaw[j])
+    length = float(route.s[j + 1] - route.s[j])
+    dx, dy = x - x0, y - y0
+    along = dx * math.cos(yaw) + dy * math.sin(yaw)
+    across = -dx * math.sin(yaw) + dy * math.cos(yaw)
+    clipped = min(max(along, 0.0), length)
+    inner = 0 < j < len(route.x) - 2
+    if inner and along != clipped:
+        across = math.copysign(math.hypot(across, along - clipped), across)
+    return RouteProjection(j, float(route.s[j]) + clipped, across, wrap_angle(yaw))

@@ -1,0 +1,165 @@
+"""SUMO network: plain XML or a finished net in, lane paths and OpenDRIVE out.
+
+Nets are authored as plain XML (a folder with one `*.nod.xml`, `*.edg.xml` and optionally `*.con.xml`)
+and built once by netconvert; the results are kept in the user's cache under the digest of their input.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import subprocess
+import sysconfig
+import tempfile
+import xml.etree.ElementTree as ET
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import numpy as np
+
+from adawm_planner.data_types import Float64
+from adawm_planner.observation.drivable import drivable_from_opendrive
+
+NETS_DIR = Path(__file__).parent / "nets"
+
+_OPTIONS = (
+    "--offset.disable-normalization=true",  # keep the authored coordinates: they are the map frame
+    "--no-turnarounds=true",
+    "--junctions.corner-detail=8",
+    "--junctions.internal-link-detail=10",
+    "--xml-validation=never",
+)
+
+
+@dataclass(frozen=True)
+class LanePath:
+    """Centre line along consecutive lanes, junction lanes included."""
+
+    x: Float64  # (M,) m, map
+    y: Float64  # (M,) m, map
+    s: Float64  # (M,) m, s[0] = 0
+    junction_entry_s: float  # m, end of the first edge, where the first junction begins
+    junction_exit_s: float  # m, start of the last edge
+
+    def at(self, s: Float64 | float) -> tuple[Float64, Float64]:
+        """Position (x, y) [m, map] at arc length `s` [m]; clipped to the ends."""
+        return np.interp(s, self.s, self.x), np.interp(s, self.s, self.y)
+
+
+class Network:
+    """One SUMO net: files for SUMO and OpenDRIVE, and the geometry of its lanes."""
+
+    def __init__(self, net_file: Path, opendrive_file: Path) -> None:
+        self.net_file = net_file
+        self.opendrive = opendrive_file.read_text()
+        self._lanes: dict[str, tuple[tuple[float, float], ...]] = {}
+        self._links: dict[tuple[str, str, int], tuple[str, int]] = {}
+        self._edge_of_via: dict[str, str] = {}
+        self._read(ET.parse(net_file).getroot())
+
+    def _read(self, root: ET.Element) -> None:
+        for lane in root.iter("lane"):
+            pairs = (point.split(",") for point in lane.attrib["shape"].split())
+            self._lanes[lane.attrib["id"]] = tuple((float(p[0]), float(p[1])) for p in pairs)
+        for link in root.iter("connection"):
+            key = (link.attrib["from"], link.attrib["to"], int(link.attrib["fromLane"]))
+            self._links.setdefault(key, (link.attrib.get("via", ""), int(link.attrib["toLane"])))
+
+    @cached_property
+    def drivable(self):  # type: ignore[no-untyped-def]
+        """Drivable bitmap of the exported OpenDRIVE map, or None without the carla wheel."""
+        return drivable_from_opendrive(self.opendrive)
+
+    def path(self, edges: list[str], lane: int) -> LanePath:
+        """Centre line along `edges`, starting on lane index `lane` (0 = rightmost).
+
+        Raises:
+            ValueError: an edge is unknown or two consecutive edges are not connected from that lane.
+        """
+        points, marks = [*self._shape(edges[0], lane)], [0]
+        for here, there in zip(edges, edges[1:], strict=False):
+            marks.append(len(points) - 1)
+            via, lane_next = self._link(here, there, lane)
+            while via:
+                points += self._lanes[via]
+                via, _ = self._links.get((via.rsplit("_", 1)[0], there, int(via.rsplit("_", 1)[1])), ("", 0))
+            lane = lane_next
+            last_start = len(points)
+            points += self._shape(there, lane)
+        xy = np.array(points)
+        s = np.concatenate([[0.0], np.cumsum(np.hypot(*np.diff(xy, axis=0).T))])
+        entry = s[marks[1]] if len(edges) > 1 else s[-1]
+        leave = s[last_start] if len(edges) > 1 else s[-1]
+        return LanePath(xy[:, 0], xy[:, 1], s, float(entry), float(leave))
+
+    def _shape(self, edge: str, lane: int) -> tuple[tuple[float, float], ...]:
+        try:
+            return self._lanes[f"{edge}_{lane}"]
+        except KeyError:
+            known = sorted(name for name in self._lanes if not name.startswith(":"))
+            raise ValueError(f"{self.net_file.name} has no lane '{edge}_{lane}'; it has {', '.join(known)}") from None
+
+    def _link(self, here: str, there: str, lane: int) -> tuple[str, int]:
+        try:
+            return self._links[(here, there, lane)]
+        except KeyError:
+            raise ValueError(f"{self.net_file.name} has no connection from {here} lane {lane} to {there}") from None
+
+
+def load_network(source: Path) -> Network:
+    """Open a SUMO net: a `*.net.xml` file or a folder of plain XML.
+
+    Raises:
+        ValueError: the path does not exist, netconvert is missing or rejects the input.
+    """
+    if source.is_dir():
+        inputs = [one for pattern in ("*.nod.xml", "*.edg.xml", "*.con.xml") for one in sorted(source.glob(pattern))]
+        if len(inputs) < 2:
+            raise ValueError(f"net folder {source} needs one *.nod.xml and one *.edg.xml")
+        arguments = [f"--{_KIND[one.name.split('.')[-2]]}={one}" for one in inputs]
+    elif source.is_file():
+        inputs, arguments = [source], [f"--sumo-net-file={source}"]
+    else:
+        raise ValueError(f"net {source} does not exist; give a *.net.xml file or a folder of plain XML")
+    return Network(*_built(inputs, arguments))
+
+
+_KIND = {"nod": "node-files", "edg": "edge-files", "con": "connection-files"}
+
+
+def _built(inputs: list[Path], arguments: list[str]) -> tuple[Path, Path]:
+    """Build (or find in the cache) the net and its OpenDRIVE export."""
+    netconvert = _netconvert()
+    digest = hashlib.sha256(b"".join(one.read_bytes() for one in inputs) + repr(_OPTIONS).encode())
+    digest.update(netconvert.encode())
+    cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "adawm_planner" / "nets"
+    folder = cache / digest.hexdigest()[:16]
+    if not folder.exists():
+        cache.mkdir(parents=True, exist_ok=True)
+        work = Path(tempfile.mkdtemp(dir=cache))
+        outputs = [f"--output-file={work / 'map.net.xml'}", f"--opendrive-output={work / 'map.xodr'}"]
+        run = subprocess.run([netconvert, *arguments, *_OPTIONS, *outputs], capture_output=True, text=True)
+        if run.returncode != 0:
+            shutil.rmtree(work)
+            raise ValueError(f"netconvert rejects {inputs[0]}: {run.stderr.strip().splitlines()[-1]}")
+        _publish(work, folder)
+    return folder / "map.net.xml", folder / "map.xodr"
+
+
+def _publish(work: Path, folder: Path) -> None:
+    """Move a finished folder into place; another process may have been faster."""
+    try:
+        work.rename(folder)
+    except OSError:
+        shutil.rmtree(work)
+
+
+def _netconvert() -> str:
+    """Path of netconvert: the eclipse-sumo wheel's, else the one on PATH."""
+    bundled = Path(sysconfig.get_path("purelib")) / "sumo" / "bin" / "netconvert"
+    found = str(bundled) if bundled.exists() else shutil.which("netconvert")
+    if found is None:
+        raise ValueError("netconvert is not installed; install the 'sim' extra (eclipse-sumo)")
+    return found

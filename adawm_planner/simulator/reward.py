@@ -1,0 +1,45 @@
+"""Reward of one frame: the same function scores the simulator and the vehicle.
+
+The terms have the form of CarDreamer's reward (ucd-dare/CarDreamer, toolkit): progress along the route,
+speed towards a target, a collision penalty growing with speed, lateral deviation, and the destination.
+"""
+
+from __future__ import annotations
+
+import math
+
+from adawm_planner.data_types import EgoState, RewardTerms
+from adawm_planner.dims import FRAME_S
+from adawm_planner.observation.route import RouteProjection, wrap_angle
+from adawm_planner.simulator.tasks import RewardWeights
+
+TOLERATED_LATERAL_M = 0.5
+
+
+def frame_reward(
+    ego: EgoState,
+    at: RouteProjection,
+    advanced: float,
+    collided: bool,
+    arrived: bool,
+    weights: RewardWeights,
+) -> RewardTerms:
+    """Score one frame.
+
+    Args:
+        at: where the ego is on its route.
+        advanced: metres of route gained in this frame.
+        collided, arrived: whether this frame ended in a collision or at the goal.
+    """
+    error = wrap_angle(ego.yaw - at.yaw)
+    along, across = ego.speed * math.cos(error), abs(ego.speed * math.sin(error))
+    target = weights.target_speed
+    pace = (target - abs(target - along) - 2.0 * min(across, 0.5)) / target
+    deviation = max(abs(at.lateral) - TOLERATED_LATERAL_M, 0.0)
+    return RewardTerms(
+        progress=weights.progress_per_m * advanced,
+        speed=weights.speed_per_s * FRAME_S * pace,
+        collision=-(weights.collision + weights.collision_per_mps * abs(ego.speed)) if collided else 0.0,
+        lateral=-weights.lateral_per_s * FRAME_S * deviation,
+        destination=weights.destination if arrived else 0.0,
+    )

@@ -1,0 +1,197 @@
+"""Task and vehicle files: YAML in, checked and typed values out.
+
+A built-in is named (`right_turn_moderate`, `nominal`), anything else is a path to a YAML file; a map
+path inside a task file is relative to that file.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from pathlib import Path
+from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+
+import yaml
+
+from adawm_planner.simulator.network import NETS_DIR
+from adawm_planner.simulator.vehicle import VehiclePreset
+
+TASKS_DIR = Path(__file__).parent / "tasks"
+VEHICLES_DIR = Path(__file__).parent / "vehicles"
+BUILT_IN_TASKS = (
+    "right_turn_moderate",
+    "right_turn_dense",
+    "left_turn_moderate",
+    "left_turn_dense",
+    "roundabout_moderate",
+)
+BUILT_IN_VEHICLES = ("nominal", "heavy", "weak_brakes", "delayed_actuation", "low_friction")
+
+Range = tuple[float, float]
+
+
+@dataclass(frozen=True)
+class EgoStart:
+    """Where the ego begins and what it is to reach."""
+
+    route: tuple[str, ...]  # SUMO edges in driving order
+    start_m: Range  # m before the first junction
+    start_speed: Range  # m/s
+    goal_m: float  # m driven on the last edge when the goal is reached
+    lane: int = 0  # lane index on the first edge, 0 = rightmost
+
+
+@dataclass(frozen=True)
+class Flow:
+    """Platoons of vehicles on one route, in endless sequence with random phase."""
+
+    route: tuple[str, ...]
+    vehicles: Range  # per platoon, whole numbers
+    headway_m: Range  # m, bumper to bumper within a platoon
+    gap_s: Range  # s, between the last vehicle of a platoon and the first of the next
+    speed: Range  # m/s, one draw per platoon
+    lane: int = 0
+    decoy_route: tuple[str, ...] = ()  # leaves the stream before the conflict
+    decoy_share: float = 0.0  # of the vehicles, 0..1
+
+    def __post_init__(self) -> None:
+        for name in ("vehicles", "headway_m", "gap_s", "speed"):
+            low, high = getattr(self, name)
+            if not 0.0 < low <= high:
+                raise ValueError(f"flow.{name} is [{low}, {high}], needs 0 < low <= high")
+        if not 0.0 <= self.decoy_share <= 1.0:
+            raise ValueError(f"flow.decoy_share is {self.decoy_share}, must lie in 0..1")
+
+
+@dataclass(frozen=True)
+class TrafficDriver:
+    """SUMO's car-following parameters of the traffic (Krauss model)."""
+
+    deceleration: float = 3.5  # m/s2
+    emergency_deceleration: float = 4.5  # m/s2
+    acceleration: float = 2.5  # m/s2
+    tau: float = 0.5  # s
+    sigma: float = 0.0  # 0..1, imperfection
+    yields: bool = False  # whether traffic respects right of way in the junction
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """Weights of the reward terms, per metre, second or event (CarDreamer's form, scaled by 1/20)."""
+
+    progress_per_m: float = 0.02
+    speed_per_s: float = 0.05
+    collision: float = 1.5
+    collision_per_mps: float = 0.05
+    lateral_per_s: float = 0.5
+    destination: float = 1.0
+    target_speed: float = 8.0  # m/s
+
+
+@dataclass(frozen=True)
+class Limits:
+    """When an episode ends without success."""
+
+    time: float = 80.0  # s
+    off_lane: float = 3.0  # m from the route
+
+
+@dataclass(frozen=True)
+class Task:
+    """One driving task, as read from its file."""
+
+    name: str
+    map: str
+    ego: EgoStart
+    flows: tuple[Flow, ...]
+    description: str = ""
+    driver: TrafficDriver = field(default_factory=TrafficDriver)
+    reward: RewardWeights = field(default_factory=RewardWeights)
+    limits: Limits = field(default_factory=Limits)
+    folder: Path = TASKS_DIR
+
+    @property
+    def map_source(self) -> Path:
+        """The net: a built-in folder by name, else a path relative to the task file."""
+        built_in = NETS_DIR / self.map
+        return built_in if built_in.is_dir() else (self.folder / self.map).resolve()
+
+
+def load_task(name_or_path: str) -> Task:
+    """Read a task by built-in name or path.
+
+    Raises:
+        ValueError: the file is missing, is not YAML, or an entry is missing, unknown or out of range.
+    """
+    path = _locate(name_or_path, TASKS_DIR, "task", BUILT_IN_TASKS)
+    return _build(Task, {"folder": path.parent, **_read(path)}, str(path))
+
+
+def load_vehicle(name_or_path: str) -> VehiclePreset:
+    """Read a vehicle preset by built-in name or path.
+
+    Raises:
+        ValueError: as `load_task`.
+    """
+    path = _locate(name_or_path, VEHICLES_DIR, "vehicle", BUILT_IN_VEHICLES)
+    return _build(VehiclePreset, _read(path), str(path))
+
+
+def _locate(name: str, folder: Path, kind: str, built_in: tuple[str, ...]) -> Path:
+    if name in built_in:
+        return folder / f"{name}.yaml"
+    path = Path(name)
+    if not path.is_file():
+        raise ValueError(f"{kind} '{name}' is neither a file nor built in; built in are {', '.join(built_in)}")
+    return path
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        content = yaml.safe_load(path.read_text())
+    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
+        raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{path} holds a {type(content).__name__}, must hold a mapping of entries")
+    return content
+
+
+_T = TypeVar("_T")
+
+
+def _build(kind: type[_T], content: dict[str, Any], where: str) -> _T:
+    """Make a dataclass from a mapping, refusing unknown, missing and mistyped entries by name."""
+    hints = get_type_hints(kind)
+    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
+    for name in content:
+        if name not in known:
+            raise ValueError(f"{where}: unknown entry '{name}'; known are {', '.join(known)}")
+    for name, one in known.items():
+        if one.default is MISSING and one.default_factory is MISSING and name not in content:
+            raise ValueError(f"{where}: entry '{name}' is missing")
+    values = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in content.items()}
+    try:
+        return kind(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    """Check one YAML value against the annotated type of its field."""
+    if is_dataclass(hint):
+        if not isinstance(value, dict):
+            raise ValueError(f"{where} is {value!r}, must be a mapping")
+        return _build(hint, value, where)  # type: ignore[arg-type]
+    if get_origin(hint) is tuple:
+        inner = get_args(hint)
+        if not isinstance(value, list) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
+            raise ValueError(f"{where} is {value!r}, must be a list of {len(inner)} values")
+        kinds = [inner[0]] * len(value)
+        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
+    if hint is float:
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+            raise ValueError(f"{where} is {value!r}, must be a finite number")
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{where} is {value!r}, must be a {hint.__name__}")
+    return value
