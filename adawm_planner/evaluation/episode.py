@@ -102,7 +102,7 @@ class EpisodeRecorder:
         time, speed = np.asarray(self._times), np.asarray([ego.speed for ego in self._egos])
         steps = np.diff(time)
         distance = float((0.5 * np.abs(speed[1:] + speed[:-1]) * steps).sum())
-        completion = 1.0 if last.outcome is Outcome.SUCCESS else self._completion(last.route.length)
+        completion = 1.0 if last.outcome is Outcome.SUCCESS else self._completion(last.goal_s)
         motion = comfort(
             time,
             speed,
@@ -124,7 +124,7 @@ class EpisodeRecorder:
             collision_id=last.collision_id,
         )
 
-    def _completion(self, length: float) -> float:
-        """Share of the way from the first frame to the route's end that was reached, 0..1."""
+    def _completion(self, goal_s: float) -> float:
+        """Share of the way from the first frame to the goal that was reached, 0..1."""
         start = self._route_s[0]
-        return min(max((max(self._route_s) - start) / max(length - start, 1e-6), 0.0), 1.0)
+        return min(max((max(self._route_s) - start) / max(goal_s - start, 1e-6), 0.0), 1.0)

@@ -1,0 +1,96 @@
+"""The `adawm` command: the first word in, that command's module imported and run.
+
+Commands are imported only when they run, so that `adawm --help` and `adawm doctor` work on an installation
+that lacks torch, ROS or the simulator.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+COMMANDS: dict[str, tuple[str, str]] = {
+    "drive": ("adawm_planner.cli.drive:drive", "Drive in the real ROS stack: separate processes over DDS."),
+    "evaluate": ("adawm_planner.cli.evaluate:evaluate", "Drive the same closed loop in process, without ROS."),
+    "collect": ("adawm_planner.cli.collect:collect", "Collect offline driving data."),
+    "pretrain": ("adawm_planner.cli.pretrain:pretrain", "Train world model and policy from nothing."),
+    "export": ("adawm_planner.cli.export:export", "Write the trained model as ONNX."),
+    "benchmark": ("adawm_planner.cli.benchmark:benchmark", "Measure against a named peer in the same run."),
+    "doctor": ("adawm_planner.cli.doctor:doctor", "Say what is missing or wrong in this installation."),
+}
+"""Name -> (module:attribute, one line of help)."""
+
+EXTRA_OF = {
+    "torch": "train",
+    "peft": "train",
+    "safetensors": "train",
+    "libsumo": "sim",
+    "carla": "sim",
+    "gymnasium": "sim",
+    "highway_env": "dev",
+}
+"""Which extra of the package brings a module that may be missing."""
+
+
+class LazyGroup(click.Group):
+    """A group that knows names and help lines, and imports a command when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the command's module; None for an unknown name."""
+        if cmd_name not in COMMANDS:
+            return None
+        module, attribute = COMMANDS[cmd_name][0].split(":")
+        command = getattr(import_module(module), attribute)
+        assert isinstance(command, click.Command), COMMANDS[cmd_name][0]
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the commands without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, help_line) for name, (_, help_line) in COMMANDS.items()])
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; what the user can put right is told in one line."""
+        try:
+            return super().invoke(ctx)
+        except ModuleNotFoundError as error:
+            if ctx.params["debug"] or error.name is None:
+                raise
+            raise click.ClickException(missing(error.name)) from error
+        except (ValueError, OSError) as error:
+            if ctx.params["debug"]:
+                raise
+            raise click.ClickException(str(error)) from error
+
+
+def missing(module: str) -> str:
+    """One line that says which part of the installation lacks a module and how to get it."""
+    top = module.split(".")[0]
+    if top in EXTRA_OF:
+        return f"module '{top}' is missing: pip install 'adawm_planner[{EXTRA_OF[top]}]' (or make setup)"
+    if top == "rclpy" or top.endswith(("_msgs", "_interfaces", "_types")):
+        return f"ROS module '{top}' is missing: run `make drive`, or source your ROS 2 and ros2_ws/install first"
+    return f"module '{top}' is missing: run `adawm doctor`"
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, help="Show the traceback of an error instead of one line.")
+@click.version_option(package_name="adawm_planner")
+def adawm(debug: bool) -> None:
+    """A world-model driving stack for ROS 2: drive, evaluate, train, measure."""
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    adawm(prog_name="adawm")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

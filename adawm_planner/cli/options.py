@@ -1,0 +1,52 @@
+"""Options that several commands share, each defined once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
+
+
+def json_option(command: Decorated) -> Decorated:
+    """`--json FILE`: write the result for machines, beside the table for people."""
+    kind = click.Path(dir_okay=False, writable=True, path_type=Path)
+    return click.option("--json", "json_file", type=kind, help="Also write the result as JSON to this file.")(command)
+
+
+def vehicle_option(command: Decorated) -> Decorated:
+    """`--vehicle V`: preset name or path."""
+    return click.option("--vehicle", default="nominal", show_default=True, help="Vehicle preset, or a YAML file.")(
+        command
+    )
+
+
+def seed_option(command: Decorated) -> Decorated:
+    """`--seed S`: first episode's seed."""
+    text = "Seed of the first episode; the others follow by 1."
+    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=text)(command)
+
+
+def episodes_option(default: int) -> Callable[[Decorated], Decorated]:
+    """`--episodes N` with a command's own default."""
+    kind = click.IntRange(min=1)
+    return click.option("--episodes", type=kind, default=default, show_default=True, help="Number of episodes.")
+
+
+def model_options(command: Decorated) -> Decorated:
+    """`--model-dir` and `--provider`: which world model, and what runs it."""
+    folder = click.Path(exists=True, file_okay=False, path_type=Path)
+    command = click.option(
+        "--provider",
+        default="auto",
+        show_default=True,
+        help="onnxruntime provider: auto, cpu, cuda or tensorrt.",
+    )(command)
+    return click.option(
+        "--model-dir", type=folder, default=DEFAULT_MODEL_DIR, show_default="models/base", help="Model to drive with."
+    )(command)

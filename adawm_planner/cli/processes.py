@@ -1,0 +1,204 @@
+"""Commands of the stack's processes in, supervised children out: started, watched, and never left behind.
+
+Every child runs in a session of its own, so that Ctrl-C reaches this process alone and the order of the stop
+is ours; the kernel ends a child whose parent died, however it died.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from random import SystemRandom
+from types import FrameType, TracebackType
+
+GRACE_S = 5.0
+"""Time a child has for its own clean end after SIGINT [s]; then SIGTERM and 2 s, then SIGKILL."""
+
+TERM_S = 2.0
+TAIL_LINES = 15
+_PR_SET_PDEATHSIG = 1
+
+
+class ChildDied(Exception):
+    """A process of the stack ended although nobody asked it to."""
+
+
+class Interrupted(Exception):
+    """The user or the system asked this command to end."""
+
+    def __init__(self, signum: int) -> None:
+        """Keep which signal asked."""
+        super().__init__(f"interrupted by {signal.Signals(signum).name}")
+        self.signum = signum
+
+
+@dataclass
+class _Child:
+    name: str
+    process: subprocess.Popen[bytes]
+    log: Path
+
+
+class Children:
+    """The processes of one run; leaving the context ends all of them."""
+
+    def __init__(self, log_dir: Path) -> None:
+        """Children write to `log_dir`/NAME.log."""
+        self.log_dir = log_dir
+        self._children: list[_Child] = []
+        # Looked up before any fork: the child must not take the import lock between fork and exec.
+        self._prctl = ctypes.CDLL(None, use_errno=True).prctl
+
+    def __enter__(self) -> Children:
+        self.log_dir.mkdir(parents=True, exist_ok=True)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, tb: TracebackType | None) -> None:
+        self.stop()
+
+    def start(self, name: str, command: Sequence[str], environment: Mapping[str, str]) -> int:
+        """Start one child and return its process id.
+
+        Raises:
+            OSError: the command cannot be executed.
+        """
+        log = self.log_dir / f"{name}.log"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                list(command),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                env=dict(environment),
+                start_new_session=True,
+                preexec_fn=self._die_with_parent(os.getpid()),
+            )
+        self._children.append(_Child(name, process, log))
+        return process.pid
+
+    def _die_with_parent(self, parent: int) -> Callable[[], None]:
+        """What the child runs before exec: have the kernel kill it when its parent ends."""
+        prctl = self._prctl
+
+        def before_exec() -> None:
+            prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+            if os.getppid() != parent:  # the parent ended before the call above
+                os._exit(1)
+
+        return before_exec
+
+    def check(self, may_end: frozenset[str] = frozenset()) -> None:
+        """Notice a child that is gone.
+
+        Args:
+            may_end: names of children that may have ended with code 0.
+
+        Raises:
+            ChildDied: naming the child, how it ended, and the end of its log.
+        """
+        for child in self._children:
+            code = child.process.poll()
+            if code is not None and not (code == 0 and child.name in may_end):
+                raise ChildDied(f"{child.name} {_ending(code)}; the end of {child.log}:\n{tail(child.log)}")
+
+    def stop(self) -> None:
+        """End every child, newest first asked, and wait until none is left."""
+        with _signals_ignored():
+            for signum, patience in ((signal.SIGINT, GRACE_S), (signal.SIGTERM, TERM_S), (signal.SIGKILL, TERM_S)):
+                alive = [child for child in reversed(self._children) if child.process.poll() is None]
+                for child in alive:
+                    _signal_group(child.process.pid, signum)
+                _wait_all(alive, patience)
+            for child in self._children:  # what a child itself may have started
+                _signal_group(child.process.pid, signal.SIGKILL)
+
+
+def _signal_group(group: int, signum: int) -> None:
+    with suppress(ProcessLookupError, PermissionError):
+        os.killpg(group, signum)
+
+
+def _wait_all(children: Sequence[_Child], patience: float) -> None:
+    deadline = time.monotonic() + patience
+    for child in children:
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(max(deadline - time.monotonic(), 0.0))
+
+
+def _ending(code: int) -> str:
+    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+
+
+def tail(log: Path, lines: int = TAIL_LINES) -> str:
+    """The last lines of a log, indented; says so where there are none."""
+    text = log.read_text(encoding="utf-8", errors="replace").splitlines()[-lines:]
+    return "\n".join(f"  | {line}" for line in text) if text else "  | (the log is empty)"
+
+
+@contextmanager
+def _signals_ignored() -> Iterator[None]:
+    """A second Ctrl-C must not cut the clean-up short; the clean-up is bounded in time."""
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+@contextmanager
+def interruptible() -> Iterator[None]:
+    """Turn SIGINT, SIGTERM and SIGHUP into `Interrupted` while the block runs (main thread only)."""
+
+    def stop(signum: int, _: FrameType | None) -> None:
+        raise Interrupted(signum)
+
+    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    try:
+        yield
+    finally:
+        for signum, handler in before.items():
+            signal.signal(signum, handler)
+
+
+HIGHEST_DOMAIN_ID = 101
+"""Above it, DDS ports collide with Linux's ephemeral ports (docs.ros.org, About-Domain-ID)."""
+
+
+def ros_environment(environment: Mapping[str, str]) -> dict[str, str]:
+    """Add a domain of this run's own and discovery on this machine only, unless the user chose otherwise."""
+    chosen = dict(environment)
+    chosen.setdefault("ROS_DOMAIN_ID", str(free_domain_id()))
+    chosen.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+    return chosen
+
+
+def free_domain_id() -> int:
+    """A DDS domain of which no participant holds the first unicast discovery port on this machine.
+
+    Raises:
+        ValueError: all are taken.
+    """
+    candidates = list(range(1, HIGHEST_DOMAIN_ID + 1))
+    SystemRandom().shuffle(candidates)  # two runs started together must not pick the same one
+    for domain in candidates:
+        if _port_is_free(7400 + 250 * domain + 10):  # RTPS 2.3, 9.6.1.4: PB + DG * domain + d1
+            return domain
+    raise ValueError(f"no free ROS domain: each of 1..{HIGHEST_DOMAIN_ID} has a participant on this machine")
+
+
+def _port_is_free(port: int) -> bool:
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        try:
+            probe.bind(("", port))
+        except OSError:
+            return False
+    return True
