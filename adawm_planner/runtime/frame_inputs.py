@@ -126,12 +126,12 @@ class FrameAssembler:
     def add(self, part: Part, now_s: float) -> FrameInputs | None:
         """Take one part, received at `now_s` (monotonic); return the frame if that made it whole."""
         name, stamp_ns = _NAMES[type(part)], part.stamp_ns
-        self.received_s[name] = now_s
         if self._closed_ns is not None and stamp_ns <= self._closed_ns:
             if self._closed_ns - stamp_ns < RESTART_NS:
                 self.late_parts += 1
                 return None
             self._restart()
+        self.received_s[name] = now_s
         frame = self._pending.setdefault(stamp_ns, PendingFrame(stamp_ns, now_s))
         frame.parts[name] = part
         if not frame.missing():

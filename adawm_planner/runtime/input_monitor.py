@@ -160,7 +160,7 @@ class InputMonitor:
         if previous is None or self.is_new_episode(frame, previous):
             return []
         gap = (frame.stamp_ns - previous.stamp_ns) * 1e-9
-        if gap <= self.limits.gap_s:
+        if gap <= self.limits.gap_s + 1e-6:  # stamps are truncated to nanoseconds
             return []
         text = f"{gap:.3f} s of simulated time since the previous frame, limit {self.limits.gap_s:g} s"
         return [self._fault("frame_gap", ODOMETRY, text + "; is the planner too slow, or the network?")]

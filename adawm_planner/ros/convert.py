@@ -1,0 +1,198 @@
+"""Messages in, typed values out, and back; nothing here decides anything.
+
+Signs, units and frames are carla_ros_bridge's. Values are taken as they come (NaN included): judging them
+is the input monitor's work.
+"""
+
+from __future__ import annotations
+
+import array
+import math
+from typing import Any
+
+import numpy as np
+from builtin_interfaces.msg import Time
+from carla_msgs.msg import CarlaEgoVehicleControl, CarlaEgoVehicleInfo, CarlaEgoVehicleStatus, CarlaStatus
+from derived_object_msgs.msg import Object, ObjectArray
+from geometry_msgs.msg import PoseStamped, Quaternion
+from nav_msgs.msg import Odometry, Path
+from sensor_msgs.msg import Image
+from shape_msgs.msg import SolidPrimitive
+from std_msgs.msg import Header
+
+from adawm_planner.data_types import Command, Float64, Objects, Route, UInt8, VehicleInfo
+from adawm_planner.observation.route import route_from_points
+from adawm_planner.runtime.frame_inputs import ObjectsInput, OdometryInput, StatusInput
+from adawm_planner.runtime.watchdog import WorldClock
+
+UNKNOWN_SIZE_M = 0.5
+"""Edge given to an object whose bounding box is 0 [m]; CARLA has two-wheelers like that."""
+
+
+def stamp_to_ns(stamp: Time) -> int:
+    """Return a message stamp in nanoseconds."""
+    return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
+
+
+def ns_to_stamp(nanoseconds: int) -> Time:
+    """Return nanoseconds as a message stamp."""
+    return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
+
+
+def make_header(stamp_ns: int, frame_id: str) -> Header:
+    """Return a header."""
+    return Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)
+
+
+def yaw_from_quaternion(q: Quaternion) -> float:
+    """Return the heading [rad] of an orientation given as fixed-axis XYZ (Rz Ry Rx)."""
+    return math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
+
+
+def quaternion_from_yaw(yaw: float) -> Quaternion:
+    """Return the orientation of a level body heading `yaw` [rad]."""
+    return Quaternion(x=0.0, y=0.0, z=math.sin(0.5 * yaw), w=math.cos(0.5 * yaw))
+
+
+def odometry_input(message: Odometry) -> OdometryInput:
+    """Take the ego's motion: pose in the map frame, twist in the body frame."""
+    pose, twist = message.pose.pose, message.twist.twist
+    q = pose.orientation
+    return OdometryInput(
+        stamp_ns=stamp_to_ns(message.header.stamp),
+        frame_id=message.header.frame_id,
+        x=pose.position.x,
+        y=pose.position.y,
+        yaw=yaw_from_quaternion(q),
+        quaternion_norm=math.sqrt(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w),
+        speed=twist.linear.x,
+        lateral_speed=twist.linear.y,
+        vertical_speed=twist.linear.z,
+        yaw_rate=twist.angular.z,
+    )
+
+
+def status_input(message: CarlaEgoVehicleStatus) -> StatusInput:
+    """Take the unsigned speed and the acceleration in map axes."""
+    linear = message.acceleration.linear
+    return StatusInput(
+        stamp_to_ns(message.header.stamp), message.header.frame_id, float(message.velocity), linear.x, linear.y
+    )
+
+
+def objects_input(message: ObjectArray, ego_id: int | None = None) -> ObjectsInput:
+    """Take the other road users; the ego, known by its id, is left out."""
+    kept = [o for o in message.objects if ego_id is None or o.id != ego_id]
+    rows = [_object_row(o) for o in kept]
+    columns: Float64 = np.array(rows, dtype=np.float64).reshape(len(rows), 7).T
+    ids = np.array([o.id for o in kept], dtype=np.int64)
+    return ObjectsInput(stamp_to_ns(message.header.stamp), message.header.frame_id, Objects(ids, *columns))
+
+
+def _object_row(o: Object) -> tuple[float, ...]:
+    """Return x, y, yaw, vx, vy, length, width."""
+    p, v = o.pose.position, o.twist.linear
+    return (p.x, p.y, yaw_from_quaternion(o.pose.orientation), v.x, v.y, *_footprint(o.shape))
+
+
+def _footprint(shape: SolidPrimitive) -> tuple[float, float]:
+    """Length and width [m] of a shape; NaN when the message does not hold what its type needs."""
+    d = shape.dimensions
+    if shape.type == SolidPrimitive.BOX and len(d) == 3:
+        return d[0] or UNKNOWN_SIZE_M, d[1] or UNKNOWN_SIZE_M
+    if shape.type == SolidPrimitive.CYLINDER and len(d) == 2:
+        return 2.0 * d[1], 2.0 * d[1]
+    if shape.type == SolidPrimitive.SPHERE and len(d) == 1:
+        return 2.0 * d[0], 2.0 * d[0]
+    return math.nan, math.nan
+
+
+def route_from_path(message: Path) -> Route | None:
+    """Take the route; None when it is empty, which is how a publisher withdraws it.
+
+    Raises:
+        ValueError: the path has one distinct point only, a value that is not finite, or another frame than map.
+    """
+    if not message.poses:
+        return None
+    if message.header.frame_id not in ("map", ""):
+        raise ValueError(f"route is in frame '{message.header.frame_id}', must be 'map'")
+    points = np.array([(p.pose.position.x, p.pose.position.y) for p in message.poses], dtype=np.float64)
+    return route_from_points(points[:, 0], points[:, 1])
+
+
+def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> VehicleInfo:
+    """Take what the planner needs to know of its vehicle; the message does not tell `length` and `width` [m].
+
+    Raises:
+        ValueError: there are no steered and unsteered wheels to measure, or a value is not positive.
+    """
+    if len(message.wheels) != 4:
+        raise ValueError(f"vehicle has {len(message.wheels)} wheels, needs 4 (FL, FR, RL, RR)")
+    front = 0.5 * (message.wheels[0].position.x + message.wheels[1].position.x)
+    rear = 0.5 * (message.wheels[2].position.x + message.wheels[3].position.x)
+    values = {
+        "max_steer": float(message.wheels[0].max_steer_angle),
+        "wheelbase": front - rear,
+        "length": length,
+        "width": width,
+        "mass": float(message.mass),
+    }
+    for name, value in values.items():
+        if not (value > 0.0 and math.isfinite(value)):
+            raise ValueError(f"vehicle's {name} is {value}, must be greater than 0")
+    return VehicleInfo(**values)
+
+
+def world_clock(message: CarlaStatus) -> WorldClock:
+    """Take what the world says of its stepping."""
+    return WorldClock(int(message.frame), bool(message.synchronous_mode), bool(message.synchronous_mode_running))
+
+
+def control_message(command: Command, stamp_ns: int, frame_id: str = "map") -> CarlaEgoVehicleControl:
+    """Return a command as the bridge takes it."""
+    return CarlaEgoVehicleControl(
+        header=make_header(stamp_ns, frame_id),
+        throttle=float(command.throttle),
+        steer=float(command.steer),
+        brake=float(command.brake),
+        hand_brake=command.hand_brake,
+        reverse=command.reverse,
+    )
+
+
+def command_from_control(message: CarlaEgoVehicleControl) -> Command:
+    """Return the command a control message holds."""
+    return Command(message.throttle, message.steer, message.brake, message.hand_brake, message.reverse)
+
+
+def path_message(x: Float64, y: Float64, yaw: Float64, stamps_ns: list[int], frame_id: str = "map") -> Path:
+    """Return poses (K,) [m, rad] with a stamp each; the path carries the first one's."""
+    path = Path(header=make_header(stamps_ns[0], frame_id))
+    for px, py, heading, stamp_ns in zip(x, y, yaw, stamps_ns, strict=True):
+        pose = PoseStamped(header=make_header(stamp_ns, frame_id))
+        pose.pose.position.x, pose.pose.position.y = float(px), float(py)
+        pose.pose.orientation = quaternion_from_yaw(float(heading))
+        path.poses.append(pose)
+    return path
+
+
+def image_message(picture: UInt8, stamp_ns: int, frame_id: str) -> Image:
+    """Return a picture (H, W, 3), blue green red, as an Image."""
+    height, width, channels = picture.shape
+    if channels != 3 or picture.dtype != np.uint8:
+        raise ValueError(f"picture is {picture.shape} {picture.dtype}, must be (H, W, 3) uint8")
+    return Image(
+        header=make_header(stamp_ns, frame_id),
+        height=height,
+        width=width,
+        encoding="bgr8",
+        is_bigendian=0,
+        step=3 * width,
+        data=byte_array(picture.tobytes()),
+    )
+
+
+def byte_array(data: bytes) -> Any:
+    """Return bytes as the array type message fields take without checking every element."""
+    return array.array("B", data)

@@ -1,0 +1,126 @@
+"""Driven frames and decisions in, Experience out: one per decision, and one more that ends each episode.
+
+An Experience carries the reward gathered since the one before it, by the function that scores the
+simulator. The finetuner learns from these alone.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from adawm_planner.config.observation import ObservationConfig
+from adawm_planner.data_types import Action, Observation, RewardTerms, Scene
+from adawm_planner.observation.assemble import observe
+from adawm_planner.observation.route import project
+from adawm_planner.runtime.drive_step import Decision
+from adawm_planner.simulator.reward import frame_reward
+from adawm_planner.simulator.tasks import RewardWeights
+
+
+@dataclass(frozen=True)
+class EpisodeRules:
+    """When an episode on the vehicle ends, and how its frames are scored."""
+
+    weights: RewardWeights = RewardWeights()
+    goal_before_end_m: float = 20.0  # m, the goal lies this far before the route's last point
+    off_lane_m: float = 3.0  # m from the route
+
+    def __post_init__(self) -> None:
+        if not self.goal_before_end_m >= 0.0:
+            raise ValueError(f"goal_before_end_m is {self.goal_before_end_m}, must be at least 0 m")
+        if not self.off_lane_m > 0.0:
+            raise ValueError(f"off_lane_m is {self.off_lane_m}, must be greater than 0 m")
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One decision as the planner saw it."""
+
+    stamp_s: float  # simulation time of the observation
+    sequence: int  # counts experiences; a gap is a lost message
+    episode: int
+    observation: Observation
+    action: Action
+    value: float  # expected discounted return
+    reward: RewardTerms  # since the previous experience of the episode
+    is_first: bool
+    is_last: bool  # nothing follows in this episode; the action was not carried out
+    is_terminal: bool  # the future is worth nothing
+
+
+class ExperienceRecorder:
+    """Gathers one episode at a time; silent from an episode's end until the next `begin`."""
+
+    def __init__(self, rules: EpisodeRules, config: ObservationConfig) -> None:
+        self._rules, self._config = rules, config
+        self._open = False
+        self._sequence = 0
+        self.episode = 0
+        self._reward = RewardTerms()
+        self._scene: Scene | None = None
+        self._decision: Decision | None = None
+        self._near: int | None = None
+        self._s: float | None = None
+
+    def begin(self) -> None:
+        """Start a new episode."""
+        self.episode += 1
+        self._open, self._reward = True, RewardTerms()
+        self._scene = self._decision = self._near = self._s = None
+
+    def frame(self, scene: Scene, collided: bool, decision: Decision | None) -> list[Experience]:
+        """Score one driven frame; return what it completes: nothing, a decision, or the episode's end."""
+        if not self._open:
+            return []
+        terminal = self._score(scene, collided)
+        self._scene = scene
+        if decision is not None:
+            self._decision = decision
+        if terminal:
+            return self._close(terminal=True, decision=decision)
+        return [] if decision is None else [self._make(scene, decision, is_last=False, is_terminal=False)]
+
+    def interrupt(self, collided: bool) -> list[Experience]:
+        """End the episode at its latest frame: another one begins, or the inputs cannot be trusted."""
+        if not self._open:
+            return []
+        if collided and self._scene is not None:
+            self._score(self._scene, True)
+        return self._close(terminal=collided, decision=None)
+
+    def _score(self, scene: Scene, collided: bool) -> bool:
+        """Add the frame's reward; return whether the episode ends with it for good."""
+        at = project(scene.route, scene.ego.x, scene.ego.y, self._near)
+        advanced = 0.0 if self._s is None else at.s - self._s
+        reached = at.s >= max(scene.route.length - self._rules.goal_before_end_m, 0.5 * scene.route.length)
+        self._near, self._s = at.index, at.s
+        reward = frame_reward(scene.ego, at, advanced, collided, reached and not collided, self._rules.weights)
+        self._reward = self._reward + reward
+        return collided or reached or abs(at.lateral) > self._rules.off_lane_m
+
+    def _close(self, terminal: bool, decision: Decision | None) -> list[Experience]:
+        self._open = False
+        last, scene = decision or self._decision, self._scene
+        if last is None or scene is None:
+            return []
+        if decision is None:
+            observation = observe(scene, last.action.acceleration, self._config)
+            last = replace(last, observation=observation, first=False)
+        return [self._make(scene, last, is_last=True, is_terminal=terminal)]
+
+    def _make(self, scene: Scene, decision: Decision, is_last: bool, is_terminal: bool) -> Experience:
+        reward = RewardTerms() if decision.first else self._reward
+        self._reward = RewardTerms()
+        self._sequence += 1
+        return Experience(
+            stamp_s=scene.stamp,
+            sequence=self._sequence - 1,
+            episode=self.episode - 1,
+            observation=decision.observation,
+            action=decision.action,
+            value=decision.value,
+            reward=reward,
+            is_first=decision.first,
+            is_last=is_last,
+            is_terminal=is_terminal,
+        )

@@ -1,0 +1,163 @@
+"""Whole frames in, exactly one Answer each out: the command, why, and what was decided and experienced.
+
+Ties input_monitor, drive_step and experience together, without ROS and without clocks. The caller
+(planner_loop) knows about time: incomplete frames, silence, latencies.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from enum import Enum
+
+from adawm_planner.data_types import Command, DrivableMap, Route, Scene, VehicleInfo
+from adawm_planner.observation.drivable import drivable_from_route
+from adawm_planner.observation.route import project
+from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, drive_step
+from adawm_planner.runtime.engine import Engine
+from adawm_planner.runtime.experience import EpisodeRules, Experience, ExperienceRecorder
+from adawm_planner.runtime.frame_inputs import FrameInputs
+from adawm_planner.runtime.input_monitor import Fault, InputMonitor
+
+ARRIVED_M = 2.0
+"""A vehicle that stands this close to the route's end has arrived [m]."""
+
+ARRIVED_MPS = 0.3
+
+
+class Mode(Enum):
+    """What the planner is doing; values are adawm_msgs/PlannerStatus's."""
+
+    WAITING = 0  # a vehicle, a route, or a first frame has not come yet
+    DRIVING = 1
+    BRAKING = 2  # an input is stale, missing, not finite or contradictory
+    ARRIVED = 3  # standing at the end of the route
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What follows from one frame, or from its absence."""
+
+    command: Command
+    mode: Mode
+    faults: tuple[Fault, ...] = ()
+    scene: Scene | None = None  # None when braking
+    decision: Decision | None = None  # None between decisions
+    experiences: tuple[Experience, ...] = ()
+
+
+@dataclass(frozen=True)
+class PlannerConfig:
+    """Everything the core is configured with."""
+
+    drive: DriveConfig = field(default_factory=DriveConfig)
+    rules: EpisodeRules = field(default_factory=EpisodeRules)
+    fault_brake: float = 0.8  # 0..1, brake while an input cannot be trusted
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.fault_brake <= 1.0:
+            raise ValueError(f"fault_brake is {self.fault_brake}, must lie in 0..1 and above 0")
+
+
+class PlannerCore:
+    """Drives on frames that can be trusted, brakes on all others."""
+
+    def __init__(self, engine: Engine, monitor: InputMonitor, config: PlannerConfig) -> None:
+        self.engine, self.monitor, self._config = engine, monitor, config
+        self._recorder = ExperienceRecorder(config.rules, config.drive.observation)
+        self._route: Route | None = None
+        self._vehicle: VehicleInfo | None = None
+        self._map: DrivableMap | None = None
+        self._corridor: DrivableMap | None = None
+        self._state: DriveState | None = None  # None: starts anew at the next frame that can be driven
+        self._previous: FrameInputs | None = None
+        self._steer = 0.0
+        self._collided = False
+        self.route_is_new = False
+
+    @property
+    def episodes(self) -> int:
+        """Episodes begun since the planner was configured."""
+        return self._recorder.episode
+
+    @property
+    def state(self) -> DriveState | None:
+        """The recurrent state after the latest frame; None before a driven one."""
+        return self._state
+
+    def set_route(self, route: Route | None) -> None:
+        """Follow another route from the next frame on, as a new episode; None withdraws the route."""
+        self._route, self.route_is_new = route, True
+        width = self._config.drive.observation.lane_width_m
+        # The same bitmap the raster would build from the route at every decision, made once.
+        self._corridor = None if route is None else drivable_from_route(route, width)
+
+    def set_vehicle(self, vehicle: VehicleInfo) -> None:
+        """Take what the vehicle says of itself."""
+        self._vehicle = vehicle
+
+    def set_map(self, drivable: DrivableMap | None) -> None:
+        """Take the drivable area; None means the route's own corridor is used."""
+        self._map = drivable
+
+    def note_collision(self) -> None:
+        """The vehicle has hit something; scored with the next frame."""
+        self._collided = True
+
+    def waits_for(self, frame: FrameInputs) -> str | None:
+        """Name what this frame needs that is usually on its way: it is sent once, or with a new episode."""
+        if self._vehicle is None:
+            return "vehicle_info"
+        if self._route is None:
+            return "waypoints"
+        jumped = self._previous is not None and self.monitor.is_new_episode(frame, self._previous)
+        return "waypoints" if jumped and not self.route_is_new else None
+
+    def answer(self, frame: FrameInputs) -> Answer:
+        """Give the one answer to a whole frame."""
+        new = self.route_is_new or self.monitor.is_new_episode(frame, self._previous)
+        faults = self.monitor.check_frame(frame, self._route, self._vehicle, None if new else self._previous)
+        self._previous, self.route_is_new = frame, False
+        if faults:
+            return self.brake(faults)
+        ended = self._restart() if new or self._state is None else []
+        assert self._state is not None
+        scene = self._scene(frame)
+        command, self._state, decision = drive_step(scene, self._state, self.engine, self._config.drive)
+        self._steer = command.steer
+        gained = self._recorder.frame(scene, self._take_collision(), decision)
+        return Answer(command, self._mode(scene), (), scene, decision, (*ended, *gained))
+
+    def brake(self, faults: tuple[Fault, ...]) -> Answer:
+        """Brake with the wheel held where it was; the recurrent state is given up.
+
+        Braking begins a new stretch of experience: what was not driven by the policy is not in it.
+        """
+        self._state = None
+        ended = self._recorder.interrupt(self._take_collision())
+        known = self._route is not None and self._vehicle is not None
+        mode = Mode.BRAKING if known else Mode.WAITING
+        return Answer(self.braking_command(), mode, faults, experiences=tuple(ended))
+
+    def braking_command(self) -> Command:
+        """Return the command that stops the vehicle."""
+        return Command(steer=self._steer, brake=self._config.fault_brake)
+
+    def _restart(self) -> list[Experience]:
+        ended = self._recorder.interrupt(self._take_collision())
+        self._recorder.begin()
+        self._state = DriveState.initial(self.engine)
+        return ended
+
+    def _take_collision(self) -> bool:
+        collided, self._collided = self._collided, False
+        return collided
+
+    def _scene(self, frame: FrameInputs) -> Scene:
+        assert self._route is not None and self._vehicle is not None
+        drivable = self._map or self._corridor
+        return Scene(frame.stamp_s, frame.ego(), frame.objects.objects, self._route, drivable, self._vehicle)
+
+    def _mode(self, scene: Scene) -> Mode:
+        s = project(scene.route, scene.ego.x, scene.ego.y).s
+        near_end = scene.route.length - s < ARRIVED_M
+        return Mode.ARRIVED if near_end and abs(scene.ego.speed) < ARRIVED_MPS else Mode.DRIVING

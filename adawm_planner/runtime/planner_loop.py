@@ -1,0 +1,164 @@
+"""Inputs and a steady clock in, timed answers out: one per frame, and braking when frames fail to come.
+
+Owns frame assembly, the watchdog and the short wait for what is sent once. Pure: the caller hands in
+`now` (monotonic seconds) and publishes what comes back.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+
+from adawm_planner.data_types import DrivableMap, Route, VehicleInfo
+from adawm_planner.dims import FRAME_S
+from adawm_planner.runtime.frame_inputs import FrameAssembler, FrameInputs, Part
+from adawm_planner.runtime.input_monitor import Fault
+from adawm_planner.runtime.latency import LatencyWindow
+from adawm_planner.runtime.planner_core import Answer, Mode, PlannerCore
+from adawm_planner.runtime.watchdog import Watchdog, WorldClock
+
+_log = logging.getLogger(__name__)
+
+SETTLE_S = 0.2
+"""How long a frame waits, once, for a route, vehicle or map that is on its way [s]."""
+
+
+@dataclass(frozen=True)
+class Outgoing:
+    """An answer to send at once."""
+
+    answer: Answer
+    stamp_ns: int  # of the frame answered, 0 when no frame was ever seen
+    received_s: float  # monotonic, arrival of the frame's newest part
+    is_frame: bool  # False: braking for want of a whole frame
+
+
+@dataclass
+class Counters:
+    """What happened since the planner was configured."""
+
+    frames: int = 0
+    commands: int = 0
+    decisions: int = 0
+    missed_ticks: int = 0
+    unbalanced_frames: int = 0  # frames whose command a stepped world had already taken
+
+
+class PlannerLoop:
+    """Turns arrivals into answers; at most one per frame."""
+
+    def __init__(self, core: PlannerCore, want_map: bool) -> None:
+        """Take the core; with `want_map` the first frame waits a moment for the map too."""
+        self.core = core
+        limits = core.monitor.limits
+        self.assembler = FrameAssembler()
+        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s)
+        self.counters = Counters()
+        self.latency, self.inference = LatencyWindow(), LatencyWindow()
+        self.world: WorldClock | None = None
+        self.newest: Answer | None = None
+        self._waiting: FrameInputs | None = None
+        self._may_wait = True
+        self._map_pending = want_map
+        self._stamp_ns = 0
+
+    def on_part(self, part: Part, now_s: float) -> Outgoing | None:
+        """Take one part of a frame."""
+        late = self.assembler.late_parts
+        frame = self.assembler.add(part, now_s)
+        if self.assembler.late_parts == late:
+            self.watchdog.heard(now_s)
+        if frame is None:
+            return None
+        self.counters.frames += 1
+        if self._waiting is not None:
+            self.counters.missed_ticks += 1  # the world went on without the waiting frame's answer
+        elif self._may_wait and self._lacks(frame):
+            self._waiting = frame
+            return None
+        return self._answer(frame)
+
+    def on_route(self, route: Route | None) -> Outgoing | None:
+        """Take a new route."""
+        self.core.set_route(route)
+        return self._resume()
+
+    def on_vehicle(self, vehicle: VehicleInfo) -> Outgoing | None:
+        """Take what the vehicle says of itself."""
+        self.core.set_vehicle(vehicle)
+        return self._resume()
+
+    def on_map(self, drivable: DrivableMap | None) -> Outgoing | None:
+        """Take the map, or that there is none to be had."""
+        self._map_pending = False
+        self.core.set_map(drivable)
+        return self._resume()
+
+    def on_world(self, world: WorldClock, now_s: float) -> None:
+        """Take what the world says of its stepping."""
+        self.watchdog.world(self.world, world, now_s)
+        self.world = world
+
+    def on_timer(self, now_s: float) -> Outgoing | None:
+        """Brake for what has not come in time, if anything."""
+        if self._waiting is not None:
+            return self._answer(self._waiting) if now_s - self._waiting.received_s >= SETTLE_S else None
+        return self._incomplete(now_s) or self._silent(now_s)
+
+    def sent(self, out: Outgoing, now_s: float) -> None:
+        """Note that the answer's command has left."""
+        self.counters.commands += 1
+        if out.is_frame:
+            self.latency.add(now_s - out.received_s)
+            self.counters.missed_ticks += now_s - out.received_s > FRAME_S
+
+    def _lacks(self, frame: FrameInputs) -> bool:
+        return self._map_pending or self.core.waits_for(frame) is not None
+
+    def _resume(self) -> Outgoing | None:
+        """Answer the waiting frame once nothing it waits for is missing."""
+        if self._waiting is None or self._lacks(self._waiting):
+            return None
+        return self._answer(self._waiting)
+
+    def _answer(self, frame: FrameInputs) -> Outgoing | None:
+        self._waiting, self._map_pending, self._stamp_ns = None, False, frame.stamp_ns
+        if self.watchdog.settle():
+            self.counters.unbalanced_frames += 1
+            return None
+        answer = self._think(frame)
+        # Waiting is for what is on its way; after one vain wait it is not, until driving shows it came.
+        self._may_wait = answer.mode in (Mode.DRIVING, Mode.ARRIVED)
+        self.counters.decisions += answer.decision is not None
+        self.newest = answer
+        return Outgoing(answer, frame.stamp_ns, frame.received_s, is_frame=True)
+
+    def _think(self, frame: FrameInputs) -> Answer:
+        """Answer a frame; an error of ours brakes the vehicle too and is reported like any other fault."""
+        try:
+            return self.core.answer(frame)
+        except Exception as error:
+            _log.exception("frame at %.3f s", frame.stamp_s)
+            text = f"{type(error).__name__}: {error}; see the log, and report it"
+            return self.core.brake((Fault("internal_error", "planner", 0.0, 0.0, text),))
+
+    def _incomplete(self, now_s: float) -> Outgoing | None:
+        frame = self.assembler.newest_pending()
+        if frame is None:
+            return None
+        faults = self.core.monitor.incomplete(frame, self.assembler.received_s, now_s)
+        if not faults:
+            return None
+        self.assembler.close(frame.stamp_ns)
+        self._stamp_ns = frame.stamp_ns
+        return self._brake(faults)
+
+    def _silent(self, now_s: float) -> Outgoing | None:
+        if not self.watchdog.is_due(self.world, now_s):
+            return None
+        self.watchdog.sent(self.world, now_s)
+        return self._brake(self.core.monitor.stale(self.assembler.received_s, now_s))
+
+    def _brake(self, faults: tuple[Fault, ...]) -> Outgoing:
+        self.newest = self.core.brake(faults)
+        return Outgoing(self.newest, self._stamp_ns, 0.0, is_frame=False)

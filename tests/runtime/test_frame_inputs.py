@@ -1,0 +1,94 @@
+"""Parts of frames come together by stamp, each frame once."""
+
+from __future__ import annotations
+
+import itertools
+
+import pytest
+
+from adawm_planner.runtime.frame_inputs import FrameAssembler, Part
+
+from .inputs import FRAME_NS, odometry, others, status
+
+
+def parts(k: int) -> list[Part]:
+    return [odometry(k), others(k), status(k)]
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_frame_is_whole_with_its_third_part_in_any_order(order: tuple[int, ...]) -> None:
+    assembler = FrameAssembler()
+    got = [assembler.add(parts(1)[i], float(n)) for n, i in enumerate(order)]
+    assert got[:2] == [None, None]
+    assert got[2] is not None and got[2].stamp_ns == FRAME_NS and got[2].received_s == 2.0
+
+
+def test_interleaved_frames_both_come_out() -> None:
+    assembler = FrameAssembler()
+    first, second = parts(1), parts(2)
+    sequence = [first[0], second[0], first[1], second[1], first[2], second[2]]
+    frames = [assembler.add(part, 0.0) for part in sequence]
+    assert [frame.stamp_ns for frame in frames if frame] == [FRAME_NS, 2 * FRAME_NS]
+    assert assembler.dropped_frames == 0
+
+
+def test_frame_is_given_once_and_repeats_are_late() -> None:
+    assembler = FrameAssembler()
+    assert [assembler.add(part, 0.0) is not None for part in parts(1) * 2] == [False, False, True] + [False] * 3
+    assert assembler.late_parts == 3
+
+
+def test_repeats_do_not_make_an_input_look_fresh() -> None:
+    assembler = FrameAssembler()
+    for part in parts(1):
+        assembler.add(part, 0.0)
+    assembler.add(odometry(1), 5.0)
+    assert assembler.received_s["odometry"] == 0.0
+
+
+def test_later_whole_frame_drops_earlier_incomplete_one() -> None:
+    assembler = FrameAssembler()
+    assembler.add(odometry(1), 0.0)
+    for part in parts(2):
+        assembler.add(part, 0.1)
+    assert assembler.dropped_frames == 1 and assembler.newest_pending() is None
+    assert assembler.add(others(1), 0.2) is None and assembler.late_parts == 1
+
+
+def test_missing_names_what_is_not_there() -> None:
+    assembler = FrameAssembler()
+    assembler.add(odometry(3), 0.7)
+    pending = assembler.newest_pending()
+    assert pending is not None and pending.missing() == ("objects", "vehicle_status") and pending.since_s == 0.7
+
+
+def test_memory_is_bounded_when_one_input_is_dead() -> None:
+    assembler = FrameAssembler(depth=4)
+    for k in range(1, 50):
+        assembler.add(odometry(k), 0.05 * k)
+    assert assembler.dropped_frames == 45
+
+
+def test_closed_frame_is_not_given_out_when_its_last_part_comes() -> None:
+    assembler = FrameAssembler()
+    assembler.add(odometry(1), 0.0)
+    assembler.add(status(1), 0.0)
+    assembler.close(FRAME_NS)
+    assert assembler.add(others(1), 0.0) is None
+
+
+def test_clock_that_starts_again_starts_new_frames() -> None:
+    assembler = FrameAssembler()
+    for part in parts(1000):
+        assembler.add(part, 0.0)
+    assert [assembler.add(part, 1.0) is not None for part in parts(3)] == [False, False, True]
+    assert assembler.clock_restarts == 1
+
+
+def test_acceleration_is_turned_to_the_body_axis() -> None:
+    from math import pi
+
+    from .inputs import frame
+
+    whole = frame(1, odometry=odometry(1, yaw=pi / 2), status=status(1, acceleration_x=3.0, acceleration_y=-2.0))
+    assert whole.ego().acceleration == pytest.approx(-2.0, abs=1e-12)

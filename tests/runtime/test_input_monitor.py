@@ -1,0 +1,136 @@
+"""Every kind of input that cannot be trusted is found and named."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import Any
+
+import pytest
+
+from adawm_planner.runtime.frame_inputs import FrameAssembler
+from adawm_planner.runtime.input_monitor import Fault, InputLimits, InputMonitor
+
+from .inputs import TOPICS, VEHICLE, frame, odometry, others, status, straight_route
+
+LIMITS = InputLimits()
+MONITOR = InputMonitor(LIMITS, TOPICS)
+CAR = (20.0, 0.0, 0.0, 5.0, 0.0, 4.5, 1.8)
+
+
+def faults_of(**changes: Any) -> tuple[Fault, ...]:
+    return MONITOR.check_frame(frame(2, **changes), straight_route(), VEHICLE, frame(1))
+
+
+def test_quiet_drive_has_no_fault() -> None:
+    assert faults_of() == ()
+    assert faults_of(objects=others(2, CAR)) == ()
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+@pytest.mark.parametrize(
+    "name", ["x", "y", "yaw", "quaternion_norm", "speed", "lateral_speed", "vertical_speed", "yaw_rate"]
+)
+def test_odometry_that_is_not_finite(name: str, value: float) -> None:
+    (fault,) = faults_of(odometry=odometry(2, **{name: value}))
+    assert fault.rule == "not_finite" and fault.topic == TOPICS["odometry"] and name in fault.text
+
+
+@pytest.mark.parametrize("name", ["speed", "acceleration_x", "acceleration_y"])
+def test_status_that_is_not_finite(name: str) -> None:
+    (fault,) = faults_of(status=status(2, **{name: math.nan}))
+    assert fault.rule == "not_finite" and fault.topic == TOPICS["vehicle_status"] and name in fault.text
+
+
+@pytest.mark.parametrize("column", range(7))
+def test_object_that_is_not_finite_is_named_by_id(column: int) -> None:
+    bad = tuple(math.nan if i == column else value for i, value in enumerate(CAR))
+    (fault,) = faults_of(objects=others(2, CAR, bad))
+    assert fault.rule == "not_finite" and fault.topic == TOPICS["objects"] and "object 11" in fault.text
+
+
+@pytest.mark.parametrize("size", [0.0, -1.0])
+def test_object_without_size(size: float) -> None:
+    (fault,) = faults_of(objects=others(2, (*CAR[:6], size)))
+    assert fault.topic == TOPICS["objects"] and "must be larger than 0" in fault.text
+
+
+@pytest.mark.parametrize("part", ["odometry", "objects", "status"])
+def test_wrong_frame(part: str) -> None:
+    made = {"odometry": odometry(2, frame_id="odom"), "objects": others(2, frame_id="odom")}
+    (fault,) = faults_of(**{part: made.get(part, status(2, frame_id="odom"))})
+    assert fault.rule == "wrong_frame" and "'odom'" in fault.text and "'map'" in fault.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "topic"),
+    [
+        ({"odometry": odometry(2, y=10.5)}, "waypoints"),
+        ({"odometry": odometry(2, quaternion_norm=0.0)}, "odometry"),
+        ({"odometry": odometry(2, speed=80.0), "status": status(2, speed=80.0)}, "odometry"),
+        ({"status": status(2, speed=0.0)}, "vehicle_status"),
+    ],
+)
+def test_contradiction_names_topic_and_limit(changes: dict[str, Any], topic: str) -> None:
+    (fault,) = faults_of(**changes)
+    assert fault.rule == "contradictory" and fault.topic == TOPICS[topic] and "limit" in fault.text
+
+
+@pytest.mark.parametrize(("y", "found"), [(9.9, 0), (10.1, 1)])
+def test_route_distance_limit_is_exact(y: float, found: int) -> None:
+    assert len(faults_of(odometry=odometry(2, y=y))) == found
+
+
+def test_far_beyond_the_routes_end_is_off_the_route() -> None:
+    far = MONITOR.check_frame(frame(2, odometry=odometry(2, x=115.0)), straight_route(), VEHICLE, None)
+    assert [fault.rule for fault in far] == ["contradictory"]
+
+
+def test_missing_route_and_vehicle_are_both_named() -> None:
+    found = MONITOR.check_frame(frame(2), None, None, None)
+    assert [fault.topic for fault in found] == [TOPICS["vehicle_info"], TOPICS["waypoints"]]
+    assert all(fault.rule == "input_missing" and math.isinf(fault.age_s) for fault in found)
+    assert "never received" in found[0].line()
+
+
+def test_gap_in_simulated_time() -> None:
+    previous = frame(1)
+    late = frame(9, odometry=odometry(9, x=previous.odometry.x + 1.0))
+    (fault,) = MONITOR.check_frame(late, straight_route(), VEHICLE, previous)
+    assert fault.rule == "frame_gap" and "0.400" in fault.text
+    near = frame(7, odometry=odometry(7, x=previous.odometry.x + 1.0))
+    assert MONITOR.check_frame(near, straight_route(), VEHICLE, previous) == ()
+
+
+def test_jump_and_clock_restart_are_new_episodes() -> None:
+    assert MONITOR.is_new_episode(frame(1), None)
+    assert not MONITOR.is_new_episode(frame(2), frame(1))
+    assert MONITOR.is_new_episode(frame(2, odometry=odometry(2, y=2.1)), frame(1))
+    assert MONITOR.is_new_episode(frame(1), frame(2))
+
+
+def test_incomplete_frame_waits_then_names_each_missing_part() -> None:
+    assembler = FrameAssembler()
+    for part in (odometry(1), others(1), status(1)):
+        assembler.add(part, 1.0)
+    assembler.add(odometry(2), 1.05)
+    pending = assembler.newest_pending()
+    assert pending is not None
+    assert MONITOR.incomplete(pending, assembler.received_s, 1.149) == ()
+    found = MONITOR.incomplete(pending, assembler.received_s, 1.151)
+    assert [fault.topic for fault in found] == [TOPICS["objects"], TOPICS["vehicle_status"]]
+    assert found[0].age_s == pytest.approx(0.151) and found[0].limit_s == LIMITS.incomplete_s
+
+
+def test_stale_names_topic_age_and_limit() -> None:
+    (fault,) = MONITOR.stale({"odometry": 1.0, "objects": 1.3, "vehicle_status": 1.3}, 1.4)
+    assert (fault.rule, fault.topic, fault.limit_s) == ("input_stale", TOPICS["odometry"], 0.3)
+    assert fault.age_s == pytest.approx(0.4)
+    assert fault.line().startswith("input_stale: /carla/ego_vehicle/odometry (age 0.400 s, limit 0.300 s)")
+
+
+@pytest.mark.parametrize("name", [entry.name for entry in fields(InputLimits) if entry.name != "map_frame"])
+@pytest.mark.parametrize("value", [0.0, -1.0, math.nan])
+def test_limits_refuse_nonsense(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=name):
+        InputLimits(**{name: value})
