@@ -20,6 +20,9 @@ WIDTH_M = 1.8
 SPAWN_CLEARANCE_M = 14.0
 """No vehicle starts nearer than this to the ego [m]."""
 
+PHASE_M = 300.0
+"""Random phase of a flow, longer than any platoon with its gap [m]."""
+
 
 @dataclass(frozen=True)
 class Departure:
@@ -54,15 +57,17 @@ def _stream(
 ) -> list[tuple[int, bool, float, float, float]]:
     """Vehicles of one flow, from the one nearest the junction backwards."""
     vehicles: list[tuple[int, bool, float, float, float]] = []
-    # Distance of the next front bumper behind the end of the first lane; a random phase of the pattern.
-    behind = rng.uniform(0.0, flow.gap_s[1] * flow.speed[1])
+    # Distance of the next front bumper behind the end of the first lane. The pattern begins well past that
+    # end (those vehicles have left), so that its phase at the junction is uniform.
+    behind = -rng.uniform(PHASE_M, 2.0 * PHASE_M)
     time = 0.0
     while time < seconds:
         speed = rng.uniform(*flow.speed)
         for _ in range(rng.integers(int(flow.vehicles[0]), int(flow.vehicles[1]) + 1)):
             decoy = bool(flow.decoy_route) and rng.random() < flow.decoy_share
             time = max(0.0, (behind - length + LENGTH_M) / speed)
-            vehicles.append((index, decoy, time, max(length - behind, LENGTH_M), speed))
+            if behind > 0.0:
+                vehicles.append((index, decoy, time, max(length - behind, LENGTH_M), speed))
             behind += LENGTH_M + rng.uniform(*flow.headway_m)
         behind += rng.uniform(*flow.gap_s) * speed
     return vehicles
@@ -102,6 +107,10 @@ def _type_attributes(driver: TrafficDriver, name: str, speed: float) -> dict[str
         "tau": driver.tau,
         "sigma": driver.sigma,
         "minGap": 1.5,
+        "lcStrategic": -1,  # vehicles keep their lane: the expert knows their paths
+        "lcSpeedGain": 0,
+        "lcKeepRight": 0,
+        "lcCooperative": -1,
         "maxSpeed": f"{speed:.4f}",
     }
     if not driver.yields:
