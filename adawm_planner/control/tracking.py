@@ -11,8 +11,8 @@ import math
 import numpy as np
 
 from adawm_planner.config.control import ControlConfig
-from adawm_planner.data_types import Command, Route, Scene
-from adawm_planner.observation.assemble import canonical
+from adawm_planner.data_types import Command, EgoState, Route, Scene, VehicleInfo
+from adawm_planner.observation.assemble import canonical_ego
 from adawm_planner.observation.route import project, wrap_angle
 
 
@@ -21,11 +21,12 @@ def track(scene: Scene, acceleration: float, config: ControlConfig) -> Command:
 
     The values are rounded to single precision, as the message that carries them is.
     """
-    scene = canonical(scene)
-    s = project(scene.route, scene.ego.x, scene.ego.y).s
-    allowed = config.governor_gain * (speed_limit(scene.route, s, config) - scene.ego.speed)
-    throttle, brake = pedals(min(acceleration, allowed), scene.ego.speed, config)
-    return Command(throttle=_single(throttle), steer=_single(steering(scene, s, config)), brake=_single(brake))
+    ego, route = canonical_ego(scene.ego), scene.route
+    s = project(route, ego.x, ego.y).s
+    allowed = config.governor_gain * (speed_limit(route, s, config) - ego.speed)
+    throttle, brake = pedals(min(acceleration, allowed), ego.speed, config)
+    steer = steering(ego, route, scene.vehicle, s, config)
+    return Command(throttle=_single(throttle), steer=_single(steer), brake=_single(brake))
 
 
 def _single(value: float) -> float:
@@ -53,9 +54,8 @@ def pedals(acceleration: float, speed: float, config: ControlConfig) -> tuple[fl
     return 0.0, min(-effort / config.brake_deceleration, 1.0)
 
 
-def steering(scene: Scene, s: float, config: ControlConfig) -> float:
-    """Steering command (-1..1, positive = right) towards the route point one lookahead ahead."""
-    ego, vehicle, route = scene.ego, scene.vehicle, scene.route
+def steering(ego: EgoState, route: Route, vehicle: VehicleInfo, s: float, config: ControlConfig) -> float:
+    """Steering command (-1..1, positive = right) towards the route point one lookahead ahead of `s` [m]."""
     lookahead = min(max(config.lookahead_time * ego.speed, config.min_lookahead), config.max_lookahead)
     # The centre runs half a wheelbase ahead of the rear axle, so the target is measured from there too.
     target_s = s - 0.5 * vehicle.wheelbase + lookahead

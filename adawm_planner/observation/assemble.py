@@ -21,15 +21,22 @@ _DIGITS = 5  # 10 micrometres, 10 microradians
 
 def canonical(scene: Scene) -> Scene:
     """Round the moving parts of a scene to 1e-5 of their unit; idempotent."""
-    ego = scene.ego
-    rounded = EgoState(*(round(value, _DIGITS) + 0.0 for value in _ego_values(ego)))
     o = scene.objects
     arrays = (np.round(a, _DIGITS) + 0.0 for a in (o.x, o.y, o.yaw, o.vx, o.vy, o.length, o.width))
-    return replace(scene, ego=rounded, objects=Objects(o.id, *arrays))
+    return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *arrays))
 
 
-def _ego_values(ego: EgoState) -> tuple[float, ...]:
-    return (ego.x, ego.y, wrap_angle(ego.yaw), ego.speed, ego.lateral_speed, ego.yaw_rate, ego.acceleration)
+def canonical_ego(ego: EgoState) -> EgoState:
+    """Round the ego's motion to 1e-5 of its units; adding 0.0 turns -0.0 into 0.0."""
+    return EgoState(
+        round(ego.x, _DIGITS) + 0.0,
+        round(ego.y, _DIGITS) + 0.0,
+        round(wrap_angle(ego.yaw), _DIGITS) + 0.0,
+        round(ego.speed, _DIGITS) + 0.0,
+        round(ego.lateral_speed, _DIGITS) + 0.0,
+        round(ego.yaw_rate, _DIGITS) + 0.0,
+        round(ego.acceleration, _DIGITS) + 0.0,
+    )
 
 
 def observe(scene: Scene, last_acceleration: float, config: ObservationConfig) -> Observation:

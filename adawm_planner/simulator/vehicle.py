@@ -107,20 +107,19 @@ class EgoVehicle:
         self._integrate(command.reverse, dt)
 
     def _integrate(self, reverse: bool, dt: float) -> None:
-        p, grip = self.preset, self.preset.friction * GRAVITY
+        """Move by one substep; where the tyres cannot give the wanted yaw rate, the car runs wide."""
+        grip = self.preset.friction * GRAVITY
         slip = math.atan(0.5 * math.tan(self._steer))
-        yaw_rate = self._speed * 2.0 * math.sin(slip) / p.wheelbase
-        yaw_limit = grip / max(abs(self._speed), 0.5)
-        yaw_rate = min(max(yaw_rate, -yaw_limit), yaw_limit)
-        lateral = yaw_rate * self._speed
-        longitudinal_grip = grip * math.sqrt(max(1.0 - (lateral / grip) ** 2, 0.01))
-        self._speed = self._next_speed(reverse, longitudinal_grip, dt)
-        heading = self._yaw + (slip if abs(yaw_rate) < yaw_limit else 0.0)
-        self._x += self._speed * math.cos(heading) * dt
-        self._y += self._speed * math.sin(heading) * dt
+        wanted = self._speed * 2.0 * math.sin(slip) / self.preset.wheelbase
+        limit = grip / max(abs(self._speed), 0.5)
+        yaw_rate = min(max(wanted, -limit), limit)
+        used = yaw_rate * self._speed / grip
+        self._speed = self._next_speed(reverse, grip * math.sqrt(max(1.0 - used * used, 0.01)), dt)
+        slip = slip if yaw_rate == wanted else 0.0
+        self._x += self._speed * math.cos(self._yaw + slip) * dt
+        self._y += self._speed * math.sin(self._yaw + slip) * dt
         self._yaw = (self._yaw + yaw_rate * dt + math.pi) % (2.0 * math.pi) - math.pi
-        self._yaw_rate = yaw_rate
-        self._lateral_speed = self._speed * math.sin(heading - self._yaw + yaw_rate * dt)
+        self._yaw_rate, self._lateral_speed = yaw_rate, self._speed * math.sin(slip)
 
     def _next_speed(self, reverse: bool, grip: float, dt: float) -> float:
         """Speed after the pedals' forces, limited by friction; brakes and drag stop but never push."""
@@ -128,5 +127,4 @@ class EgoVehicle:
         drive = (-1.0 if reverse else 1.0) * self._throttle * p.drive_force / p.mass
         speed += min(max(drive, -grip), grip) * dt
         resist = (self._brake * p.brake_force + p.drag * speed * speed + p.rolling_force) / p.mass
-        loss = min(resist, grip) * dt
-        return math.copysign(max(abs(speed) - loss, 0.0), speed)
+        return math.copysign(max(abs(speed) - min(resist, grip) * dt, 0.0), speed)

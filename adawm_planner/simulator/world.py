@@ -146,6 +146,7 @@ class World:
         self._begin_route(start_m)
         self._ego.reset(*_pose_on(self._route, 0.0), speed)
         self._start_sumo(seed)
+        self._mirrored = False
         self._episode_start = self._time + FRAME_S
         self._route_s, self._arrived = 0.0, False
         self._near: int | None = None
@@ -241,9 +242,11 @@ class World:
         ego = self._ego.state
         half = 0.5 * self.vehicle.length
         front_x, front_y = ego.x + half * math.cos(ego.yaw), ego.y + half * math.sin(ego.yaw)
-        if EGO in libsumo.vehicle.getIDList():
-            libsumo.vehicle.moveToXY(EGO, "", -1, front_x, front_y, 90.0 - math.degrees(ego.yaw), 2)
-            libsumo.vehicle.setSpeed(EGO, max(ego.speed, 0.0))
+        if not self._mirrored:
+            libsumo.simulationStep()  # SUMO inserts the ego in the first step; only then can it be moved
+            self._mirrored = True
+        libsumo.vehicle.moveToXY(EGO, "", -1, front_x, front_y, 90.0 - math.degrees(ego.yaw), 2)
+        libsumo.vehicle.setSpeed(EGO, max(ego.speed, 0.0))
         libsumo.simulationStep()
         self._objects = self._read_traffic()
         self._frame += 1
@@ -255,21 +258,16 @@ class World:
         names = [name for name in libsumo.vehicle.getIDList() if name != EGO]
         if not names:
             return _no_objects()
-        rows = np.empty((len(names), 4))
-        vehicle = libsumo.vehicle
-        for i, name in enumerate(names):
-            rows[i, :2] = vehicle.getPosition(name)
-            rows[i, 2] = vehicle.getAngle(name)
-            rows[i, 3] = vehicle.getSpeed(name)
-        yaw = np.radians(90.0 - rows[:, 2])
-        yaw = (yaw + math.pi) % (2.0 * math.pi) - math.pi
-        cos, sin, speed = np.cos(yaw), np.sin(yaw), rows[:, 3]
-        ids = np.array([int(name) for name in names], dtype=np.int64)
+        position, angle, velocity = libsumo.vehicle.getPosition, libsumo.vehicle.getAngle, libsumo.vehicle.getSpeed
+        rows = [(*position(name), angle(name), velocity(name), int(name)) for name in names]
+        x, y, degrees, speed, number = np.array(rows).T
+        yaw = (np.radians(90.0 - degrees) + math.pi) % (2.0 * math.pi) - math.pi
+        cos, sin, half = np.cos(yaw), np.sin(yaw), 0.5 * LENGTH_M
         size = np.ones(len(names))
         return Objects(
-            ids,
-            rows[:, 0] - 0.5 * LENGTH_M * cos,
-            rows[:, 1] - 0.5 * LENGTH_M * sin,
+            number.astype(np.int64),
+            x - half * cos,  # SUMO's position is the front bumper
+            y - half * sin,
             yaw,
             speed * cos,
             speed * sin,
