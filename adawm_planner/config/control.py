@@ -24,9 +24,9 @@ class ControlConfig:
     rolling_deceleration: float = 0.12  # m/s2
     hold_brake: float = 0.3  # 0..1, brake that keeps a standing vehicle still
     standstill_speed: float = 0.15  # m/s, below it a non-positive target holds the vehicle
-    lookahead_time: float = 0.5  # s
-    min_lookahead: float = 3.0  # m
-    max_lookahead: float = 8.0  # m
+    lookahead_time: float = 0.9  # s
+    min_lookahead: float = 4.0  # m
+    max_lookahead: float = 10.0  # m
 
     def __post_init__(self) -> None:
         for field in fields(self):

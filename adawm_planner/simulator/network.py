@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sysconfig
@@ -31,6 +32,8 @@ _OPTIONS = (
     "--junctions.internal-link-detail=10",
     "--xml-validation=never",
 )
+
+_GEOREFERENCE = "<geoReference><![CDATA[+proj=tmerc +lat_0=49 +lon_0=8 +k=1 +x_0=0 +y_0=0 +datum=WGS84]]></geoReference>"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ _KIND = {"nod": "node-files", "edg": "edge-files", "con": "connection-files"}
 def _built(inputs: list[Path], arguments: list[str]) -> tuple[Path, Path]:
     """Build (or find in the cache) the net and its OpenDRIVE export."""
     netconvert = _netconvert()
-    digest = hashlib.sha256(b"".join(one.read_bytes() for one in inputs) + repr(_OPTIONS).encode())
+    digest = hashlib.sha256(b"".join(one.read_bytes() for one in inputs) + repr((_OPTIONS, _GEOREFERENCE)).encode())
     digest.update(netconvert.encode())
     cache = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "adawm_planner" / "nets"
     folder = cache / digest.hexdigest()[:16]
@@ -144,8 +147,17 @@ def _built(inputs: list[Path], arguments: list[str]) -> tuple[Path, Path]:
         if run.returncode != 0:
             shutil.rmtree(work)
             raise ValueError(f"netconvert rejects {inputs[0]}: {run.stderr.strip().splitlines()[-1]}")
+        _finish_opendrive(work / "map.xodr")
         _publish(work, folder)
     return folder / "map.net.xml", folder / "map.xodr"
+
+
+def _finish_opendrive(file: Path) -> None:
+    """Drop netconvert's comment (it names this machine) and give the map a place on earth, as GNSS needs one."""
+    text = re.sub(r"<!--.*?-->\s*", "", file.read_text(), flags=re.DOTALL)
+    if "<geoReference>" not in text:
+        text = re.sub(r"(<header[^>]*?)/?>(\s*</header>)?", rf"\1>{_GEOREFERENCE}</header>", text, count=1)
+    file.write_text(text)
 
 
 def _publish(work: Path, folder: Path) -> None:
