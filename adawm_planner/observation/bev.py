@@ -13,7 +13,7 @@ from adawm_planner.dims import BEV_CELL_M, BEV_SHAPE, BEV_SIZE
 from adawm_planner.observation.drivable import box_corners, drivable_from_route
 from adawm_planner.observation.route import RouteProjection
 
-_FINE = 2  # polygons are drawn on a grid this much finer, then averaged: coverage, not just hits
+_FINE = 2  # polygons are drawn on a grid this much finer, then averaged: positions within a cell are seen
 _SHIFT = 4  # cv2 takes coordinates as integers in units of 2**-_SHIFT cells
 _FORECAST_S = (0.0, 1.0, 2.0)
 
@@ -74,7 +74,11 @@ def _route(route: Route, projection: RouteProjection, ego: EgoState, ahead: floa
 
 
 def _vehicles(channels: UInt8, objects: Objects, ego: EgoState, reach: float) -> None:
-    """Fill footprints now and at constant velocity 1 s and 2 s ahead into `channels` (3, H, W)."""
+    """Fill footprints now and at constant velocity 1 s and 2 s ahead into `channels` (3, H, W).
+
+    A footprint is drawn with its outline, about half a cell larger than the body on each side: at 2.5 m a
+    cell, a car alone would be little more than one faint cell.
+    """
     near = np.hypot(objects.x - ego.x, objects.y - ego.y) <= reach
     if not near.any():
         return

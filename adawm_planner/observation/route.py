@@ -108,14 +108,15 @@ def project(route: Route, x: float, y: float, near: int | None = None) -> RouteP
 
 
 def _on_segment(route: Route, j: int, x: float, y: float) -> RouteProjection:
-    """Project onto segment j; beyond its ends the lateral value is the distance to that end."""
+    """Project onto segment j; beyond an inner end the lateral value is the distance to that end."""
     x0, y0, yaw = float(route.x[j]), float(route.y[j]), float(route.yaw[j])
     length = float(route.s[j + 1] - route.s[j])
     dx, dy = x - x0, y - y0
     along = dx * math.cos(yaw) + dy * math.sin(yaw)
     across = -dx * math.sin(yaw) + dy * math.cos(yaw)
     clipped = min(max(along, 0.0), length)
-    inner = 0 < j < len(route.x) - 2
-    if inner and along != clipped:
+    before_start = j == 0 and along < 0.0
+    behind_end = j == len(route.x) - 2 and along > length
+    if along != clipped and not before_start and not behind_end:
         across = math.copysign(math.hypot(across, along - clipped), across)
     return RouteProjection(j, float(route.s[j]) + clipped, across, wrap_angle(yaw))
