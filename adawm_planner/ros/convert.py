@@ -132,16 +132,21 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
     front = 0.5 * (message.wheels[0].position.x + message.wheels[1].position.x)
     rear = 0.5 * (message.wheels[2].position.x + message.wheels[3].position.x)
     values = {
-        "max_steer": float(message.wheels[0].max_steer_angle),
+        "max_steer": _decimal(message.wheels[0].max_steer_angle),
         "wheelbase": front - rear,
         "length": length,
         "width": width,
-        "mass": float(message.mass),
+        "mass": _decimal(message.mass),
     }
     for name, value in values.items():
         if not (value > 0.0 and math.isfinite(value)):
             raise ValueError(f"vehicle's {name} is {value}, must be greater than 0")
     return VehicleInfo(**values)
+
+
+def _decimal(value: float) -> float:
+    """Return the shortest decimal a float32 field stands for: 0.61, not 0.6100000143051147."""
+    return float(str(np.float32(value)))
 
 
 def world_clock(message: CarlaStatus) -> WorldClock:

@@ -24,7 +24,6 @@ from adawm_planner.runtime.frame_inputs import (
     PendingFrame,
 )
 
-
 _QUATERNION_LIMIT = 0.01
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections import deque
 
 import numpy as np
+
+from adawm_planner.data_types import Carry, Observation, PolicyOutput
+from adawm_planner.runtime.engine import Engine, Imagined
 
 
 class LatencyWindow:
@@ -13,9 +17,11 @@ class LatencyWindow:
     def __init__(self, size: int = 1200) -> None:
         """Keep `size` durations; 1200 frames are a minute."""
         self._seconds: deque[float] = deque(maxlen=size)
+        self.newest = 0.0  # s
 
     def add(self, seconds: float) -> None:
         """Note one duration [s]."""
+        self.newest = seconds
         self._seconds.append(seconds)
 
     def percentiles_ms(self) -> tuple[float, float, float]:
@@ -24,3 +30,30 @@ class LatencyWindow:
             return 0.0, 0.0, 0.0
         p50, p99, top = np.percentile(np.fromiter(self._seconds, dtype=np.float64), (50.0, 99.0, 100.0)) * 1e3
         return float(p50), float(p99), float(top)
+
+
+class TimedEngine:
+    """An engine whose steps are timed."""
+
+    def __init__(self, engine: Engine, window: LatencyWindow) -> None:
+        self._engine, self._window = engine, window
+
+    @property
+    def digest(self) -> str:
+        """The engine's own."""
+        return self._engine.digest
+
+    def initial(self) -> Carry:
+        """As the engine's."""
+        return self._engine.initial()
+
+    def step(self, carry: Carry, observation: Observation, first: bool) -> tuple[Carry, PolicyOutput]:
+        """As the engine's."""
+        begun = time.monotonic()
+        result = self._engine.step(carry, observation, first)
+        self._window.add(time.monotonic() - begun)
+        return result
+
+    def imagine(self, carry: Carry) -> Imagined:
+        """As the engine's."""
+        return self._engine.imagine(carry)

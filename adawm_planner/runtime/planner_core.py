@@ -70,6 +70,7 @@ class PlannerCore:
         self._corridor: DrivableMap | None = None
         self._state: DriveState | None = None  # None: starts anew at the next frame that can be driven
         self._previous: FrameInputs | None = None
+        self._arrived = False
         self._steer = 0.0
         self._collided = False
         self.route_is_new = False
@@ -86,10 +87,7 @@ class PlannerCore:
 
     def set_route(self, route: Route | None) -> None:
         """Follow another route from the next frame on, as a new episode; None withdraws the route."""
-        self._route, self.route_is_new = route, True
-        width = self._config.drive.observation.lane_width_m
-        # The same bitmap the raster would build from the route at every decision, made once.
-        self._corridor = None if route is None else drivable_from_route(route, width)
+        self._route, self._corridor, self.route_is_new = route, None, True
 
     def set_vehicle(self, vehicle: VehicleInfo) -> None:
         """Take what the vehicle says of itself."""
@@ -120,12 +118,12 @@ class PlannerCore:
         if faults:
             return self.brake(faults)
         ended = self._restart() if new or self._state is None else []
-        assert self._state is not None
         scene = self._scene(frame)
-        command, self._state, decision = drive_step(scene, self._state, self.engine, self._config.drive)
-        self._steer = command.steer
+        self._arrived = self._arrived or _is_at_end(scene)
+        command, decision = self._hold() if self._arrived else self._drive(scene)
         gained = self._recorder.frame(scene, self._take_collision(), decision)
-        return Answer(command, self._mode(scene), (), scene, decision, (*ended, *gained))
+        mode = Mode.ARRIVED if self._arrived else Mode.DRIVING
+        return Answer(command, mode, (), scene, decision, (*ended, *gained))
 
     def brake(self, faults: tuple[Fault, ...]) -> Answer:
         """Brake with the wheel held where it was; the recurrent state is given up.
@@ -142,9 +140,20 @@ class PlannerCore:
         """Return the command that stops the vehicle."""
         return Command(steer=self._steer, brake=self._config.fault_brake)
 
+    def _drive(self, scene: Scene) -> tuple[Command, Decision | None]:
+        assert self._state is not None
+        command, self._state, decision = drive_step(scene, self._state, self.engine, self._config.drive)
+        self._steer = command.steer
+        return command, decision
+
+    def _hold(self) -> tuple[Command, None]:
+        """Stand at the end of the route until another one comes."""
+        return Command(steer=self._steer, brake=self._config.drive.control.hold_brake), None
+
     def _restart(self) -> list[Experience]:
         ended = self._recorder.interrupt(self._take_collision())
         self._recorder.begin()
+        self._arrived = False
         self._state = DriveState.initial(self.engine)
         return ended
 
@@ -154,10 +163,13 @@ class PlannerCore:
 
     def _scene(self, frame: FrameInputs) -> Scene:
         assert self._route is not None and self._vehicle is not None
+        if self._map is None and self._corridor is None:
+            # The same bitmap the raster would build from the route at every decision, made once.
+            self._corridor = drivable_from_route(self._route, self._config.drive.observation.lane_width_m)
         drivable = self._map or self._corridor
         return Scene(frame.stamp_s, frame.ego(), frame.objects.objects, self._route, drivable, self._vehicle)
 
-    def _mode(self, scene: Scene) -> Mode:
-        s = project(scene.route, scene.ego.x, scene.ego.y).s
-        near_end = scene.route.length - s < ARRIVED_M
-        return Mode.ARRIVED if near_end and abs(scene.ego.speed) < ARRIVED_MPS else Mode.DRIVING
+
+def _is_at_end(scene: Scene) -> bool:
+    s = project(scene.route, scene.ego.x, scene.ego.y).s
+    return scene.route.length - s < ARRIVED_M and abs(scene.ego.speed) < ARRIVED_MPS

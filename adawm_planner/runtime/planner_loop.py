@@ -47,23 +47,45 @@ class Counters:
 class PlannerLoop:
     """Turns arrivals into answers; at most one per frame."""
 
-    def __init__(self, core: PlannerCore, want_map: bool) -> None:
-        """Take the core; with `want_map` the first frame waits a moment for the map too."""
+    def __init__(self, core: PlannerCore, want_map: bool, inference: LatencyWindow | None = None) -> None:
+        """Take the core; it answers nothing before `begin`.
+
+        Args:
+            want_map: the first frame waits a moment for the map too.
+            inference: where the engine's durations are noted.
+        """
         self.core = core
-        limits = core.monitor.limits
+        self.counters = Counters()
+        self.latency, self.inference = LatencyWindow(), inference or LatencyWindow()
+        self.world: WorldClock | None = None
+        self._map_pending = want_map
+        self._active = False
+        self._forget()
+
+    def _forget(self) -> None:
+        limits = self.core.monitor.limits
         self.assembler = FrameAssembler()
         self.watchdog = Watchdog(limits.stale_s, limits.repeat_s)
-        self.counters = Counters()
-        self.latency, self.inference = LatencyWindow(), LatencyWindow()
-        self.world: WorldClock | None = None
-        self.newest: Answer | None = None
         self._waiting: FrameInputs | None = None
         self._may_wait = True
-        self._map_pending = want_map
         self._stamp_ns = 0
+
+    def begin(self) -> None:
+        """Answer frames from now on; what was learnt of route, vehicle, map and world is kept."""
+        self._forget()
+        self._active = True
+
+    def end(self) -> Outgoing | None:
+        """Answer no more frames; return a last braking command if a vehicle was ever heard of."""
+        self._active = False
+        answer = self.core.brake(())
+        heard = bool(self.assembler.received_s)
+        return Outgoing(answer, self._stamp_ns, 0.0, is_frame=False) if heard else None
 
     def on_part(self, part: Part, now_s: float) -> Outgoing | None:
         """Take one part of a frame."""
+        if not self._active:
+            return None
         late = self.assembler.late_parts
         frame = self.assembler.add(part, now_s)
         if self.assembler.late_parts == late:
@@ -101,6 +123,8 @@ class PlannerLoop:
 
     def on_timer(self, now_s: float) -> Outgoing | None:
         """Brake for what has not come in time, if anything."""
+        if not self._active:
+            return None
         if self._waiting is not None:
             return self._answer(self._waiting) if now_s - self._waiting.received_s >= SETTLE_S else None
         return self._incomplete(now_s) or self._silent(now_s)
@@ -130,7 +154,6 @@ class PlannerLoop:
         # Waiting is for what is on its way; after one vain wait it is not, until driving shows it came.
         self._may_wait = answer.mode in (Mode.DRIVING, Mode.ARRIVED)
         self.counters.decisions += answer.decision is not None
-        self.newest = answer
         return Outgoing(answer, frame.stamp_ns, frame.received_s, is_frame=True)
 
     def _think(self, frame: FrameInputs) -> Answer:
@@ -160,5 +183,4 @@ class PlannerLoop:
         return self._brake(self.core.monitor.stale(self.assembler.received_s, now_s))
 
     def _brake(self, faults: tuple[Fault, ...]) -> Outgoing:
-        self.newest = self.core.brake(faults)
-        return Outgoing(self.newest, self._stamp_ns, 0.0, is_frame=False)
+        return Outgoing(self.core.brake(faults), self._stamp_ns, 0.0, is_frame=False)

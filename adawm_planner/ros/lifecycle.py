@@ -1,0 +1,92 @@
+"""What every lifecycle node of this package shares: logged transitions, start, and a clean exit on signals."""
+
+from __future__ import annotations
+
+import functools
+import signal
+import traceback
+from collections.abc import Callable
+from typing import Any
+
+import rclpy
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from rclpy.signals import SignalHandlerOptions
+
+Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+POLL_S = 0.1
+"""Longest wait between two looks at the stop flag [s]."""
+
+
+def logged_transition(transition: Transition) -> Transition:
+    """Log whatever a transition raises; rclpy itself would swallow it.
+
+    Bad input (ValueError, OSError) is one line and a failed transition; anything else is ours, comes with
+    its traceback, and is an error.
+    """
+
+    @functools.wraps(transition)
+    def logged(node: Any, state: LifecycleState) -> TransitionCallbackReturn:
+        try:
+            return transition(node, state)
+        except (ValueError, OSError) as error:
+            node.get_logger().error(f"{transition.__name__}: {error}")
+            return TransitionCallbackReturn.FAILURE
+        except Exception:
+            node.get_logger().fatal(f"{transition.__name__} failed\n{traceback.format_exc()}")
+            return TransitionCallbackReturn.ERROR
+
+    return logged
+
+
+class StopFlag:
+    """Set by SIGINT and SIGTERM, so that a node can still publish its last messages."""
+
+    def __init__(self) -> None:
+        self.is_set = False
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, self._on_signal)
+
+    def _on_signal(self, number: int, frame: Any) -> None:
+        self.is_set = True
+
+
+def run(make_node: Callable[[], LifecycleNode], args: list[str] | None = None) -> int:
+    """Spin a lifecycle node until a signal comes; return the exit status.
+
+    With the node's parameter `autostart` it is configured and activated first, and a refusal ends the
+    process with status 1. rclpy's own signal handlers are left out: they end the context before the node
+    could send its last braking command.
+    """
+    stop = StopFlag()
+    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+    try:
+        return _run(make_node, stop)
+    except rclpy.exceptions.InvalidParameterException as error:
+        print(f"parameter refused: {error}")
+        return 1
+    finally:
+        rclpy.try_shutdown()
+
+
+def _run(make_node: Callable[[], LifecycleNode], stop: StopFlag) -> int:
+    node = make_node()
+    executor = SingleThreadedExecutor()
+    executor.add_node(node)
+    try:
+        if node.get_parameter("autostart").value and not _start(node):
+            return 1
+        while rclpy.ok() and not stop.is_set:
+            executor.spin_once(timeout_sec=POLL_S)
+        node.trigger_shutdown()
+        return 0
+    finally:
+        executor.remove_node(node)
+        node.destroy_node()
+
+
+def _start(node: LifecycleNode) -> bool:
+    """Configure and activate; tell whether both succeeded."""
+    success = TransitionCallbackReturn.SUCCESS
+    return node.trigger_configure() == success and node.trigger_activate() == success

@@ -1,0 +1,162 @@
+"""One table per node in, declared, checked and typed parameter values out.
+
+Each parameter has its type, unit, range and description in one place; values are checked when declared
+and before every change. One without a default must be given, or the node does not configure.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import (
+    FloatingPointRange,
+    IntegerRange,
+    ParameterDescriptor,
+    SetParametersResult,
+)
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+Value = bool | int | float | str | list[str]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One row of a parameter table."""
+
+    name: str
+    type: type[Any]  # bool, int, float, str or list (of strings)
+    default: Value | None  # None: must be given
+    description: str
+    unit: str = ""
+    low: float | None = None  # inclusive
+    high: float | None = None  # inclusive
+    choices: tuple[str, ...] = ()
+    dynamic: bool = False  # may change while the node runs
+
+    def text(self) -> str:
+        """Return the description with unit, range and choices, as shown by `ros2 param describe`."""
+        parts = [self.description]
+        if self.unit:
+            parts.append(f"[{self.unit}]")
+        if self.low is not None or self.high is not None:
+            parts.append(f"range {_number(self.low)}..{_number(self.high)}")
+        if self.choices:
+            parts.append("one of " + ", ".join(self.choices))
+        return " ".join(parts)
+
+    def problem(self, value: Any) -> str | None:
+        """Return what is wrong with a value, or None."""
+        if self.type is float and type(value) is int:
+            value = float(value)
+        if type(value) is not self.type:
+            return f"{self.name} is {value!r}, must be of type {self.type.__name__}"
+        if self.type in (int, float) and not self._in_range(value):
+            unit = f" {self.unit}" if self.unit else ""
+            return f"{self.name} is {value}, must lie in {_number(self.low)}..{_number(self.high)}{unit}"
+        if self.choices and value not in self.choices:
+            return f"{self.name} is '{value}', must be one of {', '.join(self.choices)}"
+        return None
+
+    def _in_range(self, value: float) -> bool:
+        low = -math.inf if self.low is None else self.low
+        high = math.inf if self.high is None else self.high
+        return math.isfinite(value) and low <= value <= high
+
+
+_ROS_TYPES = {
+    bool: RosParameter.Type.BOOL,
+    int: RosParameter.Type.INTEGER,
+    float: RosParameter.Type.DOUBLE,
+    str: RosParameter.Type.STRING,
+    list: RosParameter.Type.STRING_ARRAY,
+}
+
+
+def declare(node: Node, table: Iterable[Parameter]) -> None:
+    """Declare every parameter of a table and check every later change against it.
+
+    Raises:
+        rclpy's parameter exceptions: an override is of the wrong type or out of range.
+    """
+    rows = {row.name: row for row in table}
+    for row in rows.values():
+        descriptor = _descriptor(row)
+        if row.default is None:
+            node.declare_parameter(row.name, _ROS_TYPES[row.type], descriptor)
+        else:
+            node.declare_parameter(row.name, row.default, descriptor)
+    node.add_on_set_parameters_callback(_checker(rows))
+
+
+def read(node: Node, table: Iterable[Parameter]) -> dict[str, Any]:
+    """Return the values of a table's parameters.
+
+    Raises:
+        ValueError: one that must be given is not, or a value is outside its row; names the parameter.
+    """
+    values: dict[str, Any] = {}
+    for row in table:
+        found = node.get_parameter_or(row.name)
+        if found.type_ is RosParameter.Type.NOT_SET:
+            raise ValueError(f"parameter {row.name} must be given: {row.text()}")
+        value = list(found.value) if row.type is list else found.value
+        problem = row.problem(value)
+        if problem:
+            raise ValueError(f"parameter {problem}")
+        values[row.name] = value
+    return values
+
+
+def markdown(table: Iterable[Parameter]) -> str:
+    """Return a table for the documentation."""
+    lines = ["| parameter | type | default | unit | range | description |", "|---|---|---|---|---|---|"]
+    for row in table:
+        default = "must be given" if row.default is None else f"`{row.default!r}`"
+        ranged = row.low is not None or row.high is not None
+        span = f"{_number(row.low)}..{_number(row.high)}" if ranged else ", ".join(row.choices)
+        note = "; may change while running" if row.dynamic else ""
+        cells = (row.name, row.type.__name__, default, row.unit, span, row.description + note)
+        lines.append("| " + " | ".join(cells) + " |")
+    return "\n".join(lines)
+
+
+def _number(value: float | None) -> str:
+    return "" if value is None else f"{value:g}"
+
+
+def _descriptor(row: Parameter) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        name=row.name, description=row.text(), additional_constraints=", ".join(row.choices), read_only=False
+    )
+    low = -1e308 if row.low is None else row.low
+    high = 1e308 if row.high is None else row.high
+    ranged = row.low is not None or row.high is not None
+    if ranged and row.type is float:
+        descriptor.floating_point_range = [FloatingPointRange(from_value=float(low), to_value=float(high), step=0.0)]
+    if ranged and row.type is int:
+        bounds = (int(max(low, -(2**63))), int(min(high, 2**63 - 1)))
+        descriptor.integer_range = [IntegerRange(from_value=bounds[0], to_value=bounds[1], step=1)]
+    return descriptor
+
+
+def _checker(rows: dict[str, Parameter]) -> Callable[[list[RosParameter]], SetParametersResult]:
+    """Return the callback that refuses, with the reason, what a row does not allow."""
+
+    def check(changes: list[RosParameter]) -> SetParametersResult:
+        for change in changes:
+            row = rows.get(change.name)
+            if row is None:
+                continue
+            value = list(change.value) if row.type is list else change.value
+            problem = row.problem(value)
+            if problem is None and not row.dynamic:
+                problem = f"{row.name} is fixed once the node is configured; set it at start"
+            if problem:
+                return SetParametersResult(successful=False, reason=problem)
+        return SetParametersResult(successful=True)
+
+    return check

@@ -1,0 +1,130 @@
+"""The planner node's parameter table, and the configuration objects made from its values."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Final
+
+from adawm_planner.config.control import ControlConfig
+from adawm_planner.config.observation import ObservationConfig
+from adawm_planner.ros.parameters import Parameter
+from adawm_planner.runtime.drive_step import DriveConfig
+from adawm_planner.runtime.experience import EpisodeRules
+from adawm_planner.runtime.input_monitor import InputLimits
+from adawm_planner.runtime.planner_core import PlannerConfig
+from adawm_planner.simulator.tasks import RewardWeights
+
+_LIMITS: Final = InputLimits()
+_CONTROL: Final = ControlConfig()
+_RULES: Final = EpisodeRules()
+
+PLANNER_PARAMETERS: Final = (
+    Parameter("role_name", str, "ego_vehicle", "role of the ego vehicle, as in /carla/<role_name>/odometry"),
+    Parameter("autostart", bool, True, "configure and activate at start; false waits for lifecycle transitions"),
+    Parameter("model_dir", str, "", "folder of the base model (planner.onnx); empty: the one that was installed"),
+    Parameter(
+        "provider", str, "auto", "where inference runs; auto takes the best there is",
+        choices=("auto", "cpu", "cuda", "tensorrt"),
+    ),
+    Parameter("threads", int, 1, "threads of inference", low=1, high=64),
+    Parameter(
+        "control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd, a gate takes it over"
+    ),
+    Parameter("use_map", bool, True, "draw the drivable area from world_info's OpenDRIVE; false: from the route alone"),
+    Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
+    Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),
+    Parameter(
+        "limits.stale_s", float, _LIMITS.stale_s, "wall time without any input before the watchdog brakes", "s", 0.05, 5.0
+    ),
+    Parameter(
+        "limits.incomplete_s", float, _LIMITS.incomplete_s,
+        "wall time an incomplete frame is waited for before the vehicle is braked", "s", 0.01, 5.0,
+    ),
+    Parameter(
+        "limits.repeat_s", float, _LIMITS.repeat_s,
+        "wall time between two braking commands in a silence", "s", 0.05, 5.0,
+    ),
+    Parameter(
+        "limits.gap_s", float, _LIMITS.gap_s,
+        "simulated time between two frames before the vehicle is braked", "s", 0.1, 5.0,
+    ),
+    Parameter(
+        "limits.route_distance_m", float, _LIMITS.route_distance_m,
+        "distance of ego and route before they contradict each other", "m", 1.0, 100.0,
+    ),
+    Parameter(
+        "limits.jump_m", float, _LIMITS.jump_m, "move between two frames that begins a new episode", "m", 0.5, 100.0
+    ),
+    Parameter(
+        "limits.speed_mismatch_mps", float, _LIMITS.speed_mismatch_mps,
+        "difference of odometry's and vehicle_status's speed before they contradict each other", "m/s", 0.1, 50.0,
+    ),
+    Parameter(
+        "limits.speed_mps", float, _LIMITS.speed_mps, "speed above which odometry is not believed", "m/s", 1.0, 150.0
+    ),
+    Parameter("fault_brake", float, 0.8, "brake while an input cannot be trusted", "of full brake", 0.1, 1.0),
+    Parameter("watchdog_period_s", float, 0.05, "period of the watchdog's wall clock timer", "s", 0.01, 1.0),
+    Parameter(
+        "control.cruise_speed_mps", float, _CONTROL.cruise_speed, "highest speed on a straight road", "m/s", 0.5, 40.0
+    ),
+    Parameter(
+        "control.end_deceleration_mps2", float, _CONTROL.end_deceleration,
+        "deceleration of the stop at the end of the route", "m/s2", 0.2, 6.0,
+    ),
+    Parameter(
+        "reward.goal_before_end_m", float, _RULES.goal_before_end_m,
+        "distance of the goal before the route's last point, for the reward only", "m", 0.0, 1000.0,
+    ),
+    Parameter(
+        "reward.off_lane_m", float, _RULES.off_lane_m,
+        "distance from the route that ends an episode, for the reward only", "m", 0.5, 100.0,
+    ),
+    Parameter(
+        "reward.target_speed_mps", float, _RULES.weights.target_speed,
+        "speed the reward asks for", "m/s", 0.5, 40.0,
+    ),
+)  # fmt: skip
+
+
+def limits_from(values: dict[str, Any]) -> InputLimits:
+    """Return the input limits a parameter table's values ask for."""
+    return InputLimits(
+        **{name.removeprefix("limits."): value for name, value in values.items() if name.startswith("limits.")}
+    )
+
+
+def config_from(values: dict[str, Any]) -> PlannerConfig:
+    """Return the core's configuration a parameter table's values ask for."""
+    control = ControlConfig(
+        cruise_speed=values["control.cruise_speed_mps"], end_deceleration=values["control.end_deceleration_mps2"]
+    )
+    rules = EpisodeRules(
+        weights=RewardWeights(target_speed=values["reward.target_speed_mps"]),
+        goal_before_end_m=values["reward.goal_before_end_m"],
+        off_lane_m=values["reward.off_lane_m"],
+    )
+    return PlannerConfig(DriveConfig(ObservationConfig(), control), rules, values["fault_brake"])
+
+
+def model_dir_from(value: str) -> Path:
+    """Return the model folder: the one given, else the installed or the checked-out one.
+
+    Raises:
+        ValueError: there is no such folder; the message names it.
+    """
+    folder = Path(value).expanduser() if value else _installed_model_dir()
+    if not folder.is_dir():
+        raise ValueError(f"model_dir {folder} is not a folder; give the folder that holds planner.onnx")
+    return folder
+
+
+def _installed_model_dir() -> Path:
+    checkout = Path(__file__).resolve().parents[2] / "models" / "base"
+    if checkout.is_dir():
+        return checkout
+    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
+
+    try:
+        return Path(get_package_share_directory("adawm_planner")) / "models" / "base"
+    except PackageNotFoundError:
+        return checkout

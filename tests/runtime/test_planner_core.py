@@ -1,0 +1,164 @@
+"""The core drives on trusted frames, brakes on all others, and starts anew where it has to."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pytest
+
+from adawm_planner.data_types import DrivableMap
+from adawm_planner.dims import FRAMES_PER_DECISION
+from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
+from adawm_planner.runtime.planner_core import Answer, Mode, PlannerConfig, PlannerCore
+
+from .fake_engine import FakeEngine
+from .inputs import TOPICS, VEHICLE, frame, odometry, status, straight_route
+
+
+def make_core(engine: FakeEngine | None = None) -> PlannerCore:
+    core = PlannerCore(engine or FakeEngine(), InputMonitor(InputLimits(), TOPICS), PlannerConfig())
+    core.set_vehicle(VEHICLE)
+    core.set_route(straight_route())
+    return core
+
+
+def drive(core: PlannerCore, first: int, last: int) -> list[Answer]:
+    return [core.answer(frame(k)) for k in range(first, last + 1)]
+
+
+def test_one_decision_per_four_frames_and_a_command_on_each() -> None:
+    answers = drive(make_core(), 1, 12)
+    assert [answer.decision is not None for answer in answers] == ([True] + [False] * 3) * 3
+    assert all(answer.mode is Mode.DRIVING and answer.command.throttle > 0.0 for answer in answers)
+
+
+@pytest.mark.parametrize("missing", ["route", "vehicle"])
+def test_without_route_or_vehicle_it_waits_braking(missing: str) -> None:
+    core = PlannerCore(FakeEngine(), InputMonitor(InputLimits(), TOPICS), PlannerConfig())
+    if missing != "route":
+        core.set_route(straight_route())
+    if missing != "vehicle":
+        core.set_vehicle(VEHICLE)
+    answer = core.answer(frame(1))
+    assert answer.mode is Mode.WAITING and answer.command.brake == 0.8 and answer.command.throttle == 0.0
+    assert [fault.rule for fault in answer.faults] == ["input_missing"]
+
+
+def test_fault_brakes_with_the_wheel_held_and_starts_anew() -> None:
+    engine = FakeEngine()
+    core = make_core(engine)
+    before = core.answer(frame(1, odometry=odometry(1, y=0.5)))
+    broken = core.answer(frame(2, odometry=odometry(2, x=math.nan)))
+    assert before.command.steer != 0.0
+    assert (broken.command.steer, broken.command.brake) == (before.command.steer, 0.8)
+    assert broken.mode is Mode.BRAKING and broken.decision is None
+    after = core.answer(frame(3))
+    assert after.mode is Mode.DRIVING and engine.firsts == [True, True]
+
+
+@pytest.mark.parametrize("how", ["route", "jump", "restart"])
+def test_new_episode_resets_state_and_phase(how: str) -> None:
+    engine = FakeEngine()
+    core = make_core(engine)
+    drive(core, 1, 6)
+    if how == "route":
+        core.set_route(straight_route(80))
+    number = {"route": 7, "jump": 7, "restart": 0}[how]
+    x = 60.0 if how == "jump" else 2.0
+    answer = core.answer(frame(number, odometry=odometry(number, x=x)))
+    assert answer.decision is not None and answer.decision.first and engine.firsts == [True, False, True]
+    assert core.episodes == 2
+
+
+def test_state_goes_on_between_decisions_of_an_episode() -> None:
+    core = make_core()
+    drive(core, 1, 3 * FRAMES_PER_DECISION)
+    assert core.state is not None and core.state.carry.h.item() == 2.0
+
+
+def test_stands_at_the_end_of_the_route() -> None:
+    core = make_core()
+    end = odometry(1, x=99.0, speed=0.0)
+    answer = core.answer(frame(1, odometry=end, status=status(1, speed=0.0)))
+    assert answer.mode is Mode.ARRIVED and answer.command.throttle == 0.0 and answer.command.brake > 0.0
+    again = core.answer(frame(2, odometry=odometry(2, x=97.5, speed=0.5), status=status(2, speed=0.5)))
+    assert again.command.brake > 0.0, "it does not creep on"
+    core.set_route(straight_route(140))
+    assert core.answer(frame(3, odometry=odometry(3, x=97.5))).mode is Mode.DRIVING
+
+
+def test_brakes_on_the_way_to_the_end_whatever_the_policy_says() -> None:
+    x, commands = 97.0, []
+    answer = make_core().answer(frame(1, odometry=odometry(1, x=x)))
+    commands.append(answer.command)
+    assert commands[0].brake > 0.0 and commands[0].throttle == 0.0
+
+
+def test_waits_for_a_route_that_goes_with_a_jump() -> None:
+    core = make_core()
+    core.answer(frame(1))
+    jumped = frame(2, odometry=odometry(2, x=50.0))
+    assert core.waits_for(frame(2)) is None
+    assert core.waits_for(jumped) == "waypoints"
+    core.set_route(straight_route())
+    assert core.waits_for(jumped) is None
+
+
+def test_map_is_used_when_there_is_one() -> None:
+    engine = FakeEngine()
+    core = make_core(engine)
+    core.set_map(DrivableMap(np.full((400, 400), 255, dtype=np.uint8), -100.0, -100.0, 0.5))
+    core.answer(frame(1))
+    core.set_map(None)
+    core.set_route(straight_route())
+    core.answer(frame(2))
+    with_map, without = (int((one.bev[0] > 0).sum()) for one in engine.observations)
+    assert with_map > 900 and 0 < without < 200
+
+
+def test_experience_of_an_episode_is_complete_and_scored() -> None:
+    core = make_core()
+    first = [one for answer in drive(core, 1, 9) for one in answer.experiences]
+    core.set_route(straight_route())
+    second = core.answer(frame(10)).experiences
+    assert [one.is_first for one in first] == [True, False, False]
+    assert [one.is_last for one in (*first, *second)] == [False] * 3 + [True, False]
+    assert [one.sequence for one in (*first, *second)] == [0, 1, 2, 3, 4]
+    assert [one.episode for one in (*first, *second)] == [0, 0, 0, 0, 1]
+    assert first[0].reward.total == 0.0
+    assert first[1].reward.progress == pytest.approx(0.02 * 4 * 0.25, rel=1e-6)
+    assert not second[0].is_terminal and second[1].is_first
+
+
+def test_collision_ends_the_episode_for_good() -> None:
+    core = make_core()
+    drive(core, 1, 5)
+    core.note_collision()
+    (last,) = core.answer(frame(6)).experiences
+    assert last.is_last and last.is_terminal and last.reward.collision < -1.0
+    assert all(answer.experiences == () for answer in drive(core, 7, 14))
+
+
+def test_collision_told_with_the_next_episode_belongs_to_the_last() -> None:
+    core = make_core()
+    drive(core, 1, 5)
+    core.note_collision()
+    core.set_route(straight_route())
+    last, first = core.answer(frame(6)).experiences
+    assert last.is_terminal and last.reward.collision < -1.0
+    assert first.is_first and first.reward.collision == 0.0
+
+
+def test_goal_ends_the_episode_with_its_reward() -> None:
+    core = make_core()
+    core.answer(frame(1, odometry=odometry(1, x=79.0)))
+    core.answer(frame(2, odometry=odometry(2, x=79.9)))
+    (last,) = core.answer(frame(3, odometry=odometry(3, x=80.1))).experiences
+    assert last.is_terminal and last.reward.destination > 0.0
+
+
+@pytest.mark.parametrize("brake", [0.0, -0.1, 1.1, math.nan])
+def test_config_refuses_a_brake_that_does_not_brake(brake: float) -> None:
+    with pytest.raises(ValueError, match="fault_brake"):
+        PlannerConfig(fault_brake=brake)
