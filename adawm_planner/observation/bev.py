@@ -33,7 +33,7 @@ def _drivable(drivable: DrivableMap, ego: EgoState) -> UInt8:
     step = BEV_CELL_M / drivable.cell
     cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
     centre = 0.5 * (BEV_SIZE - 1)
-    # Column u looks right (-left), row v looks back: map cell = ego cell + (centre - v) * forward + (centre - u) * left.
+    # Rows look back, columns look right: map = ego + (centre - row) * forward + (centre - column) * left.
     ego_column = (ego.x - drivable.origin_x) / drivable.cell - 0.5
     ego_row = (ego.y - drivable.origin_y) / drivable.cell - 0.5
     to_map = np.array(
@@ -55,7 +55,7 @@ def _to_pixels(points: Float64, ego: EgoState) -> np.ndarray:
     forward, left = dx * cos + dy * sin, -dx * sin + dy * cos
     scale, centre = _FINE / BEV_CELL_M, 0.5 * (BEV_SIZE * _FINE - 1)
     pixels = np.stack([centre - left * scale, centre - forward * scale], axis=-1)
-    return np.round(pixels * 2**_SHIFT).astype(np.int32)
+    return np.asarray(np.round(pixels * 2**_SHIFT), dtype=np.int32)
 
 
 def _coarse(fine: UInt8) -> UInt8:

@@ -7,7 +7,13 @@ try:
 except ImportError:
     pass
 else:
-    for _task in ("right_turn_moderate", "right_turn_dense", "left_turn_moderate", "left_turn_dense", "roundabout_moderate"):
+    for _task in (
+        "right_turn_moderate",
+        "right_turn_dense",
+        "left_turn_moderate",
+        "left_turn_dense",
+        "roundabout_moderate",
+    ):
         _name = f"AdaWM/{''.join(word.capitalize() for word in _task.split('_'))}-v0"
         if _name not in gymnasium.registry:
             gymnasium.register(_name, "adawm_planner.simulator.env:DrivingEnv", kwargs={"task": _task})

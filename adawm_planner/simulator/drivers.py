@@ -57,7 +57,7 @@ class RandomMomentDriver:
         return stop_at(world, frame)
 
 
-DRIVERS = {"expert": ExpertDriver, "blind": BlindDriver, "random": RandomMomentDriver}
+DRIVERS: dict[str, type[Driver]] = {"expert": ExpertDriver, "blind": BlindDriver, "random": RandomMomentDriver}
 
 
 def make_driver(name: str) -> Driver:
@@ -68,5 +68,4 @@ def make_driver(name: str) -> Driver:
     """
     if name not in DRIVERS:
         raise ValueError(f"driver '{name}' is unknown; known are {', '.join(DRIVERS)}")
-    driver: Driver = DRIVERS[name]()
-    return driver
+    return DRIVERS[name]()

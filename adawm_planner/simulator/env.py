@@ -53,7 +53,7 @@ class DrivingEnv(gymnasium.Env[Observed, np.int64]):
         self._control, self._observing = ControlConfig(), ObservationConfig()
         self.frame: WorldFrame
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observed, dict]:
+    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observed, dict[str, Any]]:
         """Start an episode; `options={"start": "at_line"}` begins standing at the junction."""
         super().reset(seed=seed)
         episode = int(self.np_random.integers(0, 10_000)) if seed is None else seed
@@ -61,7 +61,7 @@ class DrivingEnv(gymnasium.Env[Observed, np.int64]):
         self._last_acceleration = 0.0
         return self._observe(), self._info(RewardTerms())
 
-    def step(self, action: np.int64 | int) -> tuple[Observed, float, bool, bool, dict]:
+    def step(self, action: np.int64 | int) -> tuple[Observed, float, bool, bool, dict[str, Any]]:
         """Hold one acceleration bin for one decision, or until the episode ends."""
         acceleration = ACCELERATION_BINS[int(action)]
         reward = RewardTerms()
@@ -76,11 +76,15 @@ class DrivingEnv(gymnasium.Env[Observed, np.int64]):
         ended = self.frame.outcome is not None and not timed_out
         return self._observe(), reward.total, ended, timed_out, self._info(reward)
 
-    def render(self) -> np.ndarray:  # type: ignore[override]
+    def render(self) -> np.ndarray:
         """BEV as an image (H, W, 3) uint8: vehicles red, route green, drivable area grey."""
         bev = self._observe()["bev"].astype(np.int64)
         grey = bev[0] // 3
-        return np.stack([grey + bev[2] // 2 + bev[3] // 8, grey + bev[1] // 2, grey], axis=-1).clip(0, 255).astype(np.uint8)
+        return (
+            np.stack([grey + bev[2] // 2 + bev[3] // 8, grey + bev[1] // 2, grey], axis=-1)
+            .clip(0, 255)
+            .astype(np.uint8)
+        )
 
     def close(self) -> None:
         """End the simulation."""

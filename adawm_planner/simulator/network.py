@@ -20,7 +20,7 @@ from pathlib import Path
 
 import numpy as np
 
-from adawm_planner.data_types import Float64
+from adawm_planner.data_types import DrivableMap, Float64
 from adawm_planner.observation.drivable import drivable_from_opendrive
 
 NETS_DIR = Path(__file__).parent / "nets"
@@ -33,7 +33,9 @@ _OPTIONS = (
     "--xml-validation=never",
 )
 
-_GEOREFERENCE = "<geoReference><![CDATA[+proj=tmerc +lat_0=49 +lon_0=8 +k=1 +x_0=0 +y_0=0 +datum=WGS84]]></geoReference>"
+_GEOREFERENCE = (
+    "<geoReference><![CDATA[+proj=tmerc +lat_0=49 +lon_0=8 +k=1 +x_0=0 +y_0=0 +datum=WGS84]]></geoReference>"
+)
 
 
 @dataclass(frozen=True)
@@ -48,7 +50,7 @@ class LanePath:
 
     def at(self, s: Float64 | float) -> tuple[Float64, Float64]:
         """Position (x, y) [m, map] at arc length `s` [m]; clipped to the ends."""
-        return np.interp(s, self.s, self.x), np.interp(s, self.s, self.y)
+        return np.asarray(np.interp(s, self.s, self.x)), np.asarray(np.interp(s, self.s, self.y))
 
 
 class Network:
@@ -71,7 +73,7 @@ class Network:
             self._links.setdefault(key, (link.attrib.get("via", ""), int(link.attrib["toLane"])))
 
     @cached_property
-    def drivable(self):  # type: ignore[no-untyped-def]
+    def drivable(self) -> DrivableMap | None:
         """Drivable bitmap of the exported OpenDRIVE map, or None without the carla wheel."""
         return drivable_from_opendrive(self.opendrive)
 

@@ -144,7 +144,7 @@ class World:
         if at_line:
             start_m, speed = AT_LINE_M + 0.5 * self.vehicle.length, 0.0
         self._begin_route(start_m)
-        self._ego.reset(*_pose_on(self._route, 0.0), speed)
+        self._ego.reset(*_pose_at_start(self._route), speed)
         self._start_sumo(seed)
         self._mirrored = False
         self._episode_start = self._time + FRAME_S
@@ -322,9 +322,8 @@ class World:
         return None
 
 
-def _pose_on(route: Route, s: float) -> tuple[float, float, float]:
-    x, y = np.interp(s, route.s, route.x), np.interp(s, route.s, route.y)
-    return float(x), float(y), float(route.yaw[int(np.searchsorted(route.s, s, side="right")) - 1])
+def _pose_at_start(route: Route) -> tuple[float, float, float]:
+    return float(route.x[0]), float(route.y[0]), float(route.yaw[0])
 
 
 def _nearest_s(path: LanePath, x: float, y: float) -> float:

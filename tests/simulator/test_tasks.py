@@ -37,7 +37,9 @@ def test_every_shift_differs_from_the_nominal_vehicle() -> None:
     nominal = load_vehicle("nominal")
     for name in BUILT_IN_VEHICLES[1:]:
         shifted = load_vehicle(name)
-        assert any(getattr(shifted, field) != getattr(nominal, field) for field in ("mass", "brake_force", "delay", "friction"))
+        assert any(
+            getattr(shifted, field) != getattr(nominal, field) for field in ("mass", "brake_force", "delay", "friction")
+        )
 
 
 def _task(tmp_path: Path, **changes: object) -> str:

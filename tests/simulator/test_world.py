@@ -146,8 +146,14 @@ def test_a_task_with_its_own_net_works_from_any_folder(tmp_path: Path) -> None:
     ("change", "words"),
     [
         ({"map": "nowhere"}, "does not exist"),
-        ({"ego": {"route": ["south_in", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}}, "no connection"),
-        ({"ego": {"route": ["sea", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}}, "no lane 'sea_0'"),
+        (
+            {"ego": {"route": ["south_in", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}},
+            "no connection",
+        ),
+        (
+            {"ego": {"route": ["sea", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}},
+            "no lane 'sea_0'",
+        ),
     ],
 )
 def test_a_task_that_does_not_fit_its_net_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
