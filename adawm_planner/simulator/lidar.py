@@ -75,7 +75,7 @@ def scan(ego: EgoState, objects: Objects, config: LidarConfig) -> Float32:
 @lru_cache(maxsize=8)
 def _directions(columns: int, channels: int, upper: float, lower: float) -> tuple[Float64, Float64]:
     """Azimuths (columns,) [rad], left positive, and tangents of the elevations (channels,), top first."""
-    azimuth: Float64 = np.arange(columns) * (2.0 * math.pi / columns) - math.pi
+    azimuth: Float64 = np.arange(columns, dtype=np.float64) * (2.0 * math.pi / columns) - math.pi
     slope: Float64 = np.tan(np.radians(np.linspace(upper, lower, channels)))
     return azimuth, slope
 

@@ -144,7 +144,8 @@ class World:
         if at_line:
             start_m, speed = AT_LINE_M + 0.5 * self.vehicle.length, 0.0
         self._begin_route(start_m)
-        self._ego.reset(*_pose_at_start(self._route), speed)
+        route = self._route
+        self._ego.reset(float(route.x[0]), float(route.y[0]), float(route.yaw[0]), speed)
         self._start_sumo(seed)
         self._mirrored = False
         self._episode_start = self._time + FRAME_S
@@ -320,10 +321,6 @@ class World:
         if self._time - self._episode_start >= self.task.limits.time:
             return Outcome.TIMEOUT
         return None
-
-
-def _pose_at_start(route: Route) -> tuple[float, float, float]:
-    return float(route.x[0]), float(route.y[0]), float(route.yaw[0])
 
 
 def _nearest_s(path: LanePath, x: float, y: float) -> float:
