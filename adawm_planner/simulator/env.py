@@ -53,7 +53,9 @@ class DrivingEnv(gymnasium.Env[Observed, np.int64]):
         self._control, self._observing = ControlConfig(), ObservationConfig()
         self.frame: WorldFrame
 
-    def reset(self, *, seed: int | None = None, options: dict[str, Any] | None = None) -> tuple[Observed, dict[str, Any]]:
+    def reset(
+        self, *, seed: int | None = None, options: dict[str, Any] | None = None
+    ) -> tuple[Observed, dict[str, Any]]:
         """Start an episode; `options={"start": "at_line"}` begins standing at the junction."""
         super().reset(seed=seed)
         episode = int(self.np_random.integers(0, 10_000)) if seed is None else seed
