@@ -1,0 +1,106 @@
+"""Spawning and destroying follow the real bridge's rules for what exists."""
+
+from __future__ import annotations
+
+import pytest
+
+from adawm_planner.simulator import actors
+from adawm_planner.simulator.actors import EGO_ID, ActorRegistry, Mount
+
+
+def paths(registry: ActorRegistry) -> list[str]:
+    return [registry.path(one) for one in registry.actors.values()]
+
+
+def test_the_full_set_has_the_stand_in_minimum() -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    registry.activate()
+    found = paths(registry)
+    assert found[:5] == ["traffic_lights", "objects", "actor_list", "markers", "map"]
+    assert found[5] == "hero"
+    for name in ("odometry", "objects", "speedometer", "collision", "lane_invasion", "imu", "gnss", "tf", "control"):
+        assert f"hero/{name}" in found
+    assert "hero/rgb_view/control" in found
+    assert len(set(found)) == len(found)
+
+
+def test_without_sensors_only_the_ego_is_there() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    registry.activate()
+    assert paths(registry) == ["hero"]
+
+
+def test_spawned_objects_become_active_at_the_next_tick() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    registry.activate()
+    made = registry.spawn(actors.ODOM, "odometry", EGO_ID, Mount(), {})
+    assert made >= actors.PSEUDO_IDS_FROM and made not in registry.actors
+    new, gone = registry.activate()
+    assert [one.id for one in new] == [made] and gone == []
+    assert registry.path(registry.actors[made]) == "hero/odometry"
+
+
+def test_what_is_there_already_is_handed_over() -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    registry.activate()
+    first = registry.spawn(actors.LIDAR, "lidar", EGO_ID, Mount(), {})
+    assert first in registry.actors
+    assert registry.activate() == ([], [])
+
+
+def test_the_ego_is_adopted_and_survives_its_destruction() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    registry.activate()
+    assert registry.spawn("vehicle.lincoln.mkz", "hero", 0, Mount(), {}) == EGO_ID
+    child = registry.spawn(actors.IMU, "imu", EGO_ID, Mount(), {})
+    registry.activate()
+    assert set(registry.destroy(EGO_ID)) == {EGO_ID, child}
+    assert registry.activate() == ([], [child])
+    assert EGO_ID in registry.actors
+
+
+def test_destroying_a_parent_destroys_its_children() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    camera = registry.spawn(actors.CAMERA, "view", EGO_ID, Mount(), {})
+    control = registry.spawn(actors.CONTROL, "control", camera, Mount(), {})
+    registry.activate()
+    assert set(registry.destroy(camera)) == {camera, control}
+
+
+def test_what_was_not_spawned_through_the_bridge_is_not_destroyed() -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    new, _ = registry.activate()
+    assert registry.destroy(new[-1].id) == []
+    assert registry.destroy(424242) == []
+
+
+def test_destroyed_before_the_tick_never_appears() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    registry.activate()
+    made = registry.spawn(actors.IMU, "imu", EGO_ID, Mount(), {})
+    registry.destroy(made)
+    assert registry.activate() == ([], [])
+
+
+@pytest.mark.parametrize(
+    ("kind", "role", "parent", "reason"),
+    [
+        ("sensor.lidar.ray_cast_semantic", "s", EGO_ID, "does not exist here"),
+        (actors.IMU, "imu", 0, "must be attached"),
+        (actors.IMU, "imu", 555, "Parent actor 555 not found"),
+        ("vehicle.tesla.model3", "other", 0, "one ego"),
+        ("vehicle.tesla.model3", "hero", 3, "cannot be attached"),
+    ],
+)
+def test_impossible_requests_are_refused(kind: str, role: str, parent: int, reason: str) -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    with pytest.raises(ValueError, match=reason):
+        registry.spawn(kind, role, parent, Mount(), {})
+
+
+def test_blueprints_filter_and_sort() -> None:
+    assert actors.blueprints("") == sorted(actors.BLUEPRINTS)
+    assert actors.blueprints("sensor.other.*") == sorted(
+        [actors.IMU, actors.GNSS, actors.COLLISION, actors.LANE_INVASION]
+    )
+    assert actors.blueprints("walker.*") == []
