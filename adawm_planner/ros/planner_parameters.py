@@ -28,13 +28,13 @@ PLANNER_PARAMETERS: Final = (
     ),
     Parameter("threads", int, 1, "threads of inference", low=1, high=64),
     Parameter(
-        "control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd, a gate takes it over"
+        "control_topic", str, "", "topic of the commands; empty: /carla/<role_name>/vehicle_control_cmd"
     ),
     Parameter("use_map", bool, True, "draw the drivable area from world_info's OpenDRIVE; false: from the route alone"),
     Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
     Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),
     Parameter(
-        "limits.stale_s", float, _LIMITS.stale_s, "wall time without any input before the watchdog brakes", "s", 0.05, 5.0
+        "limits.stale_s", float, _LIMITS.stale_s, "wall time without input before the watchdog brakes", "s", 0.05, 5.0
     ),
     Parameter(
         "limits.incomplete_s", float, _LIMITS.incomplete_s,

@@ -43,6 +43,11 @@ class TimedEngine:
         """The engine's own."""
         return self._engine.digest
 
+    @property
+    def provider(self) -> str:
+        """The engine's own."""
+        return self._engine.provider
+
     def initial(self) -> Carry:
         """As the engine's."""
         return self._engine.initial()

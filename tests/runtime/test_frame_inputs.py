@@ -8,7 +8,7 @@ import pytest
 
 from adawm_planner.runtime.frame_inputs import FrameAssembler, Part
 
-from .inputs import FRAME_NS, odometry, others, status
+from tests.runtime.inputs import FRAME_NS, odometry, others, status
 
 
 def parts(k: int) -> list[Part]:
@@ -88,7 +88,7 @@ def test_clock_that_starts_again_starts_new_frames() -> None:
 def test_acceleration_is_turned_to_the_body_axis() -> None:
     from math import pi
 
-    from .inputs import frame
+    from tests.runtime.inputs import frame
 
     whole = frame(1, odometry=odometry(1, yaw=pi / 2), status=status(1, acceleration_x=3.0, acceleration_y=-2.0))
     assert whole.ego().acceleration == pytest.approx(-2.0, abs=1e-12)

@@ -11,7 +11,7 @@ import pytest
 from adawm_planner.runtime.frame_inputs import FrameAssembler
 from adawm_planner.runtime.input_monitor import Fault, InputLimits, InputMonitor
 
-from .inputs import TOPICS, VEHICLE, frame, odometry, others, status, straight_route
+from tests.runtime.inputs import TOPICS, VEHICLE, frame, odometry, others, status, straight_route
 
 LIMITS = InputLimits()
 MONITOR = InputMonitor(LIMITS, TOPICS)

@@ -12,8 +12,8 @@ from adawm_planner.dims import FRAMES_PER_DECISION
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerConfig, PlannerCore
 
-from .fake_engine import FakeEngine
-from .inputs import TOPICS, VEHICLE, frame, odometry, status, straight_route
+from tests.runtime.fake_engine import FakeEngine
+from tests.runtime.inputs import TOPICS, VEHICLE, frame, odometry, status, straight_route
 
 
 def make_core(engine: FakeEngine | None = None) -> PlannerCore:

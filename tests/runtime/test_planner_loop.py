@@ -11,8 +11,8 @@ from adawm_planner.runtime.planner_core import Mode, PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import SETTLE_S, Outgoing, PlannerLoop
 from adawm_planner.runtime.watchdog import WorldClock
 
-from .fake_engine import FakeEngine
-from .inputs import TOPICS, VEHICLE, odometry, others, status, straight_route
+from tests.runtime.fake_engine import FakeEngine
+from tests.runtime.inputs import TOPICS, VEHICLE, odometry, others, status, straight_route
 
 STEPPED = WorldClock(1, synchronous=True, running=True)
 
