@@ -6,7 +6,6 @@ that lacks torch, ROS or the simulator.
 
 from __future__ import annotations
 
-import sys
 from importlib import import_module
 from typing import Any
 
@@ -61,7 +60,7 @@ class LazyGroup(click.Group):
         try:
             return super().invoke(ctx)
         except ModuleNotFoundError as error:
-            if ctx.params["debug"] or error.name is None:
+            if ctx.params["debug"] or error.name is None or error.name.startswith("adawm_planner"):
                 raise
             raise click.ClickException(missing(error.name)) from error
         except (ValueError, OSError) as error:
@@ -93,4 +92,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

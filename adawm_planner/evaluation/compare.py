@@ -31,7 +31,7 @@ class Comparison:
         """Exact two-sided McNemar test (Psychometrika 12, 1947) that both succeed equally often."""
         changed = self.only_first_succeeds + self.only_second_succeeds
         fewer = min(self.only_first_succeeds, self.only_second_succeeds)
-        tail = sum(math.comb(changed, k) for k in range(fewer + 1)) / 2**changed
+        tail = float(sum(math.comb(changed, k) for k in range(fewer + 1))) / 2.0**changed
         return min(2.0 * tail, 1.0)
 
     def to_json(self) -> dict[str, Any]:

@@ -172,12 +172,13 @@ def local_polynomial(values: Float64, dt: float, window: float, derivative: int,
     degree = min(degree, width - 1)
     if degree < derivative:
         return np.zeros(count)
-    offsets = dt * np.arange(-half, half + 1)
+    offsets = dt * np.arange(-half, half + 1, dtype=np.float64)
     fit = np.linalg.pinv(np.vander(offsets, degree + 1, increasing=True))  # (degree + 1, width)
     coefficients = np.lib.stride_tricks.sliding_window_view(values, width) @ fit.T  # (T - 2 half, degree + 1)
     # Each sample takes the fit centred nearest to it, so only the ends are off-centre.
     centre = np.clip(np.arange(count), half, count - 1 - half)
-    return _derivative_at(coefficients[centre - half], dt * (np.arange(count) - centre), derivative)
+    offset = np.asarray(dt * (np.arange(count) - centre), dtype=np.float64)
+    return _derivative_at(coefficients[centre - half], offset, derivative)
 
 
 def _derivative_at(coefficients: Float64, offset: Float64, derivative: int) -> Float64:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from adawm_planner.data_types import Outcome
@@ -223,35 +224,35 @@ LATENCY_FIELDS: dict[str, Callable[[Any], bool]] = {"p50": _is_number, "p99": _i
 
 
 def table(documents: Sequence[dict[str, Any]]) -> Table:
-    """One line per evaluation, for people."""
-    view = Table(title="closed-loop evaluation")
-    for column in ("task", "vehicle", "driver"):
-        view.add_column(column, overflow="fold")
-    numbers = ("n", "success", "95 % CI", "collision", "off lane", "timeout", "min TTC s", "time s", "score", "comfort")
-    for column in numbers:
-        view.add_column(column, justify="right", no_wrap=True)
+    """Two lines per evaluation, for people; fits 80 columns."""
+    view = Table(title="closed-loop evaluation", box=SIMPLE_HEAD, show_edge=False, padding=(0, 1, 0, 0))
+    view.add_column("task\ndriver, vehicle", overflow="fold", min_width=19)
+    headers = ("n", "success %\n95 % CI", "coll.\n%", "lane\n%", "time\n%", "TTC\ns", "took\ns", "score\n", "comf.\n%")
+    for header in headers:
+        view.add_column(header, justify="right", no_wrap=True)
     for document in documents:
         view.add_row(*_row(document))
-    view.caption = f"score: {DRIVING_SCORE_FORMULA}; comfort: share of episodes within all nuPlan bounds"
+    view.caption = (
+        "coll., lane, time: ended by collision, off lane, timeout; TTC: mean smallest\n"
+        f"score: {DRIVING_SCORE_FORMULA}; comf.: within all nuPlan bounds"
+    )
     return view
 
 
 def _row(document: dict[str, Any]) -> list[str]:
     low, high = document["success_ci95"]
     ttc = document["ttc_min_mean_s"]
-    rates = [f"{document[name]:.3f}" for name in ("collision_rate", "off_lane_rate", "timeout_rate")]
+    rates = [f"{100.0 * document[name]:.1f}" for name in ("collision_rate", "off_lane_rate", "timeout_rate")]
+    adapters = "".join(f" +{Path(adapter).name}" for adapter in document["adapters"])
     return [
-        document["task"],
-        document["vehicle"],
-        document["driver"] + "".join(f" +{Path(adapter).name}" for adapter in document["adapters"]),
+        f"{document['task']}\n{document['driver']}{adapters}, {document['vehicle']}",
         str(document["episodes"]),
-        f"{document['success_rate']:.3f}",
-        f"{low:.3f}-{high:.3f}",
+        f"{100.0 * document['success_rate']:.1f}\n{100.0 * low:.1f}-{100.0 * high:.1f}",
         *rates,
         "-" if ttc is None else f"{ttc:.2f}",
         f"{document['mean_duration_s']:.1f}",
         f"{document['driving_score']:.1f}",
-        f"{document['comfort']:.2f}",
+        f"{100.0 * document['comfort']:.0f}",
     ]
 
 

@@ -1,0 +1,138 @@
+"""`adawm evaluate`: tasks and drivers in, one table line and one JSON document per pair out."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.table import Table
+
+from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.data_types import Outcome
+from adawm_planner.evaluation.closed_loop import EvaluationConfig
+from adawm_planner.evaluation.closed_loop import evaluate as run
+from adawm_planner.evaluation.compare import compare, matching
+from adawm_planner.evaluation.episode import EpisodeResult
+from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL
+from adawm_planner.evaluation.report import Evaluation, read_json, table, to_document, write_json
+from adawm_planner.simulator.tasks import BUILT_IN_TASKS
+
+INTERRUPTED_EXIT = 130
+LOG_PERIOD_S = 10.0
+"""Least time between two progress lines where there is no terminal [s]."""
+
+
+@click.command()
+@click.option(
+    "--task", "tasks", multiple=True, default=("right_turn_moderate",), show_default=True,
+    help="Task name, a YAML file, or 'all'; may be given several times.",
+)  # fmt: skip
+@click.option(
+    "--driver", "drivers", multiple=True, default=(WORLD_MODEL,), show_default=True, type=click.Choice(PILOTS),
+    help="Who drives; may be given several times.",
+)  # fmt: skip
+@episodes_option(20)
+@seed_option
+@vehicle_option
+@click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to use.")
+@model_options
+@click.option(
+    "--compare", "reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="JSON of an earlier `evaluate` or `drive`: show where the outcome of a seed differs.",
+)  # fmt: skip
+@json_option
+def evaluate(
+    tasks: tuple[str, ...],
+    drivers: tuple[str, ...],
+    episodes: int,
+    seed: int,
+    vehicle: str,
+    workers: int,
+    model_dir: Path,
+    provider: str,
+    reference: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Drive episodes in closed loop, in process, without ROS, and print a table of the results."""
+    references = read_json(reference) if reference else []
+    configs = [
+        EvaluationConfig(task, vehicle, driver, episodes, seed, workers, model_dir, provider)
+        for task in expand(tasks)
+        for driver in drivers
+    ]
+    console, documents, interrupted = Console(), [], False
+    for config in configs:
+        try:
+            evaluation = with_progress(config)
+        except KeyboardInterrupt:
+            interrupted = True
+            break
+        documents.append(to_document(evaluation))
+        if interrupted := len(evaluation.episodes) < evaluation.requested:
+            break
+    finish(console, documents, references, json_file)
+    if interrupted:
+        console.print("[yellow]interrupted: only the finished episodes are reported[/]")
+        raise SystemExit(INTERRUPTED_EXIT)
+
+
+def expand(tasks: tuple[str, ...]) -> list[str]:
+    """Replace 'all' by the built-in tasks, each task once."""
+    return list(dict.fromkeys(name for task in tasks for name in (BUILT_IN_TASKS if task == "all" else (task,))))
+
+
+def with_progress(config: EvaluationConfig) -> Evaluation:
+    """Run one evaluation under a progress bar; a log file instead gets a line now and then."""
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with Progress(*columns, TextColumn("success {task.fields[success]}"), console=console) as progress:
+        bar = progress.add_task(f"{config.task} {config.driver}", total=config.episodes, success=0)
+        done, successes, shown = 0, 0, -LOG_PERIOD_S
+
+        def advance(episode: EpisodeResult) -> None:
+            nonlocal done, successes, shown
+            done, successes = done + 1, successes + (episode.outcome is Outcome.SUCCESS)
+            progress.update(bar, advance=1, success=successes)
+            if not console.is_terminal and time.monotonic() - shown >= LOG_PERIOD_S:
+                shown = time.monotonic()
+                console.print(f"{config.task} {config.driver}: {done} of {config.episodes}, success {successes}")
+
+        return run(config, advance)
+
+
+def finish(
+    console: Console, documents: list[dict[str, Any]], references: list[dict[str, Any]], json_file: Path | None
+) -> None:
+    """Print the tables and write the JSON of what was finished."""
+    if not documents:
+        return
+    console.print(table(documents))
+    for document in documents:
+        other = matching(document, references)
+        if other is not None:
+            document["comparison"] = compare(document, other).to_json()
+            show_comparison(console, document, other)
+        elif references:
+            console.print(f"[yellow]nothing to compare {document['task']} with {document['vehicle']} to[/]")
+    if json_file is not None:
+        write_json(json_file, documents)
+
+
+def show_comparison(console: Console, document: dict[str, Any], other: dict[str, Any]) -> None:
+    """Print how far this run agrees with an earlier one, and the seeds where it does not."""
+    pair = document["comparison"]
+    console.print(
+        f"{document['task']}: same outcome for {pair['same_outcome']} of {pair['seeds']} seeds "
+        f"(McNemar p = {pair['mcnemar_p']:.3g})"
+    )
+    if not pair["differing"]:
+        return
+    view = Table("seed", f"this run ({document['driver']})", f"earlier ({other['driver']})", box=SIMPLE_HEAD)
+    for row in pair["differing"]:
+        view.add_row(str(row["seed"]), row["first"], row["second"])
+    console.print(view)

@@ -1,0 +1,159 @@
+"""Task, vehicle and driver in, an Evaluation out: episodes in closed loop, in process, without ROS.
+
+One libsumo world per process: with one worker the episodes run here, with more in spawned processes. Every
+episode depends on its seed alone, so neither the number of workers nor their order changes a result.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator
+from concurrent.futures import Future, ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from dataclasses import dataclass
+from multiprocessing import get_context
+from pathlib import Path
+
+from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
+from adawm_planner.evaluation.pilots import PILOTS, Pilot, make_pilot
+from adawm_planner.evaluation.report import Evaluation
+from adawm_planner.simulator.tasks import load_task, load_vehicle
+from adawm_planner.simulator.world import World
+
+__all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "evaluate", "run_episode"]
+
+DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
+
+
+@dataclass(frozen=True)
+class EvaluationConfig:
+    """What to drive, with what, how often."""
+
+    task: str  # built-in name or path
+    vehicle: str = "nominal"  # built-in name or path
+    driver: str = "world_model"
+    episodes: int = 1
+    seed: int = 0  # of the first episode; the others follow by 1
+    workers: int = 1  # processes
+    model_dir: Path = DEFAULT_MODEL_DIR  # only read by the world model
+    provider: str = "auto"  # of onnxruntime
+
+    def __post_init__(self) -> None:
+        if self.driver not in PILOTS:
+            raise ValueError(f"driver '{self.driver}' is unknown; known are {', '.join(PILOTS)}")
+        for name, least in (("episodes", 1), ("seed", 0), ("workers", 1)):
+            value = getattr(self, name)
+            if value < least:
+                raise ValueError(f"{name} is {value}, must be at least {least}")
+
+
+def run_episode(world: World, pilot: Pilot, seed: int) -> EpisodeResult:
+    """Drive the episode of one seed from reset to its outcome."""
+    recorder = EpisodeRecorder(seed)
+    pilot.reset(seed)
+    frame = world.reset(seed)
+    recorder.add(frame)
+    while frame.outcome is None:
+        frame = world.tick(pilot.command(world, frame))
+        recorder.add(frame)
+    return recorder.result()
+
+
+class _Loop:
+    """A world and its pilot, made once per process."""
+
+    def __init__(self, config: EvaluationConfig) -> None:
+        self.pilot = make_pilot(config.driver, config.model_dir, config.provider)
+        self.world = World(load_task(config.task), load_vehicle(config.vehicle))
+
+    def run(self, seed: int) -> EpisodeResult:
+        return run_episode(self.world, self.pilot, seed)
+
+
+def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], None] | None = None) -> Evaluation:
+    """Drive the episodes `config.seed`, `config.seed` + 1, ...
+
+    Args:
+        config: what to drive.
+        on_episode: called in this process after each episode, in order of their ends.
+
+    Returns:
+        The evaluation; after Ctrl-C, of the episodes that had finished.
+
+    Raises:
+        ValueError: task, vehicle or model cannot be used, or a worker process died.
+        KeyboardInterrupt: Ctrl-C before the first episode had finished.
+    """
+    started = time.monotonic()
+    # Opened here too, so that a wrong file is one error here and not one per worker.
+    loop = _Loop(config)
+    finished: list[EpisodeResult] = []
+    seeds = range(config.seed, config.seed + config.episodes)
+    source = (loop.run(seed) for seed in seeds) if config.workers == 1 else _in_processes(config, seeds)
+    try:
+        for result in source:
+            finished.append(result)
+            if on_episode is not None:
+                on_episode(result)
+    except KeyboardInterrupt:
+        if not finished:
+            raise
+    finally:
+        source.close()
+        loop.world.close()
+    return Evaluation(
+        task=config.task,
+        vehicle=config.vehicle,
+        driver=config.driver,
+        adapters=(),
+        seed=config.seed,
+        requested=config.episodes,
+        wall_s=time.monotonic() - started,
+        episodes=tuple(sorted(finished, key=lambda episode: episode.seed)),
+        model_digest=loop.pilot.digest,
+    )
+
+
+_worker_loop: _Loop | None = None
+"""This worker process's own world and pilot."""
+
+
+def _start_worker(config: EvaluationConfig) -> None:
+    global _worker_loop
+    _worker_loop = _Loop(config)
+
+
+def _run_in_worker(seed: int) -> EpisodeResult:
+    assert _worker_loop is not None, "worker was not started"
+    return _worker_loop.run(seed)
+
+
+def _in_processes(config: EvaluationConfig, seeds: range) -> Generator[EpisodeResult, None, None]:
+    """Yield results as workers finish them; leaving early ends the workers after their running episode."""
+    workers = min(config.workers, len(seeds))
+    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config,))
+    try:
+        with _children_without_sigint():
+            futures: list[Future[EpisodeResult]] = [pool.submit(_run_in_worker, seed) for seed in seeds]
+        for future in as_completed(futures):
+            yield future.result()
+    except BrokenProcessPool as error:
+        raise ValueError("a worker process ended abruptly (out of memory, or killed); try fewer --workers") from error
+    finally:
+        pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextmanager
+def _children_without_sigint() -> Iterator[None]:
+    """Processes started in this block inherit an ignored SIGINT, so that Ctrl-C is the parent's alone."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)

@@ -1,0 +1,72 @@
+"""The command group: lazy, and one line per mistake."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from adawm_planner.cli.main import COMMANDS, LazyGroup, adawm
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_help_lists_every_command_and_imports_none_of_them() -> None:
+    code = (
+        "import sys; from click.testing import CliRunner; from adawm_planner.cli.main import adawm\n"
+        "result = CliRunner().invoke(adawm, ['--help']); print(result.output)\n"
+        "heavy = {'torch', 'rclpy', 'libsumo', 'carla', 'onnxruntime', 'gymnasium'} & set(sys.modules)\n"
+        "sys.exit(f'imported {heavy}' if heavy or result.exit_code else 0)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    for name in COMMANDS:
+        assert f"  {name} " in done.stdout
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_command_exists_and_its_help_matches_the_table(name: str) -> None:
+    command = adawm.get_command(click.Context(adawm), name)
+    assert command is not None and command.name == name
+    result = CliRunner().invoke(adawm, [name, "--help"])
+    assert result.exit_code == 0, result.output
+
+
+@pytest.mark.parametrize("name", set(COMMANDS) - {"benchmark", "doctor"})
+def test_results_can_be_written_as_json(name: str) -> None:
+    assert "--json" in CliRunner().invoke(adawm, [name, "--help"]).output
+
+
+def test_unknown_command_is_one_line() -> None:
+    result = CliRunner().invoke(adawm, ["fly"])
+    assert result.exit_code == 2
+    assert "No such command 'fly'" in result.output
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (ValueError("cruise_speed is -1, needs > 0"), "cruise_speed is -1"),
+        (FileNotFoundError(2, "No such file", "task.yaml"), "task.yaml"),
+        (ModuleNotFoundError("x", name="torch.nn"), "adawm_planner[train]"),
+        (ModuleNotFoundError("x", name="rclpy"), "make drive"),
+        (ModuleNotFoundError("x", name="nonsense"), "adawm doctor"),
+    ],
+)
+def test_user_errors_are_one_line_and_tracebacks_only_on_request(error: Exception, words: str) -> None:
+    class Failing(LazyGroup):
+        def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+            def fail() -> None:
+                raise error
+
+            return click.Command("fail", callback=fail)
+
+    group = Failing("adawm", params=list(adawm.params), callback=lambda debug: None)
+    result = CliRunner().invoke(group, ["fail"])
+    assert result.exit_code == 1
+    assert result.output.startswith("Error: ") and words in result.output and result.output.count("\n") == 1
+    assert CliRunner().invoke(group, ["--debug", "fail"]).exception is error

@@ -1,0 +1,109 @@
+"""Closed loop in process: the seed alone decides, whoever runs it; the command reports it."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from adawm_planner.cli.main import adawm
+from adawm_planner.data_types import Outcome
+from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
+from adawm_planner.evaluation.episode import EpisodeResult
+from adawm_planner.evaluation.report import read_json
+
+pytest.importorskip("libsumo")
+
+ROOT = Path(__file__).resolve().parents[2]
+TASK = "right_turn_moderate"
+
+
+def test_results_do_not_depend_on_the_number_of_workers_or_on_what_ran_before() -> None:
+    alone = evaluate(EvaluationConfig(TASK, driver="blind", episodes=1, seed=5003))
+    here = evaluate(EvaluationConfig(TASK, driver="blind", episodes=4, seed=5000))
+    spread = evaluate(EvaluationConfig(TASK, driver="blind", episodes=4, seed=5000, workers=2))
+    assert [episode.seed for episode in here.episodes] == [5000, 5001, 5002, 5003]
+    # Equal to the last bit but for the stamps, which count on for the life of a world.
+    assert [_rounded(episode) for episode in here.episodes] == [_rounded(episode) for episode in spread.episodes]
+    assert _rounded(here.episodes[3]) == _rounded(alone.episodes[0])
+
+
+def _rounded(episode: EpisodeResult) -> tuple[int, Outcome, int, float, float, float]:
+    values = (episode.ttc_min_s, episode.distance_m, episode.reward.total)
+    return (episode.seed, episode.outcome, episode.frames, *(round(value, 6) for value in values))  # type: ignore[return-value]
+
+
+def test_outcomes_and_their_measures_agree() -> None:
+    evaluation = evaluate(EvaluationConfig(TASK, driver="blind", episodes=6, seed=5000))
+    for episode in evaluation.episodes:
+        assert episode.duration_s == pytest.approx(0.05 * episode.frames)
+        assert (episode.collision_id is not None) == (episode.outcome is Outcome.COLLISION)
+        assert (episode.route_completion == 1.0) == (episode.outcome is Outcome.SUCCESS)
+    assert {episode.outcome for episode in evaluation.episodes} == {Outcome.SUCCESS, Outcome.COLLISION}
+
+
+def test_every_episode_is_announced() -> None:
+    seen: list[int] = []
+    evaluate(EvaluationConfig(TASK, driver="random", episodes=2, seed=11), lambda episode: seen.append(episode.seed))
+    assert seen == [11, 12]
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [({"driver": "clever"}, "driver 'clever'"), ({"episodes": 0}, "episodes is 0"), ({"workers": 0}, "workers is 0")],
+)
+def test_nonsense_is_refused_by_name(change: dict[str, object], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        EvaluationConfig(**{"task": TASK, **change})  # type: ignore[arg-type]
+
+
+def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    words = ["evaluate", "--driver", "blind", "--episodes", "2", "--seed", "5000"]
+    result = CliRunner().invoke(adawm, [*words, "--driver", "expert", "--json", str(file)])
+    assert result.exit_code == 0, result.output
+    assert "blind, nominal" in result.output and "expert, nominal" in result.output
+    documents = read_json(file)
+    assert [document["driver"] for document in documents] == ["blind", "expert"]
+    again = CliRunner().invoke(adawm, [*words, "--compare", str(file)])
+    assert "same outcome for 2 of 2 seeds" in again.output
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [(["--task", "fly_to_moon"], "fly_to_moon"), (["--vehicle", "tank"], "tank"), (["--episodes", "0"], "--episodes")],
+)
+def test_mistakes_are_one_clear_line(words: list[str], message: str) -> None:
+    result = CliRunner().invoke(adawm, ["evaluate", "--driver", "blind", *words])
+    assert result.exit_code != 0
+    assert message in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("workers", ["1", "2"])
+def test_ctrl_c_reports_what_is_finished_and_leaves_no_process(workers: str, tmp_path: Path) -> None:
+    file = tmp_path / "result.json"
+    words = ["evaluate", "--driver", "blind", "--episodes", "100000", "--workers", workers, "--json", str(file)]
+    command = [sys.executable, "-m", "adawm_planner.cli.main", *words]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, start_new_session=True) as run:
+        assert run.stderr is not None
+        for line in run.stderr:
+            if b"success" in line:  # the first episode is finished
+                break
+        os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to every process of the group
+        run.communicate(timeout=60)
+    assert run.returncode == 130
+    document = json.loads(file.read_text())
+    assert 0 < document["episodes"] < document["episodes_requested"] == 100000
+    with pytest.raises(ProcessLookupError):
+        for _ in range(200):  # multiprocessing's resource tracker ends a moment after its parent
+            os.killpg(run.pid, 0)
+            time.sleep(0.05)
