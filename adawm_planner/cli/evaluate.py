@@ -53,7 +53,7 @@ def evaluate(
     seed: int,
     vehicle: str,
     workers: int,
-    model_dir: Path,
+    model_dir: Path | None,
     provider: str,
     reference: Path | None,
     json_file: Path | None,

@@ -10,8 +10,6 @@ import click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
-
 
 def json_option(command: Decorated) -> Decorated:
     """`--json FILE`: write the result for machines, beside the table for people."""
@@ -48,5 +46,5 @@ def model_options(command: Decorated) -> Decorated:
         help="onnxruntime provider: auto, cpu, cuda or tensorrt.",
     )(command)
     return click.option(
-        "--model-dir", type=folder, default=DEFAULT_MODEL_DIR, show_default="models/base", help="Model to drive with."
+        "--model-dir", type=folder, show_default="the shipped base model", help="Folder of the model to drive with."
     )(command)

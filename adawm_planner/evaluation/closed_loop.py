@@ -25,8 +25,6 @@ from adawm_planner.simulator.world import World
 
 __all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "evaluate", "run_episode"]
 
-DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
-
 
 @dataclass(frozen=True)
 class EvaluationConfig:
@@ -38,7 +36,7 @@ class EvaluationConfig:
     episodes: int = 1
     seed: int = 0  # of the first episode; the others follow by 1
     workers: int = 1  # processes
-    model_dir: Path = DEFAULT_MODEL_DIR  # only read by the world model
+    model_dir: Path | None = None  # only read by the world model; None: the shipped base model
     provider: str = "auto"  # of onnxruntime
 
     def __post_init__(self) -> None:

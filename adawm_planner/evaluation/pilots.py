@@ -13,6 +13,7 @@ from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.data_types import Command
 from adawm_planner.dims import ACCELERATION_BINS, FRAMES_PER_DECISION
+from adawm_planner.paths import models_dir
 from adawm_planner.simulator.drivers import DRIVERS, Driver, make_driver
 from adawm_planner.simulator.world import World, WorldFrame
 
@@ -56,8 +57,8 @@ class DriverPilot:
         return track(world.scene(frame), self._acceleration, self._control)
 
 
-def make_pilot(name: str, model_dir: Path, provider: str) -> Pilot:
-    """Make a pilot by name.
+def make_pilot(name: str, model_dir: Path | None, provider: str) -> Pilot:
+    """Make a pilot by name; `model_dir` None takes the shipped base model.
 
     Raises:
         ValueError: the name is not one of PILOTS, or the model cannot be loaded.
@@ -66,5 +67,5 @@ def make_pilot(name: str, model_dir: Path, provider: str) -> Pilot:
         # Only here, so that the reference drivers need no onnxruntime.
         from adawm_planner.evaluation.model_pilot import open_model_pilot
 
-        return open_model_pilot(model_dir, provider)
+        return open_model_pilot(model_dir or models_dir() / "base", provider)
     return DriverPilot(make_driver(name))

@@ -1,0 +1,200 @@
+"""`adawm drive`: the real ROS stack, separate processes over DDS, driven and scored.
+
+Starts the nodes of the table, listens to their topics, and ends them; the episodes come back as the same
+document as `adawm evaluate` gives.
+"""
+
+from __future__ import annotations
+
+import os
+import tempfile
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import yaml
+from rich.console import Console
+
+from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
+from adawm_planner.evaluation.episode import EpisodeResult
+from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
+from adawm_planner.ros.node_table import SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
+from adawm_planner.simulator.tasks import load_task, load_vehicle
+
+if TYPE_CHECKING:
+    from adawm_planner.ros.episode_listener import EpisodeListener
+
+START_LIMIT_S = 60.0
+"""Longest wait for the planner's first sign of life [s]."""
+
+SILENCE_LIMIT_S = 20.0
+"""Longest silence of the planner, which reports every second, before the run is given up [s]."""
+
+LAST_REPORT_S = 2.5
+"""How long the planner's account of the last frames is waited for [s]."""
+
+
+@dataclass
+class Run:
+    """What one run of the stack has given so far."""
+
+    settings: Mapping[str, Any]
+    started: float = field(default_factory=time.monotonic)
+    episodes: list[EpisodeResult] = field(default_factory=list)
+
+
+@click.command()
+@click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
+@episodes_option(5)
+@seed_option
+@vehicle_option
+@click.option("--realtime", is_flag=True, help="Pace the frames to the wall clock; else as fast as possible.")
+@model_options
+@click.option(
+    "--log-dir", type=click.Path(file_okay=False, path_type=Path), show_default="a new folder in the system's own",
+    help="Where the logs of the processes go.",
+)  # fmt: skip
+@json_option
+def drive(
+    task: str,
+    episodes: int,
+    seed: int,
+    vehicle: str,
+    realtime: bool,
+    model_dir: Path | None,
+    provider: str,
+    log_dir: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Drive episodes in the real ROS stack: planner and simulator bridge as processes of their own, over DDS."""
+    load_task(task), load_vehicle(vehicle)  # a wrong file is told here, in one line, and not in a node's log
+    require_ros()
+    settings = {
+        "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
+        "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
+    }  # fmt: skip
+    console, run = Console(highlight=False), Run(settings)
+    log_dir = log_dir or Path(tempfile.mkdtemp(prefix="adawm_drive_"))
+    os.environ.update(ros_environment(os.environ))
+    console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")
+    try:
+        with interruptible(), Children(log_dir) as children:
+            report = drive_stack(run, children, console)
+    except Interrupted as error:
+        finish(console, run, {}, json_file)
+        console.print(f"[yellow]{error}; all processes are ended[/]")
+        raise SystemExit(128 + error.signum) from error
+    except ChildDied as error:
+        finish(console, run, {}, json_file)
+        raise click.ClickException(f"{error}\nall other processes are ended") from error
+    finish(console, run, report, json_file)
+
+
+def require_ros() -> None:
+    """Check that the modules of ROS that the stack needs can be imported.
+
+    Raises:
+        ModuleNotFoundError: naming the first that cannot.
+    """
+    for module in ("rclpy", "carla_msgs", "derived_object_msgs", "adawm_msgs"):
+        if find_spec(module) is None:
+            raise ModuleNotFoundError(f"no module '{module}'", name=module)
+
+
+def absolute(name_or_path: str) -> str:
+    """A path that means the same file in another process; names stay names."""
+    path = Path(name_or_path)
+    return str(path.resolve()) if path.is_file() else name_or_path
+
+
+def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any]:
+    """Start the stack and follow it until its last episode; returns the "ros" block.
+
+    Raises:
+        ChildDied: a process ended, or the planner fell silent.
+    """
+    for node in STACKS["sim"]:
+        start(node, run.settings, children)
+    # Only after the children: they are forked from this process, which must not have threads by then.
+    from adawm_planner.ros.episode_listener import EpisodeListener
+
+    listener = EpisodeListener()
+    try:
+        while not listener.done:
+            listener.spin(0.1)
+            collect(listener, run, console)
+            children.check(may_end=frozenset({SIM_BRIDGE.name}) if listener.done else frozenset())
+            check_alive(listener, children.log_dir)
+        return last_report(listener)
+    finally:
+        collect(listener, run, console)
+        listener.close()
+
+
+def start(node: NodeSpec, settings: Mapping[str, Any], children: Children) -> None:
+    """Start one node with its parameters in a file beside its log."""
+    file = children.log_dir / f"{node.name}.param.yaml"
+    file.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
+    children.start(node.name, command(node, str(file)), os.environ)
+
+
+def collect(listener: EpisodeListener, run: Run, console: Console) -> None:
+    """Show the episodes that ended."""
+    for episode in listener.take():
+        run.episodes.append(episode)
+        console.print(f"{len(run.episodes):>4}  {episode_line(episode)}")
+
+
+def check_alive(listener: EpisodeListener, log_dir: Path) -> None:
+    """Give up on a planner that runs but says nothing.
+
+    Raises:
+        ChildDied: the limit has passed.
+    """
+    limit = START_LIMIT_S if listener.report is None else SILENCE_LIMIT_S
+    silence = time.monotonic() - listener.report_at
+    if silence > limit:
+        raise ChildDied(f"planner has been silent for {silence:.0f} s (limit {limit:.0f} s); see the logs in {log_dir}")
+
+
+def last_report(listener: EpisodeListener) -> dict[str, Any]:
+    """The planner's account that includes the last frame."""
+    deadline = time.monotonic() + LAST_REPORT_S
+    seen = listener.report_at
+    while time.monotonic() < deadline and listener.report_at == seen:
+        listener.spin(0.1)
+    return {} if listener.report is None else {**listener.report.to_json(), "digest": listener.report.digest}
+
+
+def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | None) -> None:
+    """Print the table and write the JSON of the episodes that were driven."""
+    if not run.episodes:
+        return
+    digest = ros.pop("digest", None)
+    evaluation = Evaluation(
+        task=Path(run.settings["task"]).stem,
+        vehicle=Path(run.settings["vehicle"]).stem,
+        driver="world_model",
+        adapters=(),
+        seed=run.settings["seed"],
+        requested=run.settings["episodes"],
+        wall_s=time.monotonic() - run.started,
+        episodes=tuple(sorted(run.episodes, key=lambda episode: episode.seed)),
+        model_digest=digest,
+        ros=ros,
+    )
+    document = to_document(evaluation)
+    console.print(table([document]))
+    if ros:
+        latency = ros["latency_ms"]
+        console.print(
+            f"planner, input to command: p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, "
+            f"max {latency['max']:.1f} ms; missed ticks {ros['missed_ticks']} of {ros['frames']}"
+        )
+    if json_file is not None:
+        write_json(json_file, [document])

@@ -1,0 +1,103 @@
+"""The table of the stack's nodes and of what may be set on them; `adawm drive` and the launch files read it.
+
+Settings in, command lines and parameter files out. Imports nothing of ROS, so that both can use it.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Setting:
+    """One thing a user may set on the whole stack: a launch argument, and a parameter of the nodes that take it."""
+
+    name: str
+    kind: type  # str, int, float or bool
+    default: Any
+    description: str
+
+
+SETTINGS = {
+    setting.name: setting
+    for setting in (
+        Setting("role_name", str, "ego_vehicle", "role of the ego vehicle, as in /carla/<role_name>/odometry"),
+        Setting("use_sim_time", bool, True, "take time from /clock"),
+        Setting("model_dir", str, "", "folder of the base model; empty: the one that was installed"),
+        Setting("provider", str, "auto", "where inference runs: auto, cpu, cuda or tensorrt"),
+        Setting("control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd"),
+        Setting("task", str, "right_turn_moderate", "task: built-in name or YAML file"),
+        Setting("vehicle", str, "nominal", "ego vehicle preset: built-in name or YAML file"),
+        Setting("seed", int, 0, "seed of the first episode; the others follow by 1"),
+        Setting("episodes", int, 0, "episodes to drive; 0 drives on for ever"),
+        Setting("realtime", bool, False, "pace the frames to the wall clock; else as fast as possible"),
+    )
+}
+
+
+@dataclass(frozen=True)
+class NodeSpec:
+    """One node of the stack."""
+
+    name: str  # ROS node name
+    executable: str  # console script, as `ros2 run adawm_planner <executable>` finds it
+    module: str  # run as `python -m <module>` where there is no ROS installation
+    settings: tuple[str, ...]  # names in SETTINGS that are parameters of this node
+
+    def parameters(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
+        """This node's parameters: what was chosen, else the default.
+
+        Raises:
+            ValueError: a chosen value is not of the setting's kind.
+        """
+        return {name: checked(SETTINGS[name], chosen.get(name, SETTINGS[name].default)) for name in self.settings}
+
+
+PLANNER = NodeSpec(
+    name="adawm_planner",
+    executable="planner_node",
+    module="adawm_planner.ros.planner_node",
+    settings=("role_name", "use_sim_time", "model_dir", "provider", "control_topic"),
+)
+SIM_BRIDGE = NodeSpec(
+    name="sim_bridge",
+    executable="sim_bridge_node",
+    module="adawm_planner.ros.sim_bridge_node",
+    settings=("role_name", "task", "vehicle", "seed", "episodes", "realtime"),
+)
+
+STACKS = {"sim": (PLANNER, SIM_BRIDGE), "carla": (PLANNER,), "vehicle": (PLANNER,)}
+"""Which nodes run where: on the embedded simulator, beside carla_ros_bridge, on a vehicle."""
+
+
+def checked(setting: Setting, value: Any) -> Any:
+    """The value, if it is of the setting's kind.
+
+    Raises:
+        ValueError: naming setting, value and kind.
+    """
+    if type(value) is not setting.kind:
+        raise ValueError(f"{setting.name} is {value!r}, must be of type {setting.kind.__name__}")
+    return value
+
+
+def command(node: NodeSpec, parameter_file: str) -> list[str]:
+    """Command line that starts the node with this environment's own interpreter."""
+    return [
+        sys.executable,
+        "-m",
+        node.module,
+        "--ros-args",
+        "-r",
+        f"__node:={node.name}",
+        "--params-file",
+        parameter_file,
+    ]
+
+
+def parameter_document(node: NodeSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """The node's parameters in the layout of a ROS parameter file."""
+    return {node.name: {"ros__parameters": node.parameters(chosen)}}
