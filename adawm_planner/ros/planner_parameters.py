@@ -7,6 +7,7 @@ from typing import Any, Final
 
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.config.observation import ObservationConfig
+from adawm_planner.paths import models_dir
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
@@ -110,21 +111,9 @@ def model_dir_from(value: str) -> Path:
     """Return the model folder: the one given, else the installed or the checked-out one.
 
     Raises:
-        ValueError: there is no such folder; the message names it.
+        ValueError, FileNotFoundError: there is no such folder; the message names it.
     """
-    folder = Path(value).expanduser() if value else _installed_model_dir()
+    folder = Path(value).expanduser() if value else models_dir() / "base"
     if not folder.is_dir():
         raise ValueError(f"model_dir {folder} is not a folder; give the folder that holds planner.onnx")
     return folder
-
-
-def _installed_model_dir() -> Path:
-    checkout = Path(__file__).resolve().parents[2] / "models" / "base"
-    if checkout.is_dir():
-        return checkout
-    from ament_index_python.packages import PackageNotFoundError, get_package_share_directory
-
-    try:
-        return Path(get_package_share_directory("adawm_planner")) / "models" / "base"
-    except PackageNotFoundError:
-        return checkout

@@ -68,9 +68,7 @@ class StubBridge(Node):
     def publish_world(self, frame: int, running: bool = True) -> None:
         """Say that the world is stepped, and whether it is paused."""
         self.status.publish(
-            CarlaStatus(
-                frame=frame, fixed_delta_seconds=0.05, synchronous_mode=True, synchronous_mode_running=running
-            )
+            CarlaStatus(frame=frame, fixed_delta_seconds=0.05, synchronous_mode=True, synchronous_mode_running=running)
         )
 
     def publish_frame(self, k: int, without: str = "", x: float | None = None) -> None:

@@ -22,9 +22,8 @@ from sensor_msgs.msg import Image
 from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
 from adawm_planner.ros import qos
 from adawm_planner.ros.planner_node import PlannerNode
-
-from tests.runtime.fake_engine import FakeEngine
 from tests.ros.stub_bridge import Bench, StubBridge
+from tests.runtime.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.ros
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
@@ -190,9 +189,7 @@ def test_cleanup_and_configure_again(driving: Bench) -> None:
 
 
 def test_bad_model_dir_fails_configuration_in_one_line(context: Context, capfd: pytest.CaptureFixture[str]) -> None:
-    node = PlannerNode(
-        context=context, parameter_overrides=[Parameter("model_dir", value="/nowhere/model")]
-    )
+    node = PlannerNode(context=context, parameter_overrides=[Parameter("model_dir", value="/nowhere/model")])
     assert node.trigger_configure() == FAILURE
     output = "".join(capfd.readouterr())
     assert "/nowhere/model" in output and "Traceback" not in output

@@ -7,7 +7,6 @@ import itertools
 import pytest
 
 from adawm_planner.runtime.frame_inputs import FrameAssembler, Part
-
 from tests.runtime.inputs import FRAME_NS, odometry, others, status
 
 

@@ -10,7 +10,6 @@ import pytest
 
 from adawm_planner.runtime.frame_inputs import FrameAssembler
 from adawm_planner.runtime.input_monitor import Fault, InputLimits, InputMonitor
-
 from tests.runtime.inputs import TOPICS, VEHICLE, frame, odometry, others, status, straight_route
 
 LIMITS = InputLimits()

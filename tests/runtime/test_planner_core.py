@@ -11,7 +11,6 @@ from adawm_planner.data_types import DrivableMap
 from adawm_planner.dims import FRAMES_PER_DECISION
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerConfig, PlannerCore
-
 from tests.runtime.fake_engine import FakeEngine
 from tests.runtime.inputs import TOPICS, VEHICLE, frame, odometry, status, straight_route
 

@@ -10,7 +10,6 @@ from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import Mode, PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import SETTLE_S, Outgoing, PlannerLoop
 from adawm_planner.runtime.watchdog import WorldClock
-
 from tests.runtime.fake_engine import FakeEngine
 from tests.runtime.inputs import TOPICS, VEHICLE, odometry, others, status, straight_route
 

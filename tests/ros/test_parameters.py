@@ -1,0 +1,142 @@
+"""Parameters are declared from one table, refused with a reason, and documented from the same rows."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import fields
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("carla_msgs.msg")
+
+import rclpy
+from rclpy.context import Context
+from rclpy.node import Node
+from rclpy.parameter import Parameter as RosParameter
+
+from adawm_planner.ros.parameters import Parameter, declare, markdown, read
+from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, limits_from, model_dir_from
+from adawm_planner.runtime.input_monitor import InputLimits
+from adawm_planner.runtime.planner_core import PlannerConfig
+
+pytestmark = pytest.mark.ros
+TABLE = (
+    Parameter("speed", float, 5.0, "how fast", "m/s", 0.0, 10.0, dynamic=True),
+    Parameter("count", int, 2, "how many", low=1, high=4),
+    Parameter("mode", str, "a", "which", choices=("a", "b"), dynamic=True),
+    Parameter("names", list, ["x"], "who", dynamic=True),
+    Parameter("key", str, None, "must be known"),
+)
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, domain_id=42)
+    yield context
+    context.try_shutdown()
+
+
+def make_node(context: Context, **values: Any) -> Node:
+    overrides = [RosParameter(name, value=value) for name, value in values.items()]
+    return Node("table_test", context=context, parameter_overrides=overrides)
+
+
+def test_defaults_and_overrides_are_read(context: Context) -> None:
+    node = make_node(context, key="k", speed=7.5)
+    declare(node, TABLE)
+    assert read(node, TABLE) == {"speed": 7.5, "count": 2, "mode": "a", "names": ["x"], "key": "k"}
+    node.destroy_node()
+
+
+def test_parameter_without_default_must_be_given(context: Context) -> None:
+    node = make_node(context)
+    declare(node, TABLE)
+    with pytest.raises(ValueError, match="key must be given: must be known"):
+        read(node, TABLE)
+    node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    "override",
+    [{"speed": 10.5}, {"speed": -0.1}, {"count": 5}, {"mode": "c"}, {"speed": "fast"}, {"speed": float("nan")}],
+)
+def test_override_that_is_not_allowed_stops_the_start(context: Context, override: dict[str, Any]) -> None:
+    node = make_node(context, key="k", **override)
+    with pytest.raises((ValueError, rclpy.exceptions.ParameterException)):
+        declare(node, TABLE)
+        read(node, TABLE)
+    node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "reason"),
+    [
+        ("speed", 11.0, "range"),
+        ("mode", "c", "must be one of a, b"),
+        ("count", 3, "fixed"),
+        ("names", 3, "type"),
+    ],
+)
+def test_change_is_refused_with_the_reason(context: Context, name: str, value: Any, reason: str) -> None:
+    node = make_node(context, key="k")
+    declare(node, TABLE)
+    (result,) = node.set_parameters([RosParameter(name, value=value)])
+    assert not result.successful and reason in result.reason.lower()
+    assert node.get_parameter(name).value == next(row.default for row in TABLE if row.name == name)
+    node.destroy_node()
+
+
+def test_dynamic_change_is_taken(context: Context) -> None:
+    node = make_node(context, key="k")
+    declare(node, TABLE)
+    changes = [
+        RosParameter("speed", value=1.0),
+        RosParameter("mode", value="b"),
+        RosParameter("names", value=["y", "z"]),
+    ]
+    assert all(result.successful for result in node.set_parameters(changes))
+    assert read(node, TABLE)["names"] == ["y", "z"]
+    node.destroy_node()
+
+
+def test_descriptor_shows_unit_and_range(context: Context) -> None:
+    node = make_node(context, key="k")
+    declare(node, TABLE)
+    descriptor = node.describe_parameter("speed")
+    assert descriptor.description == "how fast [m/s] range 0..10"
+    assert descriptor.floating_point_range[0].to_value == 10.0
+    node.destroy_node()
+
+
+def test_every_planner_parameter_says_what_it_is() -> None:
+    for row in PLANNER_PARAMETERS:
+        assert row.description
+        if row.type is float:
+            assert row.unit and row.low is not None and row.high is not None, row.name
+        assert row.default is None or row.problem(row.default) is None
+
+
+def test_planner_defaults_are_the_configurations_own() -> None:
+    values = {row.name: row.default for row in PLANNER_PARAMETERS}
+    assert limits_from(values) == InputLimits()
+    assert config_from(values) == PlannerConfig()
+
+
+def test_every_limit_is_a_parameter() -> None:
+    names = {row.name for row in PLANNER_PARAMETERS}
+    assert {f"limits.{entry.name}" for entry in fields(InputLimits) if entry.name != "map_frame"} <= names
+
+
+def test_model_dir_that_is_not_there_is_named(tmp_path: Path) -> None:
+    assert model_dir_from(str(tmp_path)) == tmp_path
+    with pytest.raises(ValueError, match="missing"):
+        model_dir_from(str(tmp_path / "missing"))
+
+
+def test_documentation_holds_the_current_table() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "planner_node.md"
+    assert markdown(PLANNER_PARAMETERS) in page.read_text()
