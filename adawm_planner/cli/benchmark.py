@@ -1,0 +1,50 @@
+"""`adawm benchmark`: the name of a benchmark in, the command of its file under benchmarks/ run.
+
+The benchmarks live beside the package, in the source checkout, because they compare with software that the
+package itself does not need.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+
+import click
+
+from adawm_planner.paths import share_dir
+
+BENCHMARKS = {
+    "latency": "Sensor message in to control out, against an empty echo node.",
+    "throughput": "Decisions per second of the environment, against highway-env.",
+}
+"""Name, which is also that of the module and of its command -> one line of help."""
+
+
+class BenchmarkGroup(click.Group):
+    """Imports a benchmark when it runs."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(BENCHMARKS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import the benchmark's module; None for an unknown name."""
+        if cmd_name not in BENCHMARKS:
+            return None
+        root = share_dir()
+        if not (root / "benchmarks" / f"{cmd_name}.py").is_file():
+            raise click.ClickException(f"benchmarks are run from a source checkout; {root} has no benchmarks folder")
+        sys.path.insert(0, str(root))
+        command = getattr(import_module(f"benchmarks.{cmd_name}"), cmd_name)
+        assert isinstance(command, click.Command), cmd_name
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """List the benchmarks without importing any."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(BENCHMARKS.items()))
+
+
+@click.group(cls=BenchmarkGroup)
+def benchmark() -> None:
+    """Measure speed against a named peer or floor, in the same run."""

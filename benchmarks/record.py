@@ -1,0 +1,73 @@
+"""Figures of one run in, a result file out that says which command, commit and machine made it."""
+
+from __future__ import annotations
+
+import json
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def percentiles(samples: Sequence[float]) -> dict[str, float]:
+    """Median, 99th percentile and maximum, in the unit of the samples."""
+    values = np.asarray(samples)
+    p50, p99 = np.percentile(values, [50, 99])
+    return {"p50": float(p50), "p99": float(p99), "max": float(values.max())}
+
+
+def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) -> dict[str, Any]:
+    """The figures with everything that is needed to repeat them."""
+    return {
+        "schema": "adawm.benchmark/1",
+        "benchmark": name,
+        "command": ["adawm", *sys.argv[1:]],
+        "commit": _git("rev-parse", "HEAD"),
+        "clean_checkout": _git("status", "--porcelain", "--untracked-files=no") == "",
+        "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+        "machine": {
+            "cpu": _cpu(),
+            "cores": os.cpu_count(),
+            "load_before": os.getloadavg()[0],
+            "system": platform.platform(),
+            "python": platform.python_version(),
+        },
+        "packages": {package: _version(package) for package in packages},
+        **figures,
+    }
+
+
+def write(path: Path | None, result: Mapping[str, Any]) -> None:
+    """Write a result where the user asked for it."""
+    if path is not None:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+
+
+def _git(*words: str) -> str | None:
+    """Answer of git about this checkout, None where it is not one."""
+    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
+    return done.stdout.strip() if done.returncode == 0 else None
+
+
+def _cpu() -> str:
+    for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+        if line.startswith("model name"):
+            return line.split(":", 1)[1].strip()
+    return platform.processor()
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
