@@ -89,4 +89,4 @@ def _run(make_node: Callable[[], LifecycleNode], stop: StopFlag) -> int:
 def _start(node: LifecycleNode) -> bool:
     """Configure and activate; tell whether both succeeded."""
     success = TransitionCallbackReturn.SUCCESS
-    return node.trigger_configure() == success and node.trigger_activate() == success
+    return bool(node.trigger_configure() == success and node.trigger_activate() == success)

@@ -27,7 +27,7 @@ from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS,
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 
 Send = Callable[[Outgoing | None], None]
-Note = Callable[[str, State], None]
+Note = Callable[[str, State], object]
 
 _CORRIDOR = "the corridor along the route is used instead"
 

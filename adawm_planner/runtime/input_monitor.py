@@ -21,6 +21,7 @@ from adawm_planner.runtime.frame_inputs import (
     STATUS,
     VEHICLE,
     FrameInputs,
+    Part,
     PendingFrame,
 )
 
@@ -120,7 +121,7 @@ class InputMonitor:
         return Fault("input_missing", self._topics[name], math.inf, self.limits.stale_s, text)
 
     def _frame_ids(self, frame: FrameInputs) -> list[Fault]:
-        parts = {ODOMETRY: frame.odometry, OBJECTS: frame.objects, STATUS: frame.status}
+        parts: dict[str, Part] = {ODOMETRY: frame.odometry, OBJECTS: frame.objects, STATUS: frame.status}
         wanted = self.limits.map_frame
         return [
             self._fault("wrong_frame", name, f"frame_id is '{part.frame_id}', must be '{wanted}'")
