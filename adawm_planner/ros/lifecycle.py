@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 import signal
+import sys
 import traceback
 from collections.abc import Callable
 from typing import Any
 
 import rclpy
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
@@ -63,8 +65,8 @@ def run(make_node: Callable[[], LifecycleNode], args: list[str] | None = None) -
     rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
         return _run(make_node, stop)
-    except rclpy.exceptions.InvalidParameterException as error:
-        print(f"parameter refused: {error}")
+    except ParameterException as error:
+        print(f"parameter refused: {error}", file=sys.stderr)
         return 1
     finally:
         rclpy.try_shutdown()

@@ -6,6 +6,7 @@ comes back leaves through planner_outputs. One thread does everything.
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable
@@ -79,6 +80,8 @@ class PlannerNode(LifecycleNode):
         period = self.get_parameter("watchdog_period_s").value
         self._watchdog = self.create_timer(period, self._watch, clock=self._steady)
         self.loop.begin()
+        gc.collect()
+        gc.freeze()  # what is loaded by now stays: the collector need not walk it between two frames
         result = super().on_activate(state)
         self._active = True
         self._set_mode(Mode.WAITING, "no frame yet")
@@ -119,7 +122,7 @@ class PlannerNode(LifecycleNode):
         self.destroy_timer(self._watchdog)
         last = self.loop.end()
         if last is not None:
-            self._outputs.command(last.answer.command, last.stamp_ns)
+            self._outputs.last_command(last.answer.command, last.stamp_ns)
 
     def _close(self) -> None:
         for part in (self._inputs, self._outputs):

@@ -12,6 +12,7 @@ from adawm_msgs.msg import Experience as ExperienceMessage
 from adawm_msgs.msg import PlannerStatus
 from carla_msgs.msg import CarlaEgoVehicleControl
 from nav_msgs.msg import Path
+from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
@@ -24,6 +25,10 @@ from adawm_planner.ros.convert import byte_array, control_message, image_message
 from adawm_planner.runtime.experience import Experience
 from adawm_planner.runtime.planner_core import Answer
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
+
+
+LAST_COMMAND_S = 0.5
+"""Longest wait for the last command's acknowledgement [s]."""
 
 
 class PlannerOutputs:
@@ -49,6 +54,11 @@ class PlannerOutputs:
     def command(self, command: Command, stamp_ns: int) -> None:
         """Send a command."""
         self._control.publish(control_message(command, stamp_ns))
+
+    def last_command(self, command: Command, stamp_ns: int) -> None:
+        """Send a command and wait until it has arrived: the publisher may be gone right after."""
+        self.command(command, stamp_ns)
+        self._control.wait_for_all_acked(Duration(seconds=LAST_COMMAND_S))
 
     def after_command(self, out: Outgoing, loop: PlannerLoop) -> None:
         """Send what the vehicle need not wait for."""
