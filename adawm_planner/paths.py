@@ -1,0 +1,44 @@
+"""Where the files shipped beside the code are: models, launch files, parameters.
+
+They are found in a source checkout (also one installed with `pip install -e` or `colcon build
+--symlink-install`) and below share/adawm_planner of an install prefix (pip or colcon).
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+NAME = "adawm_planner"
+PREFIX_VARIABLE = "AMENT_PREFIX_PATH"
+
+
+def share_dir() -> Path:
+    """Folder that holds package.xml, launch/ and models/; FileNotFoundError says where it was looked for."""
+    looked = list(dict.fromkeys(_candidates(Path(__file__).resolve())))
+    for folder in looked:
+        if (folder / "package.xml").is_file():
+            return folder
+    places = ", ".join(map(str, looked[:1] + looked[-2:]))
+    raise FileNotFoundError(f"the files of {NAME} (models, launch) were not found, looked in {places} and others")
+
+
+def models_dir() -> Path:
+    """Folder of the shipped models; the base model is in base/."""
+    return share_dir() / "models"
+
+
+def launch_dir() -> Path:
+    """Folder of the launch files; parameters are in params/."""
+    return share_dir() / "launch"
+
+
+def _candidates(module: Path) -> Iterator[Path]:
+    """The checkout, then share/ of each folder above the module, then of each sourced ROS prefix."""
+    yield module.parents[1]
+    for folder in module.parents[1:]:
+        yield folder / "share" / NAME
+    for prefix in os.environ.get(PREFIX_VARIABLE, "").split(os.pathsep):
+        if prefix:
+            yield Path(prefix) / "share" / NAME
