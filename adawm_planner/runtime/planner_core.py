@@ -10,8 +10,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 
 from adawm_planner.data_types import Command, DrivableMap, Route, Scene, VehicleInfo
-from adawm_planner.observation.drivable import drivable_from_route
 from adawm_planner.observation.route import project
+from adawm_planner.runtime.corridor import Corridor
 from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, drive_step
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.experience import EpisodeRules, Experience, ExperienceRecorder
@@ -67,7 +67,7 @@ class PlannerCore:
         self._route: Route | None = None
         self._vehicle: VehicleInfo | None = None
         self._map: DrivableMap | None = None
-        self._corridor: DrivableMap | None = None
+        self._corridor: Corridor | None = None
         self._state: DriveState | None = None  # None: starts anew at the next frame that can be driven
         self._previous: FrameInputs | None = None
         self._arrived = False
@@ -87,7 +87,9 @@ class PlannerCore:
 
     def set_route(self, route: Route | None) -> None:
         """Follow another route from the next frame on, as a new episode; None withdraws the route."""
-        self._route, self._corridor, self.route_is_new = route, None, True
+        self._route, self.route_is_new = route, True
+        width = self._config.drive.observation.lane_width_m
+        self._corridor = None if route is None else Corridor(route, width)
 
     def set_vehicle(self, vehicle: VehicleInfo) -> None:
         """Take what the vehicle says of itself."""
@@ -163,10 +165,8 @@ class PlannerCore:
 
     def _scene(self, frame: FrameInputs) -> Scene:
         assert self._route is not None and self._vehicle is not None
-        if self._map is None and self._corridor is None:
-            # The same bitmap the raster would build from the route at every decision, made once.
-            self._corridor = drivable_from_route(self._route, self._config.drive.observation.lane_width_m)
-        drivable = self._map or self._corridor
+        assert self._corridor is not None
+        drivable = self._map or self._corridor.around(frame.odometry.x, frame.odometry.y)
         return Scene(frame.stamp_s, frame.ego(), frame.objects.objects, self._route, drivable, self._vehicle)
 
 

@@ -60,6 +60,7 @@ class PlannerLoop:
         self.world: WorldClock | None = None
         self._map_pending = want_map
         self._active = False
+        self._last_error = ""
         self._forget()
 
     def _forget(self) -> None:
@@ -161,8 +162,10 @@ class PlannerLoop:
         try:
             return self.core.answer(frame)
         except Exception as error:
-            _log.exception("frame at %.3f s", frame.stamp_s)
             text = f"{type(error).__name__}: {error}; see the log, and report it"
+            if text != self._last_error:  # the same error at every frame is logged once
+                _log.exception("frame at %.3f s", frame.stamp_s)
+            self._last_error = text
             return self.core.brake((Fault("internal_error", "planner", 0.0, 0.0, text),))
 
     def _incomplete(self, now_s: float) -> Outgoing | None:
