@@ -23,6 +23,7 @@ from adawm_planner.cli.options import episodes_option, json_option, model_option
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
+from adawm_planner.paths import launch_dir
 from adawm_planner.ros.node_table import SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 
@@ -43,6 +44,8 @@ LAST_REPORT_S = 2.5
 class Run:
     """What one run of the stack has given so far."""
 
+    task: str
+    vehicle: str
     settings: Mapping[str, Any]
     started: float = field(default_factory=time.monotonic)
     episodes: list[EpisodeResult] = field(default_factory=list)
@@ -72,13 +75,15 @@ def drive(
     json_file: Path | None,
 ) -> None:
     """Drive episodes in the real ROS stack: planner and simulator bridge as processes of their own, over DDS."""
-    load_task(task), load_vehicle(vehicle)  # a wrong file is told here, in one line, and not in a node's log
+    # Read here too: a wrong file is told in one line and not in a node's log.
+    task_name, preset = load_task(task).name, load_vehicle(vehicle)
     require_ros()
     settings = {
         "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
         "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
+        "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
     }  # fmt: skip
-    console, run = Console(highlight=False), Run(settings)
+    console, run = Console(highlight=False), Run(task_name, preset.name, settings)
     log_dir = log_dir or Path(tempfile.mkdtemp(prefix="adawm_drive_"))
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")
@@ -137,10 +142,11 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
 
 
 def start(node: NodeSpec, settings: Mapping[str, Any], children: Children) -> None:
-    """Start one node with its parameters in a file beside its log."""
-    file = children.log_dir / f"{node.name}.param.yaml"
-    file.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
-    children.start(node.name, command(node, str(file)), os.environ)
+    """Start one node with the shipped parameters and, over them, this run's in a file beside its log."""
+    shipped = launch_dir() / "params" / node.parameter_file
+    chosen = children.log_dir / f"{node.name}.param.yaml"
+    chosen.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
+    children.start(node.name, command(node, [str(shipped), str(chosen)]), os.environ)
 
 
 def collect(listener: EpisodeListener, run: Run, console: Console) -> None:
@@ -177,8 +183,8 @@ def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | No
         return
     digest = ros.pop("digest", None)
     evaluation = Evaluation(
-        task=Path(run.settings["task"]).stem,
-        vehicle=Path(run.settings["vehicle"]).stem,
+        task=run.task,
+        vehicle=run.vehicle,
         driver="world_model",
         adapters=(),
         seed=run.settings["seed"],

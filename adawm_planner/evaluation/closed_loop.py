@@ -103,8 +103,8 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
         source.close()
         loop.world.close()
     return Evaluation(
-        task=config.task,
-        vehicle=config.vehicle,
+        task=loop.world.task.name,
+        vehicle=loop.world.vehicle.name,
         driver=config.driver,
         adapters=(),
         seed=config.seed,

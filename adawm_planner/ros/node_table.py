@@ -6,7 +6,7 @@ Settings in, command lines and parameter files out. Imports nothing of ROS, so t
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -28,6 +28,9 @@ SETTINGS = {
         Setting("use_sim_time", bool, True, "take time from /clock"),
         Setting("model_dir", str, "", "folder of the base model; empty: the one that was installed"),
         Setting("provider", str, "auto", "where inference runs: auto, cpu, cuda or tensorrt"),
+        Setting("autostart", bool, True, "configure and activate the planner at start, without a lifecycle manager"),
+        Setting("vehicle.length_m", float, 4.7, "length of the ego vehicle [m], which no topic tells"),
+        Setting("vehicle.width_m", float, 1.85, "width of the ego vehicle [m], which no topic tells"),
         Setting("control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd"),
         Setting("task", str, "right_turn_moderate", "task: built-in name or YAML file"),
         Setting("vehicle", str, "nominal", "ego vehicle preset: built-in name or YAML file"),
@@ -45,7 +48,8 @@ class NodeSpec:
     name: str  # ROS node name
     executable: str  # console script, as `ros2 run adawm_planner <executable>` finds it
     module: str  # run as `python -m <module>` where there is no ROS installation
-    settings: tuple[str, ...]  # names in SETTINGS that are parameters of this node
+    parameter_file: str  # below launch/params: everything else that may be tuned
+    settings: tuple[str, ...]  # names in SETTINGS that are parameters of this node and override the file
 
     def parameters(self, chosen: Mapping[str, Any]) -> dict[str, Any]:
         """This node's parameters: what was chosen, else the default.
@@ -60,12 +64,23 @@ PLANNER = NodeSpec(
     name="adawm_planner",
     executable="planner_node",
     module="adawm_planner.ros.planner_node",
-    settings=("role_name", "use_sim_time", "model_dir", "provider", "control_topic"),
+    parameter_file="planner.param.yaml",
+    settings=(
+        "role_name",
+        "use_sim_time",
+        "autostart",
+        "model_dir",
+        "provider",
+        "control_topic",
+        "vehicle.length_m",
+        "vehicle.width_m",
+    ),
 )
 SIM_BRIDGE = NodeSpec(
     name="sim_bridge",
     executable="sim_bridge_node",
     module="adawm_planner.ros.sim_bridge_node",
+    parameter_file="sim_bridge.param.yaml",
     settings=("role_name", "task", "vehicle", "seed", "episodes", "realtime"),
 )
 
@@ -84,20 +99,12 @@ def checked(setting: Setting, value: Any) -> Any:
     return value
 
 
-def command(node: NodeSpec, parameter_file: str) -> list[str]:
-    """Command line that starts the node with this environment's own interpreter."""
-    return [
-        sys.executable,
-        "-m",
-        node.module,
-        "--ros-args",
-        "-r",
-        f"__node:={node.name}",
-        "--params-file",
-        parameter_file,
-    ]
+def command(node: NodeSpec, parameter_files: Sequence[str]) -> list[str]:
+    """Command line that starts the node with this environment's own interpreter; later files win."""
+    files = [word for file in parameter_files for word in ("--params-file", file)]
+    return [sys.executable, "-m", node.module, "--ros-args", "-r", f"__node:={node.name}", *files]
 
 
 def parameter_document(node: NodeSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The node's parameters in the layout of a ROS parameter file."""
+    """The node's settings in the layout of a ROS parameter file."""
     return {node.name: {"ros__parameters": node.parameters(chosen)}}

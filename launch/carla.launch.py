@@ -1,0 +1,56 @@
+"""The planner in CARLA, through carla_ros_bridge.
+
+ros2 launch adawm_planner carla.launch.py                      # beside a bridge that already runs
+ros2 launch adawm_planner carla.launch.py bridge:=true town:=Town03   # starts the bridge, ego and route as well
+"""
+
+from launch import LaunchDescription
+from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
+from launch.conditions import IfCondition
+from launch.launch_description_sources import PythonLaunchDescriptionSource
+from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch_ros.substitutions import FindPackageShare
+
+from adawm_planner.ros.launch_actions import arguments, node_action, rviz
+from adawm_planner.ros.node_table import STACKS
+
+SERVER = {"host": "localhost", "port": "2000", "timeout": "10"}
+"""Where CARLA is, as all three packages of the bridge take it."""
+
+
+def included(package: str, **settings: object) -> IncludeLaunchDescription:
+    """Launch file of the same name in one of the bridge's packages; looked for only if it is to run."""
+    file = PathJoinSubstitution([FindPackageShare(package), f"{package}.launch.py"])
+    return IncludeLaunchDescription(
+        PythonLaunchDescriptionSource(file),
+        launch_arguments=list(settings.items()),
+        condition=IfCondition(LaunchConfiguration("bridge")),
+    )
+
+
+def generate_launch_description() -> LaunchDescription:
+    """Planner, and on request carla_ros_bridge with an ego vehicle and its route."""
+    nodes, role = STACKS["carla"], LaunchConfiguration("role_name")
+    server = {name: LaunchConfiguration(name) for name in SERVER}
+    return LaunchDescription(
+        [
+            *arguments(nodes),
+            DeclareLaunchArgument("bridge", default_value="false", description="also start carla_ros_bridge"),
+            DeclareLaunchArgument("town", default_value="Town03", description="CARLA map, with bridge:=true"),
+            *(DeclareLaunchArgument(name, default_value=value) for name, value in SERVER.items()),
+            included(
+                "carla_ros_bridge",
+                **server,
+                town=LaunchConfiguration("town"),
+                # The default is a list that launch joins into one text, in which any part of a name matches.
+                ego_vehicle_role_name=role,
+                synchronous_mode="True",
+                synchronous_mode_wait_for_vehicle_control_command="True",
+                fixed_delta_seconds="0.05",
+            ),
+            included("carla_spawn_objects"),
+            included("carla_waypoint_publisher", **server, role_name=role),
+            *map(node_action, nodes),
+            *rviz(),
+        ]
+    )

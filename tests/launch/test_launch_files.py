@@ -1,0 +1,96 @@
+"""Launch files: their structure everywhere, their meaning where `launch` can be imported."""
+
+from __future__ import annotations
+
+import ast
+import runpy
+from pathlib import Path
+
+import pytest
+import yaml
+
+from adawm_planner.paths import launch_dir
+from adawm_planner.ros.node_table import PLANNER, SETTINGS, SIM_BRIDGE, STACKS, NodeSpec
+
+LAUNCH = launch_dir()
+FILES = {"sim": "sim.launch.py", "carla": "carla.launch.py", "vehicle": "vehicle.launch.py"}
+
+
+@pytest.mark.parametrize("stack", FILES)
+def test_file_reads_the_node_table_and_names_no_node_itself(stack: str) -> None:
+    tree = ast.parse((LAUNCH / FILES[stack]).read_text())
+    functions = [node for node in tree.body if isinstance(node, ast.FunctionDef)]
+    assert "generate_launch_description" in [function.name for function in functions]
+    assert f"STACKS['{stack}']" in ast.unparse(tree)
+    texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    assert not texts & {node.executable for node in STACKS["sim"]}
+
+
+def test_every_launch_file_is_covered_here() -> None:
+    assert sorted(path.name for path in LAUNCH.glob("*.launch.py")) == sorted(FILES.values())
+
+
+@pytest.mark.parametrize("node", STACKS["sim"], ids=lambda node: node.name)
+def test_parameter_file_holds_what_the_settings_do_not(node: NodeSpec) -> None:
+    content = yaml.safe_load((LAUNCH / "params" / node.parameter_file).read_text())
+    values = content["/**"]["ros__parameters"]
+    assert values
+    assert not set(values) & set(node.settings)
+
+
+@pytest.mark.ros
+def test_planner_file_shows_every_other_parameter_with_its_own_default() -> None:
+    pytest.importorskip("rclpy")
+    from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
+
+    declared = {each.name: each.default for each in PLANNER_PARAMETERS if each.name not in PLANNER.settings}
+    values = yaml.safe_load((LAUNCH / "params" / PLANNER.parameter_file).read_text())["/**"]["ros__parameters"]
+    assert values == declared
+
+
+@pytest.mark.ros
+def test_every_setting_is_a_parameter_of_its_node() -> None:
+    pytest.importorskip("rclpy")
+    from adawm_planner.ros.bridge_parameters import PARAMETERS as BRIDGE_PARAMETERS
+    from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
+
+    for node, table in ((PLANNER, PLANNER_PARAMETERS), (SIM_BRIDGE, BRIDGE_PARAMETERS)):
+        declared = {each.name: each for each in table}
+        for name in set(node.settings) - {"use_sim_time"}:  # which rclpy declares itself
+            assert declared[name].type is SETTINGS[name].kind, name
+            assert declared[name].default == SETTINGS[name].default, name
+    bridge = yaml.safe_load((LAUNCH / "params" / SIM_BRIDGE.parameter_file).read_text())["/**"]["ros__parameters"]
+    problems = [each.problem(bridge[each.name]) for each in BRIDGE_PARAMETERS if each.name in bridge]
+    assert problems == [None] * len(bridge)
+
+
+def test_rviz_shows_the_planners_own_topics_with_the_durability_they_have() -> None:
+    displays = yaml.safe_load((LAUNCH / "rviz" / "adawm.rviz").read_text())["Visualization Manager"]["Displays"]
+    topics = {each["Topic"]["Value"]: each["Topic"]["Durability Policy"] for each in displays if "Topic" in each}
+    assert {"/adawm_planner/plan", "/adawm_planner/bev", "/adawm_planner/imagined"} <= set(topics)
+    assert topics["/carla/ego_vehicle/waypoints"] == "Transient Local"
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize("stack", FILES)
+def test_description_starts_each_node_with_its_typed_settings(stack: str) -> None:
+    pytest.importorskip("launch_ros")
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch_ros.actions import Node
+    from launch_ros.utilities import evaluate_parameters
+
+    description = runpy.run_path(str(LAUNCH / FILES[stack]))["generate_launch_description"]()
+    context = LaunchContext()
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+    nodes = [entity for entity in description.entities if isinstance(entity, Node) and entity.condition is None]
+    assert [node.node_executable for node in nodes] == [node.executable for node in STACKS[stack]]
+    for node, spec in zip(nodes, STACKS[stack], strict=True):
+        _, settings = evaluate_parameters(context, node._Node__parameters)
+        assert set(settings) == set(spec.settings)
+        for name, value in settings.items():
+            assert type(value) is SETTINGS[name].kind, name
+        if "use_sim_time" in settings:
+            assert settings["use_sim_time"] is (stack != "vehicle")

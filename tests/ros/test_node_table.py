@@ -1,0 +1,53 @@
+"""The node table: typed settings, and a command line of this interpreter."""
+
+from __future__ import annotations
+
+import importlib.util
+import subprocess
+import sys
+
+import pytest
+
+from adawm_planner.ros.node_table import PLANNER, SETTINGS, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
+
+
+def test_importing_the_table_needs_no_ros() -> None:
+    code = "import sys, adawm_planner.ros.node_table; sys.exit('rclpy' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("node", [PLANNER, SIM_BRIDGE], ids=lambda node: node.name)
+def test_node_exists_and_its_settings_are_known(node: NodeSpec) -> None:
+    assert importlib.util.find_spec(node.module) is not None
+    assert set(node.settings) <= set(SETTINGS)
+
+
+def test_parameters_are_the_chosen_ones_over_the_defaults() -> None:
+    document = parameter_document(SIM_BRIDGE, {"task": "left_turn_dense", "seed": 7, "provider": "cpu"})
+    values = document["sim_bridge"]["ros__parameters"]
+    assert values == {
+        "role_name": "ego_vehicle",
+        "task": "left_turn_dense",
+        "vehicle": "nominal",
+        "seed": 7,
+        "episodes": 0,
+        "realtime": False,
+    }
+
+
+@pytest.mark.parametrize(("name", "value"), [("seed", True), ("seed", "7"), ("task", 7), ("realtime", 1)])
+def test_a_setting_of_another_type_is_refused_by_name(name: str, value: object) -> None:
+    with pytest.raises(ValueError, match=rf"{name} is {value!r}, must be of type"):
+        SIM_BRIDGE.parameters({name: value})
+
+
+def test_command_runs_the_module_with_later_files_last() -> None:
+    words = command(PLANNER, ["shipped.yaml", "chosen.yaml"])
+    assert words[:3] == [sys.executable, "-m", "adawm_planner.ros.planner_node"]
+    assert words.index("shipped.yaml") < words.index("chosen.yaml")
+    assert "__node:=adawm_planner" in words
+
+
+def test_the_vehicle_runs_no_simulator() -> None:
+    assert SIM_BRIDGE in STACKS["sim"]
+    assert all(SIM_BRIDGE not in STACKS[stack] for stack in ("carla", "vehicle"))
