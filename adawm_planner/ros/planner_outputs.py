@@ -23,9 +23,7 @@ from adawm_planner.observation.route import project, wrap_angle
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import byte_array, control_message, image_message, make_header, path_message
 from adawm_planner.runtime.experience import Experience
-from adawm_planner.runtime.planner_core import Answer
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-
 
 LAST_COMMAND_S = 0.5
 """Longest wait for the last command's acknowledgement [s]."""
@@ -162,8 +160,3 @@ def status_message(loop: PlannerLoop, mode: int, reason: str, stamp: Any) -> Pla
 
 def _watched(publisher: Any) -> bool:
     return bool(publisher.get_subscription_count() > 0)
-
-
-def reason_of(answer: Answer) -> str:
-    """Return why an answer brakes, in one line; empty while driving."""
-    return "; ".join(fault.line() for fault in answer.faults)

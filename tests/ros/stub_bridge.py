@@ -5,6 +5,7 @@ Frames are sent on demand and parts can be left out or spoilt, so that a test de
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable
 from typing import Any
@@ -25,6 +26,10 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from adawm_planner.ros import convert, qos
+
+os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
+DOMAIN = int(os.environ.get("ROS_DOMAIN_ID", "42"))
+"""Domain of the tests, so that nothing talks to a neighbour."""
 
 FRAME_NS = 50_000_000
 SPEED = 5.0

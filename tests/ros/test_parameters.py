@@ -21,6 +21,7 @@ from adawm_planner.ros.parameters import Parameter, declare, markdown, read
 from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, limits_from, model_dir_from
 from adawm_planner.runtime.input_monitor import InputLimits
 from adawm_planner.runtime.planner_core import PlannerConfig
+from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
 TABLE = (
@@ -35,7 +36,7 @@ TABLE = (
 @pytest.fixture
 def context() -> Iterator[Context]:
     context = Context()
-    rclpy.init(context=context, domain_id=42)
+    rclpy.init(context=context, domain_id=DOMAIN)
     yield context
     context.try_shutdown()
 

@@ -22,7 +22,7 @@ from sensor_msgs.msg import Image
 from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
 from adawm_planner.ros import qos
 from adawm_planner.ros.planner_node import PlannerNode
-from tests.ros.stub_bridge import Bench, StubBridge
+from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 from tests.runtime.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.ros
@@ -32,7 +32,7 @@ SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FA
 @pytest.fixture
 def context() -> Iterator[Context]:
     context = Context()
-    rclpy.init(context=context, domain_id=42)
+    rclpy.init(context=context, domain_id=DOMAIN)
     yield context
     context.try_shutdown()
 

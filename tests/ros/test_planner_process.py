@@ -18,11 +18,10 @@ import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 
-from tests.ros.stub_bridge import Bench, StubBridge
+from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).resolve().parents[2]
-DOMAIN = 42
 
 
 @pytest.fixture
