@@ -1,0 +1,45 @@
+# Every target does the set-up it needs; a second call starts in seconds.
+# PYTHON=... chooses the interpreter (3.10 to 3.12). A sourced ROS 2 is used; otherwise ROS 2 comes as wheels.
+
+TASK ?= right_turn_moderate
+EPISODES ?= 5
+SEED ?= 5000
+ARGS ?=
+
+export PYTHON
+ROS := scripts/with_ros.sh
+
+.PHONY: help setup drive test lint pretrain clean
+
+help:
+	@echo "make drive     drive $(EPISODES) episodes of $(TASK) in the real ROS stack (TASK, EPISODES, SEED, ARGS)"
+	@echo "make test      all tests (ARGS goes to pytest)"
+	@echo "make lint      ruff and mypy"
+	@echo "make pretrain  world model and policy from nothing (ARGS)"
+	@echo "make setup     only the set-up, for all of these"
+	@echo "make clean     remove everything that was installed or built here"
+
+setup:
+	@scripts/setup.sh develop
+
+drive:
+	@scripts/setup.sh drive
+	@$(ROS) adawm drive --task $(TASK) --episodes $(EPISODES) --seed $(SEED) $(ARGS)
+
+# A domain of its own keeps the tests apart from every other ROS 2 program on this machine and network.
+test: setup
+	@ROS_DOMAIN_ID=$$(( $$$$ % 100 + 1 )) ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ADAWM_REQUIRE_ROS=1 \
+		PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(ROS) python -m pytest $(ARGS)
+
+lint: setup
+	@.venv/bin/ruff check
+	@.venv/bin/ruff format --check
+	@.venv/bin/mypy
+
+pretrain: setup
+	@.venv/bin/adawm pretrain $(ARGS)
+
+clean:
+	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log build *.egg-info
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find adawm_planner tests -name __pycache__ -type d -prune -exec rm -rf {} +
