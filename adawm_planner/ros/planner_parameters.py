@@ -50,6 +50,10 @@ PLANNER_PARAMETERS: Final = (
         "simulated time between two frames before the vehicle is braked", "s", 0.1, 5.0,
     ),
     Parameter(
+        "limits.period_error", float, _LIMITS.period_error,
+        "deviation of the mean frame period from 0.05 s before the vehicle is braked", "of 0.05 s", 0.05, 1.0,
+    ),
+    Parameter(
         "limits.route_distance_m", float, _LIMITS.route_distance_m,
         "distance of ego and route before they contradict each other", "m", 1.0, 100.0,
     ),

@@ -118,6 +118,7 @@ class FrameAssembler:
         self._depth = depth
         self._pending: dict[int, PendingFrame] = {}
         self._closed_ns: int | None = None
+        self.waiting_since_s: float | None = None  # oldest part that still waits to belong to an answered frame
         self.received_s: dict[str, float] = {}
         self.late_parts = 0
         self.dropped_frames = 0
@@ -133,6 +134,8 @@ class FrameAssembler:
             self._restart()
         self.received_s[name] = now_s
         frame = self._pending.setdefault(stamp_ns, PendingFrame(stamp_ns, now_s))
+        if self.waiting_since_s is None:
+            self.waiting_since_s = frame.since_s
         frame.parts[name] = part
         if not frame.missing():
             self.close(stamp_ns)
@@ -142,17 +145,14 @@ class FrameAssembler:
         return None
 
     def oldest_pending(self) -> PendingFrame | None:
-        """Return the incomplete frame that has waited longest, if any."""
-        return min(self._pending.values(), key=lambda frame: frame.since_s, default=None)
-
-    def newest_pending(self) -> PendingFrame | None:
-        """Return the incomplete frame with the latest stamp, if any."""
-        return max(self._pending.values(), key=lambda frame: frame.stamp_ns, default=None)
+        """Return the incomplete frame with the earliest stamp, if any."""
+        return min(self._pending.values(), key=lambda frame: frame.stamp_ns, default=None)
 
     def close(self, stamp_ns: int) -> None:
         """Mark the frame as answered; earlier incomplete frames are dropped."""
         self._pending.pop(stamp_ns, None)
         self._drop_through(stamp_ns)
+        self.waiting_since_s = min((frame.since_s for frame in self._pending.values()), default=None)
 
     def _drop_through(self, stamp_ns: int) -> None:
         for old in [stamp for stamp in self._pending if stamp <= stamp_ns]:
@@ -162,5 +162,5 @@ class FrameAssembler:
 
     def _restart(self) -> None:
         self._pending.clear()
-        self._closed_ns = None
+        self._closed_ns = self.waiting_since_s = None
         self.clock_restarts += 1

@@ -6,12 +6,13 @@ Pure: times are handed in. Any fault means a braking command; the next stage (pl
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 
 import numpy as np
 
 from adawm_planner.data_types import Objects, Route, VehicleInfo
+from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import project
 from adawm_planner.runtime.frame_inputs import (
     FRAME_PARTS,
@@ -27,15 +28,19 @@ from adawm_planner.runtime.frame_inputs import (
 
 _QUATERNION_LIMIT = 0.01
 
+PERIOD_FRAMES = 20
+"""Frames over which the frame period is averaged: a second."""
+
 
 @dataclass(frozen=True)
 class InputLimits:
     """What the planner accepts from its inputs."""
 
-    stale_s: float = 0.3  # s without any input of a frame before the watchdog brakes
+    stale_s: float = 0.25  # s without any input of a frame before the watchdog brakes
     incomplete_s: float = 0.1  # s an incomplete frame is waited for before the vehicle is braked
     repeat_s: float = 0.2  # s between two braking commands of the watchdog
     gap_s: float = 0.3  # s of simulated time between two frames before the motion counts as unknown
+    period_error: float = 0.3  # relative to dims.FRAME_S, mean over a second
     route_distance_m: float = 10.0  # m between ego and route before they contradict each other
     jump_m: float = 2.0  # m between two frames before it is another episode
     speed_mismatch_mps: float = 2.0  # m/s between odometry and vehicle status
@@ -87,9 +92,11 @@ class InputMonitor:
             faults = [*self._contradictions(frame, route), *self._gap(frame, previous)]
         return tuple(faults)
 
-    def incomplete(self, frame: PendingFrame, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
-        """Return a fault per missing part once the frame has waited too long, else nothing."""
-        waited, limit = now_s - frame.since_s, self.limits.incomplete_s
+    def incomplete(
+        self, frame: PendingFrame, since_s: float, received_s: Mapping[str, float], now_s: float
+    ) -> tuple[Fault, ...]:
+        """Return a fault per missing part once parts have waited since too long ago, else nothing."""
+        waited, limit = now_s - since_s, self.limits.incomplete_s
         if waited < limit:
             return ()
         text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited:.3f} s; is it still published?"
@@ -106,6 +113,19 @@ class InputMonitor:
         return tuple(
             Fault("input_stale", self._topics[name], age, limit, text) for name, age in ages.items() if age > limit
         )
+
+    def check_period(self, stamps_ns: Sequence[int]) -> tuple[Fault, ...]:
+        """Return a fault if frames (their stamps, in order) are not one frame period apart on average.
+
+        The policy's clock counts frames: at another period it would see the world too fast or too slow.
+        """
+        if len(stamps_ns) < PERIOD_FRAMES:
+            return ()
+        period = (stamps_ns[-1] - stamps_ns[0]) * 1e-9 / (len(stamps_ns) - 1)
+        if abs(period / FRAME_S - 1.0) <= self.limits.period_error:
+            return ()
+        text = f"frames are {period:.3f} s of simulated time apart, the model needs {FRAME_S} s"
+        return (self._fault("frame_period", ODOMETRY, text + "; set the bridge's fixed_delta_seconds"),)
 
     def is_new_episode(self, frame: FrameInputs, previous: FrameInputs | None) -> bool:
         """Tell whether the ego jumped, or the clock went back, since the previous frame."""

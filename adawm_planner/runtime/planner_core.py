@@ -6,6 +6,7 @@ Ties input_monitor, drive_step and experience together, without ROS and without 
 
 from __future__ import annotations
 
+from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
@@ -16,7 +17,7 @@ from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, 
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.experience import EpisodeRules, Experience, ExperienceRecorder
 from adawm_planner.runtime.frame_inputs import FrameInputs
-from adawm_planner.runtime.input_monitor import Fault, InputMonitor
+from adawm_planner.runtime.input_monitor import PERIOD_FRAMES, Fault, InputMonitor
 
 ARRIVED_M = 2.0
 """A vehicle that stands this close to the route's end has arrived [m]."""
@@ -70,6 +71,7 @@ class PlannerCore:
         self._corridor: Corridor | None = None
         self._state: DriveState | None = None  # None: starts anew at the next frame that can be driven
         self._previous: FrameInputs | None = None
+        self._stamps_ns: deque[int] = deque(maxlen=PERIOD_FRAMES)
         self._arrived = False
         self._steer = 0.0
         self._collided = False
@@ -116,6 +118,7 @@ class PlannerCore:
         """Give the one answer to a whole frame."""
         new = self.route_is_new or self.monitor.is_new_episode(frame, self._previous)
         faults = self.monitor.check_frame(frame, self._route, self._vehicle, None if new else self._previous)
+        faults += self._check_period(frame, new or bool(faults))
         self._previous, self.route_is_new = frame, False
         if faults:
             return self.brake(faults)
@@ -141,6 +144,12 @@ class PlannerCore:
     def braking_command(self) -> Command:
         """Return the command that stops the vehicle."""
         return Command(steer=self._steer, brake=self._config.fault_brake)
+
+    def _check_period(self, frame: FrameInputs, afresh: bool) -> tuple[Fault, ...]:
+        if afresh:
+            self._stamps_ns.clear()
+        self._stamps_ns.append(frame.stamp_ns)
+        return self.monitor.check_period(self._stamps_ns)
 
     def _drive(self, scene: Scene) -> tuple[Command, Decision | None]:
         assert self._state is not None

@@ -169,10 +169,10 @@ class PlannerLoop:
             return self.core.brake((Fault("internal_error", "planner", 0.0, 0.0, text),))
 
     def _incomplete(self, now_s: float) -> Outgoing | None:
-        frame = self.assembler.newest_pending()
-        if frame is None:
+        frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
+        if frame is None or since_s is None:
             return None
-        faults = self.core.monitor.incomplete(frame, self.assembler.received_s, now_s)
+        faults = self.core.monitor.incomplete(frame, since_s, self.assembler.received_s, now_s)
         if not faults:
             return None
         self.assembler.close(frame.stamp_ns)

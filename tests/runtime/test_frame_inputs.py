@@ -50,14 +50,14 @@ def test_later_whole_frame_drops_earlier_incomplete_one() -> None:
     assembler.add(odometry(1), 0.0)
     for part in parts(2):
         assembler.add(part, 0.1)
-    assert assembler.dropped_frames == 1 and assembler.newest_pending() is None
+    assert assembler.dropped_frames == 1 and assembler.oldest_pending() is None
     assert assembler.add(others(1), 0.2) is None and assembler.late_parts == 1
 
 
 def test_missing_names_what_is_not_there() -> None:
     assembler = FrameAssembler()
     assembler.add(odometry(3), 0.7)
-    pending = assembler.newest_pending()
+    pending = assembler.oldest_pending()
     assert pending is not None and pending.missing() == ("objects", "vehicle_status") and pending.since_s == 0.7
 
 

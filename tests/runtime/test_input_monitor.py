@@ -113,19 +113,19 @@ def test_incomplete_frame_waits_then_names_each_missing_part() -> None:
     for part in (odometry(1), others(1), status(1)):
         assembler.add(part, 1.0)
     assembler.add(odometry(2), 1.05)
-    pending = assembler.newest_pending()
+    pending = assembler.oldest_pending()
     assert pending is not None
-    assert MONITOR.incomplete(pending, assembler.received_s, 1.149) == ()
-    found = MONITOR.incomplete(pending, assembler.received_s, 1.151)
+    assert MONITOR.incomplete(pending, 1.05, assembler.received_s, 1.149) == ()
+    found = MONITOR.incomplete(pending, 1.05, assembler.received_s, 1.151)
     assert [fault.topic for fault in found] == [TOPICS["objects"], TOPICS["vehicle_status"]]
     assert found[0].age_s == pytest.approx(0.151) and found[0].limit_s == LIMITS.incomplete_s
 
 
 def test_stale_names_topic_age_and_limit() -> None:
     (fault,) = MONITOR.stale({"odometry": 1.0, "objects": 1.3, "vehicle_status": 1.3}, 1.4)
-    assert (fault.rule, fault.topic, fault.limit_s) == ("input_stale", TOPICS["odometry"], 0.3)
+    assert (fault.rule, fault.topic, fault.limit_s) == ("input_stale", TOPICS["odometry"], 0.25)
     assert fault.age_s == pytest.approx(0.4)
-    assert fault.line().startswith("input_stale: /carla/ego_vehicle/odometry (age 0.400 s, limit 0.300 s)")
+    assert fault.line().startswith("input_stale: /carla/ego_vehicle/odometry (age 0.400 s, limit 0.250 s)")
 
 
 @pytest.mark.parametrize("name", [entry.name for entry in fields(InputLimits) if entry.name != "map_frame"])
@@ -133,3 +133,12 @@ def test_stale_names_topic_age_and_limit() -> None:
 def test_limits_refuse_nonsense(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=name):
         InputLimits(**{name: value})
+
+
+@pytest.mark.parametrize(
+    ("period_ns", "found"), [(50_000_000, 0), (60_000_000, 0), (100_000_000, 1), (20_000_000, 1), (66_000_000, 1)]
+)
+def test_frame_period_has_to_be_the_models(period_ns: int, found: int) -> None:
+    stamps = [k * period_ns for k in range(20)]
+    assert len(MONITOR.check_period(stamps)) == found
+    assert MONITOR.check_period(stamps[:19]) == (), "too few to tell"
