@@ -10,6 +10,9 @@ import click
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
+DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
+"""Where a source checkout keeps its base model."""
+
 
 def json_option(command: Decorated) -> Decorated:
     """`--json FILE`: write the result for machines, beside the table for people."""
