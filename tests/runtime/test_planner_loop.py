@@ -65,7 +65,7 @@ def test_incomplete_frame_is_braked_once_in_time() -> None:
     feed(loop, 1)
     for part in parts(2)[:2]:
         assert loop.on_part(part, 0.1) is None
-    ((at, out),) = poll(loop, 0.1, 0.39)
+    ((at, out),) = poll(loop, 0.1, 0.34)
     assert 0.199 <= at <= 0.211 and out.stamp_ns == 100_000_000 and not out.is_frame
     assert out.answer.mode is Mode.BRAKING and out.answer.command.brake > 0.0
     assert [fault.topic for fault in out.answer.faults] == [TOPICS["objects"]]
