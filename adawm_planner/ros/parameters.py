@@ -76,8 +76,16 @@ _ROS_TYPES = {
 }
 
 
-def declare(node: Node, table: Iterable[Parameter]) -> None:
+def _always() -> bool:
+    return True
+
+
+def declare(node: Node, table: Iterable[Parameter], is_fixed: Callable[[], bool] = _always) -> None:
     """Declare every parameter of a table and check every later change against it.
+
+    Args:
+        is_fixed: tells whether parameters that are not dynamic may no longer change; for a lifecycle node,
+            whether it is configured.
 
     Raises:
         rclpy's parameter exceptions: an override is of the wrong type or out of range.
@@ -89,7 +97,7 @@ def declare(node: Node, table: Iterable[Parameter]) -> None:
             node.declare_parameter(row.name, _ROS_TYPES[row.type], descriptor)
         else:
             node.declare_parameter(row.name, row.default, descriptor)
-    node.add_on_set_parameters_callback(_checker(rows))
+    node.add_on_set_parameters_callback(_checker(rows, is_fixed))
 
 
 def read(node: Node, table: Iterable[Parameter]) -> dict[str, Any]:
@@ -143,7 +151,9 @@ def _descriptor(row: Parameter) -> ParameterDescriptor:
     return descriptor
 
 
-def _checker(rows: dict[str, Parameter]) -> Callable[[list[RosParameter]], SetParametersResult]:
+def _checker(
+    rows: dict[str, Parameter], is_fixed: Callable[[], bool]
+) -> Callable[[list[RosParameter]], SetParametersResult]:
     """Return the callback that refuses, with the reason, what a row does not allow."""
 
     def check(changes: list[RosParameter]) -> SetParametersResult:
@@ -153,7 +163,7 @@ def _checker(rows: dict[str, Parameter]) -> Callable[[list[RosParameter]], SetPa
                 continue
             value = list(change.value) if row.type is list else change.value
             problem = row.problem(value)
-            if problem is None and not row.dynamic:
+            if problem is None and not row.dynamic and is_fixed():
                 problem = f"{row.name} is fixed once the node is configured; set it at start"
             if problem:
                 return SetParametersResult(successful=False, reason=problem)

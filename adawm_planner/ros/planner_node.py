@@ -43,11 +43,11 @@ class PlannerNode(LifecycleNode):
     def __init__(self, engine_factory: EngineFactory = onnx_engine, **kwargs: Any) -> None:
         """Declare parameters; everything else waits for `configure`."""
         super().__init__("adawm_planner", **kwargs)
-        declare(self, PLANNER_PARAMETERS)
+        self.loop: PlannerLoop | None = None
+        declare(self, PLANNER_PARAMETERS, is_fixed=lambda: self.loop is not None)
         self._engine_factory = engine_factory
         self._active = False
         self._mode, self._reason = Mode.WAITING, "unconfigured"
-        self.loop: PlannerLoop | None = None
         self._inputs: PlannerInputs | None = None
         self._outputs: PlannerOutputs | None = None
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)

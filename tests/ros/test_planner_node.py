@@ -205,3 +205,13 @@ def test_unexpected_exception_in_a_transition_is_logged(context: Context, capfd:
     assert node.trigger_configure() == TransitionCallbackReturn.ERROR
     assert "planted in the factory" in "".join(capfd.readouterr())
     node.destroy_node()
+
+
+def test_parameters_may_change_until_the_node_is_configured(context: Context) -> None:
+    node = make_planner(context, use_map=False)
+    (before,) = node.set_parameters([Parameter("role_name", value="other")])
+    assert before.successful and node.trigger_configure() == SUCCESS
+    assert node.resolve_topic_name("/carla/other/odometry") in dict(node.get_topic_names_and_types())
+    (after,) = node.set_parameters([Parameter("role_name", value="third")])
+    assert not after.successful and "fixed" in after.reason
+    node.destroy_node()
