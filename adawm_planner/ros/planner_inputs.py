@@ -18,7 +18,9 @@ from carla_msgs.msg import (
 )
 from derived_object_msgs.msg import ObjectArray
 from nav_msgs.msg import Odometry, Path
+from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
+from rclpy.qos import qos_policy_name_from_kind
 
 from adawm_planner.observation.drivable import drivable_from_opendrive
 from adawm_planner.ros import convert, qos
@@ -66,12 +68,25 @@ class PlannerInputs:
         ]
         if values["use_map"]:
             table.insert(0, (CarlaWorldInfo, "/carla/world_info", qos.SENT_ONCE, self._on_map))
-        self._open = [node.create_subscription(kind, name, call, profile) for kind, name, profile, call in table]
+        self._open = [
+            node.create_subscription(kind, name, call, profile, event_callbacks=self._events(name))
+            for kind, name, profile, call in table
+        ]
 
     def destroy(self) -> None:
         """Close the inputs."""
         for subscription in self._open:
             self._node.destroy_subscription(subscription)
+
+    def _events(self, topic: str) -> SubscriptionEventCallbacks:
+        """Turn a quality-of-service mismatch, which otherwise only means that nothing arrives, into a diagnostic."""
+
+        def mismatch(event: Any) -> None:
+            policy = qos_policy_name_from_kind(event.last_policy_kind)
+            text = f"a publisher of {topic} offers another {policy} than is needed, so nothing of it arrives; change it"
+            self._note(f"qos {topic}", State(ERROR, text))
+
+        return SubscriptionEventCallbacks(incompatible_qos=mismatch)
 
     def _on_odometry(self, message: Odometry) -> None:
         self._on_part(convert.odometry_input(message))

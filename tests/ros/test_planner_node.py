@@ -215,3 +215,10 @@ def test_parameters_may_change_until_the_node_is_configured(context: Context) ->
     (after,) = node.set_parameters([Parameter("role_name", value="third")])
     assert not after.successful and "fixed" in after.reason
     node.destroy_node()
+
+
+def test_route_from_a_volatile_publisher_is_reported_not_just_missing(bench: Bench) -> None:
+    topic = "/carla/ego_vehicle/waypoints"
+    bench.bridge.create_publisher(Path, topic, qos.STREAM)
+    assert bench.spin_until(lambda: f"qos {topic}" in bench.planner.diagnostics.states())
+    assert "DURABILITY" in bench.planner.diagnostics.states()[f"qos {topic}"].message
