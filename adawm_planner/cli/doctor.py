@@ -1,0 +1,226 @@
+"""`adawm doctor`: looks at this installation and says what is missing or wrong, and what to do about it.
+
+Each check is a function that returns one Check; together they become a table, or JSON. Imports only click and
+rich, since everything else may be what is missing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from importlib import metadata, util
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from adawm_planner import paths
+from adawm_planner.cli.options import json_option
+
+OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
+INTERFACE_PACKAGES = ("adawm_msgs", "carla_msgs", "carla_waypoint_types", "derived_object_msgs", "tf2_msgs")
+MODEL_FILES = ("config.yaml", "weights.safetensors", "planner.onnx", "imagine.onnx")
+LAST_SAFE_DOMAIN = 101
+"""Above it the ports of DDS overlap those Linux hands out to any program."""
+
+PROBE_TIMEOUT_S = 60.0
+
+
+@dataclass(frozen=True)
+class Check:
+    """What one look at the installation found."""
+
+    name: str
+    ok: bool
+    found: str
+    expected: str
+    fix: str  # what to do when it is not ok
+    required: bool = True  # False: only some commands need it
+
+
+def run() -> list[Check]:
+    """All checks, in the order in which their fixes are best applied."""
+    return [check() for check in CHECKS]
+
+
+@click.command()
+@json_option
+def doctor(json_file: Path | None) -> None:
+    """Say what is missing or wrong in this installation."""
+    checks = run()
+    Console().print(table(checks))
+    if json_file is not None:
+        json_file.write_text(
+            json.dumps({"schema": "adawm.doctor/1", "checks": [asdict(one) for one in checks]}, indent=2)
+        )
+    wrong = [one for one in checks if not one.ok and one.required]
+    if wrong:
+        raise click.ClickException(
+            f"{len(wrong)} of {len(checks)} checks failed: {', '.join(one.name for one in wrong)}"
+        )
+
+
+def table(checks: list[Check]) -> Table:
+    """The checks for people; what is wrong comes with what to do."""
+    out = Table("", "check", "found", "what to do")
+    for one in checks:
+        mark = Text("ok", "green") if one.ok else Text("wrong", "red") if one.required else Text("lacking", "yellow")
+        advice = "" if one.ok else f"{one.fix} (expected: {one.expected})"
+        out.add_row(mark, one.name, one.found, advice)
+    return out
+
+
+def python_version() -> Check:
+    """The interpreter's version."""
+    ok = OLDEST_PYTHON <= sys.version_info[:2] <= NEWEST_PYTHON
+    return Check("python", ok, platform.python_version(), "3.10 to 3.12", "make clean setup PYTHON=python3.11")
+
+
+def compiler() -> Check:
+    """A C++ compiler; needed only to build interfaces."""
+    return _program("C++ compiler", os.environ.get("CXX", "c++"), "apt-get install g++")
+
+
+def cmake() -> Check:
+    """CMake; needed only to build interfaces."""
+    return _program("cmake", "cmake", "apt-get install cmake")
+
+
+def rclpy() -> Check:
+    """ROS 2's Python client, imported in a process of its own, since a broken one can end the process."""
+    where = os.environ.get("ROS_DISTRO", "wheels")
+    found = _probe("import rclpy; print(rclpy.__file__)")
+    fix = "make setup, then source scripts/ros_env.sh; or source your ROS 2 first"
+    return Check("rclpy", found.ok, f"{where}: {found.text}", "importable", fix)
+
+
+def interfaces() -> Check:
+    """The message packages, imported with their type support."""
+    missing = [name for name in INTERFACE_PACKAGES if util.find_spec(name) is None]
+    fix = "make setup, then source scripts/ros_env.sh"
+    expected = ", ".join(INTERFACE_PACKAGES)
+    if missing:
+        return Check("interfaces", False, f"missing: {', '.join(missing)}", expected, fix)
+    code = "from adawm_msgs.msg import Experience as E; E.__class__.__import_type_support__(); print('all importable')"
+    found = _probe(code)
+    return Check("interfaces", found.ok, found.text, expected, fix)
+
+
+def domain() -> Check:
+    """ROS_DOMAIN_ID: a number that DDS can use, and not silently shared with the neighbours."""
+    value = os.environ.get("ROS_DOMAIN_ID", "")
+    reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
+    ok = value == "" or (value.isdigit() and int(value) <= LAST_SAFE_DOMAIN)
+    found = f"{value or '0 (not set)'}, discovery range {reach}"
+    fix = "export ROS_DOMAIN_ID=<number>; vehicle and planner need the same, other projects another"
+    return Check("ROS domain", ok, found, f"0 to {LAST_SAFE_DOMAIN}", fix)
+
+
+def sumo() -> Check:
+    """libsumo, and netconvert of the same installation."""
+    library = _probe("import libsumo; print(libsumo.getVersion()[1])")
+    netconvert = _netconvert()
+    found = f"libsumo: {library.text}; netconvert: {netconvert or 'missing'}"
+    fix = "pip install 'adawm_planner[sim]' (or make setup)"
+    return Check("SUMO", library.ok and netconvert is not None, found, "libsumo and netconvert", fix, required=False)
+
+
+def carla() -> Check:
+    """The carla wheel, which reads OpenDRIVE; no server is needed."""
+    found = _probe("import carla; from importlib import metadata; print(metadata.version('carla'))")
+    fix = "pip install 'adawm_planner[sim]'; without it the drivable area comes from the route alone"
+    return Check("carla wheel", found.ok, found.text, "0.9.16", fix, required=False)
+
+
+def onnxruntime() -> Check:
+    """onnxruntime and what it can run on."""
+    found = _probe("import onnxruntime as o; print(o.__version__, ', '.join(o.get_available_providers()))")
+    fix = "make setup; for CUDA or TensorRT: pip install 'adawm_planner[gpu]' instead of onnxruntime"
+    return Check("onnxruntime", found.ok, found.text, "CPUExecutionProvider at least", fix)
+
+
+def torch() -> Check:
+    """torch; needed only to train and adapt."""
+    version = _version("torch")
+    fix = "pip install 'adawm_planner[train]' (or make setup)"
+    return Check("torch", version is not None, version or "missing", "2.13.0, for training only", fix, required=False)
+
+
+def model() -> Check:
+    """The base model's files, with the start of each digest."""
+    fix = "git checkout models/base, or adawm pretrain and adawm export"
+    try:
+        folder = paths.models_dir() / "base"
+    except FileNotFoundError as error:
+        return Check("base model", False, str(error), ", ".join(MODEL_FILES), fix)
+    found = [f"{name} {_digest(folder / name)}" for name in MODEL_FILES if (folder / name).is_file()]
+    text = ", ".join(found) or f"nothing in {folder}"
+    return Check("base model", len(found) == len(MODEL_FILES), text, ", ".join(MODEL_FILES), fix)
+
+
+CHECKS: tuple[Callable[[], Check], ...] = (
+    python_version,
+    compiler,
+    cmake,
+    rclpy,
+    interfaces,
+    domain,
+    sumo,
+    carla,
+    onnxruntime,
+    torch,
+    model,
+)
+
+
+@dataclass(frozen=True)
+class _Probe:
+    """Whether a probe ran, and the last line it printed."""
+
+    ok: bool
+    text: str
+
+
+def _probe(code: str) -> _Probe:
+    """Run code in another interpreter and keep its last line."""
+    command = [sys.executable, "-c", code]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+    except subprocess.TimeoutExpired:
+        return _Probe(False, f"no answer within {PROBE_TIMEOUT_S:.0f} s")
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return _Probe(done.returncode == 0, lines[-1] if lines else f"exit status {done.returncode}")
+
+
+def _program(name: str, program: str, fix: str) -> Check:
+    """Whether a program of the system is there."""
+    where = shutil.which(program)
+    return Check(name, where is not None, where or "missing", program, fix, required=False)
+
+
+def _netconvert() -> str | None:
+    """The netconvert beside this interpreter, of the eclipse-sumo wheel, or on the path."""
+    beside = Path(sys.executable).parent / "netconvert"
+    return str(beside) if beside.is_file() else shutil.which("netconvert")
+
+
+def _version(distribution: str) -> str | None:
+    """Version of an installed distribution."""
+    try:
+        return metadata.version(distribution)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def _digest(file: Path) -> str:
+    """First twelve digits of a file's sha256."""
+    return hashlib.sha256(file.read_bytes()).hexdigest()[:12]

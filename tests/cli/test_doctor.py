@@ -1,0 +1,65 @@
+"""The doctor finds what is missing, says what to do, and needs next to nothing itself."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from adawm_planner import paths
+from adawm_planner.cli import doctor
+from adawm_planner.runtime import model_files
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def test_it_runs_with_nothing_but_click_and_rich() -> None:
+    code = (
+        "import sys\n"
+        "for name in ('numpy', 'yaml', 'cv2', 'onnxruntime', 'libsumo', 'rclpy', 'torch'): sys.modules[name] = None\n"
+        "from adawm_planner.cli.doctor import run; print(len(run()))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert int(done.stdout) == len(doctor.CHECKS)
+
+
+def test_every_failed_check_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(doctor, "CHECKS", (doctor.model, doctor.domain, doctor.compiler))
+    monkeypatch.setattr(paths, "models_dir", lambda: tmp_path)
+    monkeypatch.setenv("ROS_DOMAIN_ID", "500")
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    result = CliRunner().invoke(doctor.doctor, ["--json", str(tmp_path / "out.json")])
+    assert result.exit_code == 1
+    assert "2 of 3 checks failed: base model, ROS domain" in result.output  # a compiler is only for building
+    checks = {one["name"]: one for one in json.loads((tmp_path / "out.json").read_text())["checks"]}
+    assert not any(one["ok"] for one in checks.values())
+    assert "export ROS_DOMAIN_ID" in checks["ROS domain"]["fix"] and "500" in checks["ROS domain"]["found"]
+    assert "apt-get install g++" in checks["C++ compiler"]["fix"]
+
+
+@pytest.mark.parametrize(("value", "ok"), [("", True), ("0", True), ("101", True), ("102", False), ("mine", False)])
+def test_domains_that_dds_can_use(monkeypatch: pytest.MonkeyPatch, value: str, ok: bool) -> None:
+    monkeypatch.setenv("ROS_DOMAIN_ID", value)
+    assert doctor.domain().ok is ok
+
+
+def test_model_is_complete_with_all_the_files_the_runtime_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert set(doctor.MODEL_FILES) == set(model_files.MODEL_FILES)
+    monkeypatch.setattr(paths, "models_dir", lambda: tmp_path)
+    (tmp_path / "base").mkdir()
+    for name in doctor.MODEL_FILES:
+        assert not doctor.model().ok
+        (tmp_path / "base" / name).write_bytes(b"")
+    assert doctor.model().ok and "config.yaml e3b0c44298fc" in doctor.model().found
+
+
+def test_a_check_that_cannot_import_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", str(ROOT / "scripts" / "setup.sh"))
+    found = doctor.rclpy()
+    assert not found.ok and found.found.endswith("say what to set up: drive or develop")
