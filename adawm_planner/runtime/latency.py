@@ -37,16 +37,7 @@ class TimedEngine:
 
     def __init__(self, engine: Engine, window: LatencyWindow) -> None:
         self._engine, self._window = engine, window
-
-    @property
-    def digest(self) -> str:
-        """The engine's own."""
-        return self._engine.digest
-
-    @property
-    def provider(self) -> str:
-        """The engine's own."""
-        return self._engine.provider
+        self.digest, self.provider = engine.digest, engine.provider
 
     def initial(self) -> Carry:
         """As the engine's."""

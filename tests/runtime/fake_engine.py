@@ -43,4 +43,5 @@ class FakeEngine:
 
     def imagine(self, carry: Carry) -> Imagined:
         """Fifteen steps at 5 m/s through an empty world."""
-        return Imagined(np.full(15, 5.0, dtype=np.float32), np.zeros((15, *BEV_SHAPE), dtype=np.uint8))
+        uniform = np.full((15, ACTION_COUNT), 1.0 / ACTION_COUNT, dtype=np.float32)
+        return Imagined(np.full(15, 5.0, np.float32), np.zeros((15, *BEV_SHAPE), np.uint8), uniform)
