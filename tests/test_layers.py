@@ -15,7 +15,7 @@ PACKAGE = ROOT / "adawm_planner"
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "tf2_ros", "builtin_interfaces", "rcl_interfaces", "std_srvs"}
 TRAINING_PACKAGES = {"torch", "peft", "safetensors", "transformers", "tensorboard"}
 NODES = {
-    "adawm_planner.ros.planner_node": TRAINING_PACKAGES | {"libsumo", "carla", "gymnasium"},
+    "adawm_planner.ros.planner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
     "adawm_planner.ros.sim_bridge_node": TRAINING_PACKAGES,
 }
 """Node -> what must not be loaded when it is imported."""
