@@ -1,0 +1,44 @@
+"""`adawm export`: a trained agent as ONNX, and its model card."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from adawm_planner.cli.options import DEFAULT_MODEL_DIR, json_option
+
+FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--agent", type=FOLDER, default=None, help="Folder with config.yaml and weights.safetensors.")
+@click.option("--run", "run_folder", type=FOLDER, default=None, help="Pretraining run: its result, its facts.")
+@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=DEFAULT_MODEL_DIR,
+              show_default="models/base", help="Model folder to write.")  # fmt: skip
+@click.option("--scores", type=FILE, multiple=True, help="JSON of `adawm evaluate` for the card; repeat for more.")
+@json_option
+def export(
+    agent: Path | None, run_folder: Path | None, output: Path, scores: tuple[Path, ...], json_file: Path | None
+) -> None:
+    """Write planner.onnx, imagine.onnx, weights, config and the model card."""
+    from adawm_planner.pretraining.model_card import write_card
+    from adawm_planner.pretraining.pipeline import FINAL_FOLDER
+    from adawm_planner.runtime.export import export_model
+    from adawm_planner.runtime.model_files import MODEL_FILES, digest
+
+    if agent is None and run_folder is None:
+        raise click.UsageError("give --agent or --run")
+    source = agent or (run_folder or Path()) / FINAL_FOLDER
+    export_model(source, output)
+    if run_folder is not None:
+        write_card(output, run_folder, list(scores))
+    sizes = {name: (output / name).stat().st_size for name in MODEL_FILES}
+    Console().print(f"{output}: " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items()))
+    if json_file is not None:
+        json_file.write_text(
+            json.dumps({"schema": "adawm.export/1", "digest": digest(output), "bytes": sizes}, indent=1)
+        )

@@ -1,0 +1,53 @@
+"""`adawm pretrain`: from nothing to a model folder that drives."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+from rich.console import Console
+
+from adawm_planner.cli.options import json_option
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+
+
+@click.command()
+@click.option("--preset", default="default", show_default=True, help="Named patch of the configuration.")
+@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+              help="Configuration instead of the packaged pretraining.yaml.")  # fmt: skip
+@click.option("--data", type=FOLDER, default=None, help="Driven episodes [default: data/PRESET].")
+@click.option("--run", "run_folder", type=FOLDER, default=None, help="Checkpoints and logs [default: runs/PRESET].")
+@click.option("--output", type=FOLDER, default=None, help="Model folder to write [default: RUN/model].")
+@json_option
+def pretrain(
+    preset: str,
+    config_file: Path | None,
+    data: Path | None,
+    run_folder: Path | None,
+    output: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Train world model and policy from nothing; called again, a killed run goes on."""
+    from adawm_planner.config.presets import load_pretraining
+    from adawm_planner.pretraining.collect import rig_factory
+    from adawm_planner.pretraining.model_card import write_card
+    from adawm_planner.pretraining.pipeline import FACTS_FILE
+    from adawm_planner.pretraining.pipeline import pretrain as run_pipeline
+    from adawm_planner.runtime.export import export_model
+
+    config = load_pretraining(config_file, preset)
+    data, run_folder = data or Path("data") / preset, run_folder or Path("runs") / preset
+    output = output or run_folder / "model"
+    console = Console()
+    factory = rig_factory(config.collection.task, config.collection.vehicle)
+    final = run_pipeline(config, data, run_folder, factory, console)
+    export_model(final, output)
+    write_card(output, run_folder, [])
+    console.print(f"Model written to {output}; score it with: adawm evaluate --model-dir {output}")
+    if json_file is not None:
+        facts = json.loads((run_folder / FACTS_FILE).read_text())
+        json_file.write_text(
+            json.dumps({"schema": "adawm.pretraining/1", "model": str(output), "facts": facts}, indent=1)
+        )

@@ -1,0 +1,86 @@
+"""From a YAML file to checked config dataclasses.
+
+A file holds one value for every field and, under `presets`, named patches of them. The result goes to the
+pretraining pipeline, the model section also to whoever loads a saved model.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, TypeVar
+
+import yaml
+
+from adawm_planner.config.pretraining import PretrainingConfig
+
+PRETRAINING_FILE = Path(__file__).with_name("pretraining.yaml")
+
+Config = TypeVar("Config")
+
+
+def load_pretraining(path: Path | None = None, preset: str = "default") -> PretrainingConfig:
+    """Config of the pretraining pipeline.
+
+    `path` None takes the packaged file. Raises ValueError for an unknown preset, an unknown or missing field,
+    or a value that a dataclass refuses.
+    """
+    path = path or PRETRAINING_FILE
+    try:
+        raw = yaml.safe_load(path.read_text())
+    except (OSError, yaml.YAMLError) as error:
+        raise ValueError(f"{path}: cannot be read as YAML: {error}") from error
+    if not isinstance(raw, dict):
+        raise ValueError(f"{path}: must hold a mapping of sections")
+    presets = {"default": {}, **raw.pop("presets", {})}
+    if preset not in presets:
+        raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(presets))}")
+    return from_mapping(PretrainingConfig, merge(raw, presets[preset]), str(path))
+
+
+def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
+    """`base` with the leaves of `patch` put over it, recursively."""
+    merged = dict(base)
+    for key, value in patch.items():
+        below = merged.get(key)
+        merged[key] = merge(below, value) if isinstance(value, Mapping) and isinstance(below, Mapping) else value
+    return merged
+
+
+def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
+    """Build the dataclass `kind` from plain YAML values; every field must be given, none may be unknown."""
+    hints = typing.get_type_hints(kind)
+    unknown, missing = sorted(set(values) - set(hints)), sorted(set(hints) - set(values))
+    if unknown or missing:
+        raise ValueError(f"{where}: unknown fields {unknown}, missing fields {missing}")
+    return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+
+
+def to_mapping(config: Any) -> dict[str, Any]:
+    """Plain values of a config dataclass, fit for YAML."""
+    return {name: _plain(value) for name, value in dataclasses.asdict(config).items()}
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _plain(below) for key, below in value.items()}
+    return list(value) if isinstance(value, tuple) else value
+
+
+def _convert(hint: Any, value: Any, where: str) -> Any:
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        if not isinstance(value, Mapping):
+            raise ValueError(f"{where}: must be a mapping, is {value!r}")
+        return from_mapping(hint, value, where)
+    if isinstance(hint, types.GenericAlias):
+        if not isinstance(value, list):
+            raise ValueError(f"{where}: must be a list, is {value!r}")
+        return tuple(int(item) for item in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ValueError(f"{where}: must be a {hint.__name__}, is {value!r}")
+    return value

@@ -1,0 +1,112 @@
+"""Driven episodes as compressed files, and as one long stream of decisions in memory.
+
+`collect` writes the files, `trainer` draws batches from the stream. Row t of an episode holds observation t,
+the reward and end flag that came with it, and the action taken after it; the last row's action is never used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adawm_planner.data_types import Float32, Int64, UInt8
+from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+
+Bool = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Episodes:
+    """One or more episodes, end to end; arrays of equal length N."""
+
+    bev: UInt8  # (N, C, H, W)
+    state: Float32  # (N, S)
+    action: Int64  # (N,) taken after this observation
+    label: Int64  # (N,) what the expert would do here
+    reward: Float32  # (N,) that came with this observation, 0 on the first
+    first: Bool  # (N,) begins an episode
+    terminal: Bool  # (N,) ended it for good (a time limit does not)
+    held_out: Bool  # (N,) for validation only
+
+    def __len__(self) -> int:
+        return len(self.action)
+
+    def __post_init__(self) -> None:
+        count = len(self.action)
+        assert self.bev.shape == (count, *BEV_SHAPE), self.bev.shape
+        assert self.state.shape == (count, STATE_SIZE), self.state.shape
+        if count and not self.first[0]:
+            raise ValueError("episodes do not begin with a first row")
+
+    def previous_action(self) -> Float32:
+        """One-hot (N, A) of the action taken before each observation, zero on the first."""
+        one_hot = np.zeros((len(self), ACTION_COUNT), np.float32)
+        one_hot[np.arange(1, len(self)), self.action[:-1]] = 1.0
+        one_hot[self.first] = 0.0
+        return one_hot
+
+    def select(self, keep: Bool) -> Episodes:
+        """Only the rows where `keep` (N,) is set; whole episodes are expected."""
+        return Episodes(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
+
+
+def join(parts: Sequence[Episodes]) -> Episodes:
+    """Several stretches end to end. Raises ValueError when there are none."""
+    if not parts:
+        raise ValueError("there are no episodes")
+    return Episodes(**{f.name: np.concatenate([getattr(part, f.name) for part in parts]) for f in fields(Episodes)})
+
+
+def save_chunk(path: Path, episodes: Episodes, meta: dict[str, Any]) -> None:
+    """Write a chunk so that it is either whole or absent; `meta` holds numbers and lists of numbers or text."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_suffix(".part.npz")
+    arrays: dict[str, Any] = {field.name: getattr(episodes, field.name) for field in fields(episodes)}
+    arrays |= {f"meta_{key}": np.asarray(value) for key, value in meta.items()}
+    np.savez_compressed(part, **arrays)
+    os.replace(part, path)
+
+
+def load_chunk(path: Path) -> tuple[Episodes, dict[str, Any]]:
+    """Read a chunk and its meta values. Raises ValueError for a file that is not one."""
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {field.name: archive[field.name] for field in fields(Episodes)}
+            meta = {key.removeprefix("meta_"): archive[key] for key in archive.files if key.startswith("meta_")}
+    except (OSError, KeyError, ValueError, EOFError) as error:
+        raise ValueError(f"{path}: not a chunk of driving data ({error})") from error
+    return Episodes(**arrays), meta
+
+
+def chunk_files(folder: Path) -> list[Path]:
+    """Finished chunks below `folder`, in the order in which they were driven."""
+    return sorted(path for path in folder.glob("round-*/chunk-*.npz") if ".part" not in path.name)
+
+
+def load_folder(folder: Path) -> Episodes:
+    """All chunks below `folder`, end to end. Raises ValueError when there are none."""
+    files = chunk_files(folder)
+    if not files:
+        raise ValueError(f"{folder}: holds no driving data; run `adawm collect` or `adawm pretrain`")
+    return join([load_chunk(path)[0] for path in files])
+
+
+def sequence_starts(count: int, length: int, batch: int, fresh: float, newest: int, rng: np.random.Generator) -> Int64:
+    """First rows (B,) of windows of `length` rows, uniform over `count` rows.
+
+    A share `fresh` of them lies within the `newest` last rows. Windows may cross episodes: the first flags are
+    there for that.
+    """
+    last = count - length
+    if last < 0:
+        raise ValueError(f"{count} decisions are fewer than one window of {length}")
+    starts = rng.integers(0, last + 1, batch)
+    recent = rng.random(batch) < fresh
+    starts[recent] = rng.integers(max(0, min(last, count - newest)), last + 1, int(recent.sum()))
+    return starts.astype(np.int64)

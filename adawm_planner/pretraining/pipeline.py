@@ -1,0 +1,240 @@
+"""The table of contents of pretraining: from an empty folder to a driving agent.
+
+Collect with the expert and bad drivers; clone, collect with the clone, repeat; world model on the clone's
+encoder; actor on latents; imagination with fresh data from the policy itself. Each step leaves a file and is
+skipped when that file is there, so a killed run goes on where it was. `runtime.export` takes the result.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import yaml
+from rich.console import Console
+
+from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.pretraining import PretrainingConfig
+from adawm_planner.policy.agent import Agent, load_agent, save_agent
+from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
+from adawm_planner.pretraining.collect import Fleet, RigFactory, collect_round, round_jobs, score
+from adawm_planner.pretraining.dataset import Episodes, join, load_chunk
+from adawm_planner.pretraining.fit import Run
+from adawm_planner.pretraining.trainer import (
+    ActorCritic,
+    Replay,
+    clone_actor,
+    train_clone,
+    train_policy,
+    train_world_model,
+)
+from adawm_planner.runtime.model_files import WEIGHTS_FILE
+
+FACTS_FILE = "facts.json"
+FINAL_FOLDER = "final"
+
+
+@dataclass
+class Pipeline:
+    """What the stages share."""
+
+    config: PretrainingConfig
+    data: Path  # folder of the driven episodes
+    run: Run
+    fleet: Fleet
+    console: Console
+
+    @property
+    def folder(self) -> Path:
+        """Folder of the run."""
+        return self.run.folder
+
+    def note(self, stage: str, begun: float, **values: Any) -> None:
+        """Add a line to the run's facts, which the model card is made of, and show it."""
+        path = self.folder / FACTS_FILE
+        facts = json.loads(path.read_text()) if path.exists() else []
+        fact = {"stage": stage, "seconds": round(time.monotonic() - begun, 1), **values}
+        part = path.with_suffix(".part")
+        part.write_text(json.dumps([*facts, fact], indent=1))
+        os.replace(part, path)
+        self.console.print(" ".join(f"{key}={value}" for key, value in fact.items()), highlight=False)
+
+
+def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFactory, console: Console) -> Path:
+    """Run the pipeline to its end.
+
+    Returns the folder of the trained agent. Raises ValueError when `folder` holds a run of another config.
+    """
+    _claim(folder, config)
+    torch.manual_seed(config.seed)
+    run = Run(folder, config.seed, config.threads, config.checkpoint_every)
+    with Fleet(factory, config.collection.workers) as fleet:
+        pipeline = Pipeline(config, data, run, fleet, console)
+        clone = clone_from_driving(pipeline)
+        episodes = load_rounds(data, config.collection.rounds)
+        train, held_out = (Replay(clone.encoder, episodes.select(keep)) for keep in _split(episodes))
+        agent = model_world(pipeline, clone, train, held_out)
+        agent = clone_on_latents(pipeline, agent, train, held_out)
+        return improve_by_imagination(pipeline, agent, train)
+
+
+def _claim(folder: Path, config: PretrainingConfig) -> None:
+    """Keep the config with the run; a run is never continued with another one."""
+    path, text = folder / "config.yaml", yaml.safe_dump(to_mapping(config), sort_keys=False)
+    if path.exists() and path.read_text() != text:
+        raise ValueError(f"{folder}: holds a run with another configuration; choose another --run folder or remove it")
+    folder.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def _split(episodes: Episodes) -> tuple[Any, Any]:
+    return ~episodes.held_out, episodes.held_out
+
+
+def load_rounds(data: Path, last: int) -> Episodes:
+    """Episodes of rounds 0 to `last`; later rounds belong to the policy's own driving."""
+    files = [path for index in range(last + 1) for path in sorted((data / f"round-{index:02d}").glob("chunk-????.npz"))]
+    return join([load_chunk(path)[0] for path in files])
+
+
+# ---------------------------------------------------------------- 1, 2: driving and cloning
+
+
+def clone_from_driving(pipeline: Pipeline) -> Clone:
+    """DAgger: round 0 is driven by expert and bad drivers, the others by the clone of all rounds before."""
+    collection, cloning = pipeline.config.collection, pipeline.config.cloning
+    weights = ""
+    for index in range(collection.rounds + 1):
+        decisions = collection.round_decisions if index else collection.first_decisions
+        collect(pipeline, index, weights, decisions, sample=False)
+        last = index == collection.rounds
+        updates = cloning.final_updates if last else cloning.round_updates
+        weights = str(_clone_round(pipeline, index, weights, updates))
+    clone = load_clone(Path(weights))
+    _drive_and_note(pipeline, "clone", weights)
+    return clone
+
+
+def collect(pipeline: Pipeline, index: int, weights: str, decisions: int, sample: bool) -> None:
+    """One round of driving, skipped where it is already stored."""
+    begun, config = time.monotonic(), pipeline.config
+    jobs = round_jobs(config.collection, config.seed, index, weights, sample)
+    with pipeline.run.progress(f"drive {index}", decisions) as show:
+        report = collect_round(pipeline.fleet, jobs, pipeline.data, index, decisions, lambda done: show(done, ""))
+    if report.seconds > 1.0:
+        pipeline.note(f"collect-{index:02d}", begun, decisions=report.decisions, outcomes=report.outcomes)
+
+
+def _clone_round(pipeline: Pipeline, index: int, before: str, updates: int) -> Path:
+    """Clone all rounds up to this one, starting from the last clone's weights."""
+    begun, folder = time.monotonic(), pipeline.folder / f"clone-{index:02d}"
+    if (folder / CLONE_FILE).exists():
+        return folder
+    config = pipeline.config
+    clone = load_clone(Path(before)).train() if before else Clone(config.world_model, config.policy)
+    episodes = load_rounds(pipeline.data, index)
+    report = train_clone(clone, episodes, config.cloning, updates, folder.name, pipeline.run)
+    save_clone(clone, folder)
+    pipeline.note(folder.name, begun, decisions=len(episodes), **_told(report))
+    return folder
+
+
+def _told(report: Any) -> dict[str, Any]:
+    """A fit report's values that the facts do not hold yet."""
+    values = asdict(report)
+    validation = {key: round(value, 4) for key, value in values.pop("validation").items() if np.isfinite(value)}
+    return {"updates": values["updates"], "reason": values["reason"], "held_out": validation}
+
+
+# ---------------------------------------------------------------- 3, 4: world model, actor
+
+
+def model_world(pipeline: Pipeline, clone: Clone, train: Replay, held_out: Replay) -> Agent:
+    """World model on the clone's encoder, which stays as it is."""
+    begun, folder = time.monotonic(), pipeline.folder / "world_model"
+    if (folder / WEIGHTS_FILE).exists():
+        return load_agent(folder)
+    agent = Agent(pipeline.config.world_model, pipeline.config.policy)
+    agent.world_model.encoder.load_state_dict(clone.encoder.state_dict())
+    report = train_world_model(agent, train, held_out, pipeline.config.dynamics, pipeline.run)
+    save_agent(agent, folder)
+    pipeline.note("world_model", begun, decisions=len(train), **_told(report))
+    return agent
+
+
+def clone_on_latents(pipeline: Pipeline, agent: Agent, train: Replay, held_out: Replay) -> Agent:
+    """Actor cloned on latents, and a critic warmed up on its imagination."""
+    begun, folder, config = time.monotonic(), pipeline.folder / "cloned", pipeline.config
+    if (folder / WEIGHTS_FILE).exists():
+        return load_agent(folder)
+    report = clone_actor(agent, train, held_out, config.dynamics, config.imagination, pipeline.run)
+    learner = ActorCritic(agent, config.dynamics, config.imagination)
+    train_policy(learner, train, config.imagination.warmup_updates, "critic", pipeline.run, warmup=True)
+    agent.slow_critic.load_state_dict(agent.critic.state_dict())
+    save_agent(agent, folder)
+    pipeline.note("cloned", begun, **_told(report))
+    _drive_and_note(pipeline, "cloned", str(folder))
+    return agent
+
+
+# ---------------------------------------------------------------- 5: imagination
+
+
+def improve_by_imagination(pipeline: Pipeline, agent: Agent, replay: Replay) -> Path:
+    """Rounds of fresh driving and actor-critic updates; the round that drives best is the result."""
+    config, begun = pipeline.config.imagination, time.monotonic()
+    learner = ActorCritic(agent, pipeline.config.dynamics, config)
+    folders = [pipeline.folder / "cloned"]
+    for index in range(1, config.rounds + 1):
+        folder = pipeline.folder / f"imagined-{index:02d}"
+        _imagine_round(pipeline, learner, replay, index, folders[-1], folder)
+        folders.append(folder)
+        if time.monotonic() - begun > 60.0 * config.minutes:
+            break
+    best = max(folders, key=lambda folder: _scored(pipeline, folder.name))
+    final = pipeline.folder / FINAL_FOLDER
+    save_agent(load_agent(best), final)
+    pipeline.note("final", begun, chosen=best.name, success=_scored(pipeline, best.name))
+    return final
+
+
+def _imagine_round(
+    pipeline: Pipeline, learner: ActorCritic, replay: Replay, index: int, before: Path, folder: Path
+) -> None:
+    begun, config = time.monotonic(), pipeline.config
+    data_round = config.collection.rounds + index
+    collect(pipeline, data_round, str(before), config.imagination.round_decisions, sample=True)
+    fresh = [load_chunk(path)[0] for path in sorted((pipeline.data / f"round-{data_round:02d}").glob("chunk-????.npz"))]
+    episodes = join(fresh)
+    replay.add(episodes.select(~episodes.held_out))
+    report = train_policy(learner, replay, config.imagination.round_updates, folder.name, pipeline.run)
+    if (folder / WEIGHTS_FILE).exists():
+        return
+    save_agent(learner.agent, folder)
+    pipeline.note(folder.name, begun, decisions=len(replay), updates=report.updates)
+    _drive_and_note(pipeline, folder.name, str(folder))
+
+
+def _drive_and_note(pipeline: Pipeline, name: str, weights: str) -> None:
+    """Success of greedy episodes on validation seeds."""
+    if _scored(pipeline, name) >= 0.0:
+        return
+    begun, config = time.monotonic(), pipeline.config
+    low = config.collection.validation_seeds[0]
+    outcomes = score(pipeline.fleet, weights, range(low, low + config.imagination.score_episodes))
+    success = outcomes.get("success", 0) / config.imagination.score_episodes
+    pipeline.note(f"score-{name}", begun, success=round(success, 4), outcomes=outcomes)
+
+
+def _scored(pipeline: Pipeline, name: str) -> float:
+    """Noted success of a stage, -1 where there is none."""
+    path = pipeline.folder / FACTS_FILE
+    facts = json.loads(path.read_text()) if path.exists() else []
+    found = [fact["success"] for fact in facts if fact["stage"] == f"score-{name}"]
+    return float(found[-1]) if found else -1.0

@@ -1,0 +1,166 @@
+"""(Carry, Observation) -> (Carry, PolicyOutput), by onnxruntime.
+
+Loads a model folder written by `export`; `drive_step` calls it once per decision. The recurrent state is the
+caller's, the posterior is deterministic, and there is no torch in here.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import onnxruntime
+
+from adawm_planner.data_types import Carry, Float32, Observation, PolicyOutput, UInt8
+from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.runtime.model_files import IMAGINE_FILE, MODEL_FILES, PLANNER_FILE, digest, read_config
+
+PROVIDERS = {
+    "cpu": "CPUExecutionProvider",
+    "cuda": "CUDAExecutionProvider",
+    "tensorrt": "TensorrtExecutionProvider",
+}
+"""Parameter value -> onnxruntime's name."""
+
+STEP_OUTPUTS = ("h_next", "z_next", "probabilities", "value")
+
+
+@dataclass(frozen=True)
+class Imagined:
+    """The next K decisions as the model imagines them."""
+
+    speed: Float32  # (K,) m/s
+    bev: UInt8  # (K, C, H, W), channels as dims.BEV_CHANNELS, in the imagined ego frame
+    probabilities: Float32  # (K, A) that the imagined actions were taken from
+
+
+class Engine(Protocol):
+    """Runs a model; see OnnxEngine."""
+
+    digest: str
+    provider: str
+
+    def initial(self) -> Carry:
+        """Recurrent state before the first observation."""
+
+    def step(self, carry: Carry, observation: Observation, first: bool) -> tuple[Carry, PolicyOutput]:
+        """Filter one observation and ask the policy."""
+
+    def imagine(self, carry: Carry) -> Imagined:
+        """What would come next."""
+
+
+class OnnxEngine:
+    """A model folder, loaded."""
+
+    def __init__(self, model_dir: Path, provider: str = "auto", threads: int = 1) -> None:
+        """Load the model.
+
+        Args:
+            model_dir: folder with config.yaml, weights.safetensors, planner.onnx, imagine.onnx.
+            provider: auto, cpu, cuda or tensorrt; auto takes CUDA where it is there, else the CPU.
+            threads: of onnxruntime, at least 1.
+
+        Raises:
+            ValueError: a file is missing, the model was made for other inputs or actions, or the provider is
+                not there.
+        """
+        missing = [name for name in MODEL_FILES if not (model_dir / name).is_file()]
+        if missing:
+            raise ValueError(f"{model_dir}: {', '.join(missing)} missing; run `adawm export` or `adawm pretrain`")
+        if threads < 1:
+            raise ValueError(f"threads is {threads}, must be at least 1")
+        config = read_config(model_dir)["world_model"]
+        self.digest, self.provider = digest(model_dir), choose_provider(provider)
+        self._deter, self._stochastic = int(config["deter"]), int(config["groups"]) * int(config["classes"])
+        self._planner = _open(model_dir / PLANNER_FILE, self.provider, threads)
+        self._imagine = _open(model_dir / IMAGINE_FILE, self.provider, threads)
+        self._check()
+
+    def initial(self) -> Carry:
+        """Recurrent state before the first observation: zeros."""
+        return Carry(
+            np.zeros((1, self._deter), np.float32),
+            np.zeros((1, self._stochastic), np.float32),
+            np.zeros((1, ACTION_COUNT), np.float32),
+        )
+
+    def step(self, carry: Carry, observation: Observation, first: bool) -> tuple[Carry, PolicyOutput]:
+        """One decision.
+
+        Args:
+            carry: recurrent state, its action the one taken before this observation.
+            observation: what is seen now.
+            first: whether an episode begins here; the carry is then ignored.
+
+        Returns:
+            The new carry, whose action the caller replaces by the one it chooses, and the policy's output.
+        """
+        feeds = {
+            "bev": observation.bev[None],
+            "state": observation.state[None],
+            "h": carry.h,
+            "z": carry.z,
+            "action": carry.action,
+            "first": np.full((1, 1), float(first), np.float32),
+        }
+        h, z, probabilities, value = self._planner.run(STEP_OUTPUTS, feeds)
+        return Carry(h, z, carry.action), PolicyOutput(probabilities[0], float(value[0]))
+
+    def imagine(self, carry: Carry) -> Imagined:
+        """The next decisions when the most probable action is taken and the most probable thing happens."""
+        return Imagined(*self._imagine.run(("speed", "bev", "probabilities"), {"h": carry.h, "z": carry.z}))
+
+    def _check(self) -> None:
+        """Refuse files of different models, and load what onnxruntime loads on the first call."""
+        shapes = {item.name: item.shape for item in self._planner.get_inputs()}
+        wanted = {"bev": [1, *BEV_SHAPE], "state": [1, STATE_SIZE], "h": [1, self._deter], "z": [1, self._stochastic]}
+        for name, shape in wanted.items():
+            if shapes.get(name) != shape:
+                raise ValueError(f"{PLANNER_FILE}: input {name} is {shapes.get(name)}, config.yaml says {shape}")
+        nothing = Observation(np.zeros(BEV_SHAPE, np.uint8), np.zeros(STATE_SIZE, np.float32))
+        self.imagine(self.step(self.initial(), nothing, True)[0])
+
+
+def choose_provider(wanted: str, available: list[str] | None = None) -> str:
+    """onnxruntime's name of a provider.
+
+    Args:
+        wanted: auto, cpu, cuda or tensorrt.
+        available: what onnxruntime has; None asks it.
+
+    Raises:
+        ValueError: the name is unknown, or this installation does not have it.
+    """
+    available = onnxruntime.get_available_providers() if available is None else available
+    if wanted == "auto":
+        return PROVIDERS["cuda"] if PROVIDERS["cuda"] in available else PROVIDERS["cpu"]
+    if wanted not in PROVIDERS:
+        raise ValueError(f"provider '{wanted}' is unknown; choose auto, {', '.join(PROVIDERS)}")
+    if PROVIDERS[wanted] not in available:
+        raise ValueError(
+            f"provider '{wanted}' is not there: onnxruntime has {', '.join(available)}; "
+            "install the extra 'gpu' (onnxruntime-gpu) on a machine with the driver, or choose cpu"
+        )
+    return PROVIDERS[wanted]
+
+
+def _open(path: Path, provider: str, threads: int) -> Any:
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    # Spinning threads would take the core from whoever shares it with the planner.
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.log_severity_level = 3
+    providers = list(dict.fromkeys([provider, PROVIDERS["cpu"]]))
+    try:
+        # Resolved, because the weights lie beside the real file, not beside a link to it.
+        session = onnxruntime.InferenceSession(str(path.resolve()), options, providers=providers)
+    except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
+        raise ValueError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
+    if session.get_providers()[0] != provider:
+        raise ValueError(
+            f"{path}: onnxruntime could not start {provider}; it would run on {session.get_providers()[0]}"
+        )
+    return session
