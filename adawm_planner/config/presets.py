@@ -28,7 +28,11 @@ def load_pretraining(path: Path | None = None, preset: str = "default") -> Pretr
     `path` None takes the packaged file. Raises ValueError for an unknown preset, an unknown or missing field,
     or a value that a dataclass refuses.
     """
-    path = path or PRETRAINING_FILE
+    return load_config(PretrainingConfig, path or PRETRAINING_FILE, preset)
+
+
+def load_config(kind: type[Config], path: Path, preset: str) -> Config:
+    """The dataclass `kind` from a file with presets; raises ValueError as `load_pretraining` does."""
     try:
         raw = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
@@ -38,7 +42,7 @@ def load_pretraining(path: Path | None = None, preset: str = "default") -> Pretr
     presets = {"default": {}, **raw.pop("presets", {})}
     if preset not in presets:
         raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(presets))}")
-    return from_mapping(PretrainingConfig, merge(raw, presets[preset]), str(path))
+    return from_mapping(kind, merge(raw, presets[preset]), str(path))
 
 
 def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
@@ -78,7 +82,8 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
     if isinstance(hint, types.GenericAlias):
         if not isinstance(value, list):
             raise ValueError(f"{where}: must be a list, is {value!r}")
-        return tuple(int(item) for item in value)
+        kind = typing.get_args(hint)[0]
+        return tuple(kind(item) for item in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -115,6 +115,10 @@ class Replay:
         embedding = np.concatenate([self.embedding, _embed(self._encoder, episodes)])
         self._set(join([self.episodes, episodes]), embedding)
 
+    def embed_again(self) -> None:
+        """Embed everything anew, after the encoder has changed."""
+        self._set(self.episodes, _embed(self._encoder, self.episodes))
+
     def _set(self, episodes: Episodes, embedding: Float32) -> None:
         self.episodes, self.embedding = episodes, embedding
         self.action, self.ended = episodes.previous_action(), _ended(episodes)

@@ -1,0 +1,254 @@
+"""Replayed rollouts in, a repaired part out: the dynamics by its losses on sequences, the policy by imagination.
+
+Both updates use the losses of pretraining. What differs, and why, is what feasibility trials taught: a small step and
+no oversampling of crashes (else the model turns pessimistic and the policy freezes), no gradient into the posterior's
+weights, and no labels, because a vehicle has no expert.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from adawm_planner.adaptation.rollouts import Progress, quiet
+from adawm_planner.adaptation.student import Student
+from adawm_planner.adaptation.subunits import propose_subunits
+from adawm_planner.config.adaptation import AdaptationConfig, FitConfig
+from adawm_planner.policy.agent import Agent
+from adawm_planner.policy.critic import follow
+from adawm_planner.pretraining.fit import step_generator
+from adawm_planner.pretraining.losses import (
+    Sequences,
+    actor_loss,
+    alive,
+    kl_divergence,
+    lambda_returns,
+    picture_loss,
+    scaled_advantage,
+)
+from adawm_planner.pretraining.trainer import Replay, Spread, filtered, imagine
+from adawm_planner.world_model.model import WorldModel
+from adawm_planner.world_model.rssm import State
+
+SHOW_EVERY = 10
+Metrics = Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What the update of one part did."""
+
+    part: str
+    updates: int
+    seconds: float
+    trainable: int  # numbers trained, critic excepted
+    metrics: dict[str, float]  # of the last updates, averaged
+
+
+def _repeat(part: str, updates: int, step: Callable[[int], Metrics], trainable: int, show: Progress) -> FitReport:
+    """Run `step` with each update's number."""
+    begun, history = time.monotonic(), list[Metrics]()
+    for number in range(updates):
+        history.append(step(number))
+        if number % SHOW_EVERY == 0 or number == updates - 1:
+            show(number + 1, " ".join(f"{key} {value:.3f}" for key, value in history[-1].items()))
+    last = history[-max(1, updates // 5) :]
+    metrics = {key: float(np.mean([each[key] for each in last])) for key in last[0]} if last else {}
+    return FitReport(part, updates, time.monotonic() - begun, trainable, metrics)
+
+
+def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
+    parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    nn.utils.clip_grad_norm_(parameters, clip)
+    optimizer.step()
+
+
+def _count(parameters: list[nn.Parameter]) -> int:
+    return sum(parameter.numel() for parameter in parameters)
+
+
+# ---------------------------------------------------------------- dynamics
+
+
+def fit_dynamics(
+    student: Student, replay: Replay, config: AdaptationConfig, updates: int, seed: int, show: Progress = quiet
+) -> FitReport:
+    """Fit the world model to replayed sequences.
+
+    Low rank: encoder and posterior stand still and cached embeddings are read. Full: everything is trained, encoder and
+    decoder too, and the replay is embedded anew afterwards.
+    """
+    fit, model = config.fit, student.agent.world_model
+    parameters = student.dynamics_parameters()
+    rate = fit.dynamics_rate if student.low_rank else fit.actor_rate
+    optimizer = torch.optim.Adam(parameters, rate)
+
+    def step(number: int) -> Metrics:
+        rng = step_generator(seed, "dynamics", number)
+        loss, metrics = low_rank_loss(model, replay, fit, rng) if student.low_rank else full_loss(model, replay, fit, rng)
+        _descend(optimizer, loss, fit.gradient_clip)
+        return metrics
+
+    report = _repeat("dynamics", updates, step, _count(parameters), show)
+    if not student.low_rank:
+        replay.embed_again()
+    return report
+
+
+def low_rank_loss(
+    model: WorldModel, replay: Replay, fit: FitConfig, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one batch on cached embeddings."""
+    batch = replay.draw(fit.batch, fit.length, 0, fit.fresh, rng)
+    total, _, metrics = sequence_loss(model, batch, batch.embedding, fit)
+    return total, metrics
+
+
+def full_loss(
+    model: WorldModel, replay: Replay, fit: FitConfig, rng: np.random.Generator
+) -> tuple[Tensor, dict[str, float]]:
+    """Loss of one batch through encoder and decoder."""
+    batch = replay.draw(fit.batch, fit.length, fit.batch * fit.length, fit.fresh, rng)
+    order = torch.argsort(batch.picture_rows)
+    pictures = batch.pictures[order]
+    embedding = model.encoder(pictures, batch.state.flatten(0, 1)).view_as(batch.embedding)
+    total, latent, metrics = sequence_loss(model, batch, embedding, fit)
+    some = batch.picture_rows[: fit.image_samples]
+    image = picture_loss(model.decoder(latent.flatten(0, 1)[some]), pictures[some])
+    return total + fit.image_weight * image, metrics | {"image": float(image.detach())}
+
+
+def sequence_loss(
+    model: WorldModel, batch: Sequences, embedding: Tensor, fit: FitConfig
+) -> tuple[Tensor, Tensor, dict[str, float]]:
+    """World-model loss without labels.
+
+    Args:
+        model: with or without factors.
+        batch: windows of rollouts.
+        embedding: (B, T, E) of the windows, with gradient where the encoder is trained.
+        fit: weights of the terms.
+
+    Returns:
+        The scalar loss, the latents (B, T, D + G * N), and the terms by name.
+    """
+    seen = model.rssm.observe(embedding, batch.action, batch.first, model.rssm.initial(len(batch.reward)))
+    latent = seen.latent()
+    forward = kl_divergence(seen.posterior.detach(), seen.prior)
+    backward = kl_divergence(seen.posterior, seen.prior.detach())
+    going = functional.binary_cross_entropy_with_logits(
+        model.continue_head(latent).squeeze(-1), 1.0 - batch.terminal, reduction="none"
+    )
+    target = embedding.detach()
+    parts = {
+        "kl": fit.kl_dynamics * forward.clamp(min=fit.free_nats)
+        + fit.kl_representation * backward.clamp(min=fit.free_nats),
+        "embedding": 4.0 * functional.mse_loss(model.embedding_head(latent), target, reduction="none").mean(-1),
+        "state": functional.mse_loss(model.vector(latent), batch.state, reduction="none").sum(-1),
+        "reward": fit.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),
+        "continue": going,
+    }
+    for name, part in parts.items():
+        assert part.shape == batch.reward.shape, (name, part.shape)
+    total = torch.stack([part.mean() for part in parts.values()]).sum()
+    return total, latent, {name: float(part.mean().detach()) for name, part in parts.items()}
+
+
+# ---------------------------------------------------------------- policy
+
+
+@dataclass(frozen=True)
+class Behaviour:
+    """Imagined futures with what actor and critic learn from them; K decisions, B futures."""
+
+    latent: Tensor  # (K, B, D + G * N)
+    action: Tensor  # (K, B)
+    returns: Tensor  # (K, B) lambda-returns
+    value: Tensor  # (K, B)
+    weight: Tensor  # (K, B) probability that nothing had ended the episode before
+
+    def advantage(self, spread: Spread, clip: float) -> Tensor:
+        """Advantages (K, B) in units of their running deviation."""
+        deviation = spread.update(self.returns - self.value, self.weight)
+        return scaled_advantage(self.returns, self.value, deviation, clip)
+
+
+@torch.no_grad()
+def dream(agent: Agent, replay: Replay, fit: FitConfig, rng: np.random.Generator) -> Behaviour:
+    """Imagine from states of a batch, filtered by the model as it is now."""
+    batch = replay.draw(fit.batch, fit.length, 0, fit.fresh, rng)
+    seen = filtered(agent, batch, sample=True)
+    chosen = torch.from_numpy(rng.choice(batch.reward.numel(), min(fit.starts, batch.reward.numel()), replace=False))
+    start = State(seen.h.flatten(0, 1)[chosen], seen.z.flatten(0, 1)[chosen])
+    future = imagine(agent, start, 1.0 - batch.ended.flatten()[chosen], fit.horizon)
+    slow = agent.slow_critic(future.latent)
+    returns = lambda_returns(future.reward, future.going[1:], slow[1:], fit.discount, fit.trace)
+    before = future.latent[:-1]
+    return Behaviour(before, future.action, returns, agent.critic(before), alive(future))
+
+
+def policy_loss(agent: Agent, seen: Behaviour, spread: Spread, fit: FitConfig) -> tuple[Tensor, Tensor]:
+    """Policy-gradient loss of the actor and its mean entropy."""
+    advantage = seen.advantage(spread, fit.advantage_clip)
+    return actor_loss(agent.actor(seen.latent), seen.action, advantage, seen.weight, fit.entropy)
+
+
+def policy_gradients(
+    student: Student, replay: Replay, config: AdaptationConfig, seed: int
+) -> dict[str, Tensor]:
+    """Mean gradient (out, in) of each of the actor's matrices at the policy that acts now, by layer name."""
+    plain = student.merged()
+    plain.actor.requires_grad_(True)
+    for number in range(config.subunits.gradients):
+        behaviour = dream(plain, replay, config.fit, step_generator(seed, "gradients", number))
+        policy_loss(plain, behaviour, student.spread, config.fit)[0].backward()  # type: ignore[no-untyped-call]
+    layers = [(name, module) for name, module in plain.named_modules() if isinstance(module, nn.Linear)]
+    return {name: layer.weight.grad for name, layer in layers if layer.weight.grad is not None}
+
+
+def fit_policy(
+    student: Student, replay: Replay, config: AdaptationConfig, updates: int, seed: int, show: Progress = quiet
+) -> FitReport:
+    """Improve the policy in the current model; the critic is fitted along with it, first of all alone.
+
+    Low rank: sub-units are proposed along the policy gradient, their weights trained, the result folded in.
+    """
+    fit, agent, begun = config.fit, student.agent, time.monotonic()
+    critic = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6)
+
+    def evaluate_policy(number: int) -> Metrics:
+        rng = step_generator(seed, "warmup", number)
+        return {"critic": _fit_critic(agent, dream(agent, replay, fit, rng), critic, fit)}
+
+    _repeat("critic", fit.warmup, evaluate_policy, 0, quiet)
+    if student.low_rank:
+        propose_subunits(agent, policy_gradients(student, replay, config, seed), config.subunits)
+    parameters = student.policy_parameters()
+    actor = torch.optim.Adam(parameters, fit.subunit_rate if student.low_rank else fit.actor_rate, eps=1e-6)
+
+    def step(number: int) -> Metrics:
+        behaviour = dream(agent, replay, fit, step_generator(seed, "policy", number))
+        loss, entropy = policy_loss(agent, behaviour, student.spread, fit)
+        _descend(actor, loss, fit.gradient_clip)
+        error = _fit_critic(agent, behaviour, critic, fit)
+        imagined = float(behaviour.returns[0].mean())
+        return {"imagined_return": imagined, "entropy": float(entropy), "critic": error}
+
+    report = _repeat("policy", updates, step, _count(parameters), show)
+    student.fold()
+    return replace(report, seconds=time.monotonic() - begun)
+
+
+def _fit_critic(agent: Agent, seen: Behaviour, optimizer: torch.optim.Optimizer, fit: FitConfig) -> float:
+    loss = (seen.weight * agent.critic.loss(seen.latent, seen.returns)).mean()
+    _descend(optimizer, loss, fit.gradient_clip)
+    follow(agent.slow_critic, agent.critic, fit.slow_rate)
+    return float(loss.detach())

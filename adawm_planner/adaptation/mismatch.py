@@ -1,0 +1,192 @@
+"""New rollouts, source rollouts and the current agent in, mismatch scores of dynamics and policy out.
+
+`direct` estimates what AdaWM's theory is about, `visitation` the proxies its paper uses; each score is an excess over
+the same quantity on pretraining data, with a standard error over episodes. `select_part` decides from one pair.
+
+| score | of | unit |
+|---|---|---|
+| `dynamics` | posterior against prior of the latent, averaged over groups: how badly one-step predictions explain what came | TV |
+| `ego` | the same for speed and acceleration alone, which only the vehicle answers for | deviations on source data |
+| `policy_imagined`, `policy_returns` | acting policy against an improved one, see `improvement` | TV |
+| `visit_state_action`, `visit_state` | new against source visitation, see `visitation` | TV |
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from adawm_planner.adaptation.improvement import (
+    imagined_advantages,
+    imagined_step,
+    own_advantages,
+    pick_states,
+    returns_step,
+)
+from adawm_planner.adaptation.scores import Baseline, Sample, Scales, Score
+from adawm_planner.adaptation.visitation import halves, state_action_points, state_points, visitation_distance
+from adawm_planner.adaptation.visited import Visited, visit
+from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.dataset import Bool
+from adawm_planner.pretraining.trainer import Replay
+
+NULL_EPISODES = 24
+"""Episodes on one side of the null of the visitation estimators: about one round."""
+
+
+@dataclass(frozen=True)
+class Mismatch:
+    """All scores of one round."""
+
+    scores: dict[str, Score]
+    seconds: dict[str, float]  # what each estimate cost; `filter` is shared by all
+    pair: tuple[str, str]  # names of the scores the decision is made from
+
+    @property
+    def dynamics(self) -> Score:
+        """The score that speaks for repairing the dynamics."""
+        return self.scores[self.pair[0]]
+
+    @property
+    def policy(self) -> Score:
+        """The score that speaks for repairing the policy."""
+        return self.scores[self.pair[1]]
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        scores = {name: score.to_json() for name, score in self.scores.items()}
+        return {"scores": scores, "pair": list(self.pair), "seconds": self.seconds}
+
+
+def pair_of(config: AdaptationConfig) -> tuple[str, str]:
+    """Names of the two scores that the configured estimator decides from."""
+    if config.mismatch.estimator == "visitation":
+        return "visit_state_action", "visit_state"
+    return "dynamics", f"policy_{config.mismatch.policy_evidence}"
+
+
+def measure_baseline(
+    agent: Agent, source: Replay, config: AdaptationConfig, digest: str, origin: dict[str, Any]
+) -> Baseline:
+    """Every quantity on the base model's own source rollouts, stored with the model by `adawm baseline`."""
+    visited = visit(agent, source, config.mismatch.burn_in)
+    measure = _Measure(agent, source, visited, config, np.random.default_rng(0))
+    scales = measure.scales()
+    samples = {
+        "dynamics": measure.dynamics(),
+        "ego": measure.ego(scales),
+        "policy_imagined": measure.policy_imagined(scales),
+        "policy_returns": measure.policy_returns(scales),
+    }
+    last, others = (rows & visited.acted for rows in halves(visited, NULL_EPISODES))
+    for name in ("visit_state_action", "visit_state"):
+        samples[name] = measure.visitation(name, last, measure, others)
+    return Baseline(digest, origin, samples, scales)
+
+
+def measure_mismatch(
+    agent: Agent, new: Replay, source: Replay, baseline: Baseline, config: AdaptationConfig, seed: int, every: bool = False
+) -> Mismatch:
+    """Scores of one round.
+
+    Args:
+        agent: world model and policy as they are now.
+        new: the round's rollouts, driven by this policy.
+        source: the base model's rollouts on the source task.
+        baseline: of the base model.
+        config: which estimators the decision needs; with `every` all are computed.
+        seed: of the states looked at and the futures imagined.
+    """
+    torch.manual_seed(seed)
+    pair, seconds = pair_of(config), dict[str, float]()
+    begun = time.monotonic()
+    visited = visit(agent, new, config.mismatch.burn_in)
+    seconds["filter"] = time.monotonic() - begun
+    measure = _Measure(agent, new, visited, config, np.random.default_rng(seed))
+    wanted: dict[str, Callable[[], Sample]] = {
+        "dynamics": measure.dynamics,
+        "ego": lambda: measure.ego(baseline.scales),
+        "policy_imagined": lambda: measure.policy_imagined(baseline.scales),
+        "policy_returns": lambda: measure.policy_returns(baseline.scales),
+    }
+    if every or config.mismatch.estimator == "visitation":
+        old = _Measure(agent, source, visit(agent, source, config.mismatch.burn_in), config, np.random.default_rng(seed))
+        for name in ("visit_state_action", "visit_state"):
+            wanted[name] = lambda name=name: measure.visitation(name, visited.acted, old, old.visited.acted)
+    scores = {}
+    for name, sample in wanted.items():
+        begun = time.monotonic()
+        scores[name] = Score.above(sample(), baseline.samples[name])
+        seconds[name] = time.monotonic() - begun
+    return Mismatch(scores, seconds, pair)
+
+
+@dataclass(frozen=True)
+class _Measure:
+    """One set of rollouts, measured."""
+
+    agent: Agent
+    replay: Replay
+    visited: Visited
+    config: AdaptationConfig
+    rng: np.random.Generator
+
+    def dynamics(self) -> Sample:
+        """Surprise: total variation between posterior and prior."""
+        seen = self.visited
+        return Sample.of(seen.by_episode(seen.scored, seen.surprise[seen.scored]))
+
+    def ego(self, scales: Scales) -> Sample:
+        """Absolute error of the predicted speed and acceleration, in deviations on source data."""
+        seen = self.visited
+        error = np.abs(seen.ego_error[seen.scored] / np.asarray(scales.ego)).mean(-1)
+        return Sample.of(seen.by_episode(seen.scored, error))
+
+    def policy_imagined(self, scales: Scales) -> Sample:
+        """Distance to the policy that the current model would rather have."""
+        config = self.config.mismatch
+        rows = pick_states(self.visited, config.states, self.rng)
+        policy, advantage = imagined_advantages(self.agent, self.visited, rows, config, self.config.fit.discount)
+        step = imagined_step(policy, advantage, config.temperature * scales.imagined)
+        return Sample.of(self.visited.by_episode(rows, step))
+
+    def policy_returns(self, scales: Scales) -> Sample:
+        """Distance to the policy that the rollouts' own returns would rather have."""
+        acted = self.visited.acted
+        taken, advantage = own_advantages(self.agent, self.replay.episodes, self.visited, self.config.fit)
+        step = returns_step(taken[acted], advantage[acted], self.config.mismatch.temperature * scales.returns)
+        return Sample.of(self.visited.by_episode(acted, step))
+
+    def visitation(self, name: str, rows: Bool, old: _Measure, old_rows: Bool) -> Sample:
+        """Distance between where these rollouts and the old ones go."""
+        new_points, old_points = self._points(name), old._points(name)
+        return visitation_distance(
+            new_points[torch.from_numpy(rows)],
+            self.visited.episode[rows],
+            old_points[torch.from_numpy(old_rows)],
+            old.visited.episode[old_rows],
+            self.config.mismatch.folds,
+            self.config.mismatch.ridge,
+        )
+
+    def scales(self) -> Scales:
+        """Deviations that fix temperature and units."""
+        config = self.config
+        rows = pick_states(self.visited, 4 * config.mismatch.states, self.rng)
+        policy, advantage = imagined_advantages(self.agent, self.visited, rows, config.mismatch, config.fit.discount)
+        acted = self.visited.acted
+        own = own_advantages(self.agent, self.replay.episodes, self.visited, config.fit)[1][acted]
+        ego = np.sqrt((self.visited.ego_error[self.visited.scored] ** 2).mean(0))
+        spread = float((policy * advantage**2).sum(-1).mean().sqrt())
+        return Scales(spread, float(own.std()), tuple(float(value) for value in ego))
+
+    def _points(self, name: str) -> torch.Tensor:
+        if name == "visit_state":
+            return state_points(self.visited)
+        return state_action_points(self.visited, self.replay.episodes)

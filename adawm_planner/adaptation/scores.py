@@ -1,0 +1,118 @@
+"""Per-episode numbers in, a score with its standard error over episodes out.
+
+Decisions within an episode resemble each other, so the episode is the unit of every standard error here. The
+baseline of each score is stored with the model (`mismatch_baseline.json`); `mismatch` fills both.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from adawm_planner.data_types import Float64
+
+BASELINE_FILE = "mismatch_baseline.json"
+SCHEMA = "adawm.mismatch_baseline/1"
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What was measured over some episodes."""
+
+    mean: float
+    deviation: float  # standard deviation over the episodes
+    episodes: int
+
+    @staticmethod
+    def of(values: Float64 | Sequence[float]) -> Sample:
+        """Sample of one number per episode; NaN where an episode gave none. Raises ValueError for fewer than two."""
+        given = np.asarray(values, np.float64)
+        given = given[np.isfinite(given)]
+        if len(given) < 2:
+            raise ValueError(f"{len(given)} episodes give no standard error, at least 2 are needed")
+        return Sample(float(given.mean()), float(given.std(ddof=1)), len(given))
+
+    @property
+    def error(self) -> float:
+        """Standard error of the mean."""
+        return self.deviation / math.sqrt(self.episodes)
+
+
+@dataclass(frozen=True)
+class Score:
+    """A mismatch: how far the mean over new episodes lies above the mean over pretraining episodes."""
+
+    value: float  # excess, total variation unless its estimator says otherwise
+    error: float  # standard error, of both means together
+    episodes: int  # new ones
+
+    @staticmethod
+    def above(new: Sample, baseline: Sample) -> Score:
+        """Excess of `new` over `baseline`."""
+        return Score(new.mean - baseline.mean, math.hypot(new.error, baseline.error), new.episodes)
+
+    @property
+    def z(self) -> float:
+        """Excess in standard errors."""
+        return self.value / max(self.error, 1e-9)
+
+    def significant(self, errors: float) -> bool:
+        """Whether the excess is more than this many standard errors."""
+        return self.z > errors
+
+    def __str__(self) -> str:
+        return f"{self.value:.4f} +- {self.error:.4f}"
+
+    def to_json(self) -> dict[str, float]:
+        """Plain values."""
+        return {"value": self.value, "standard_error": self.error, "episodes": self.episodes, "z": self.z}
+
+
+@dataclass(frozen=True)
+class Baseline:
+    """What every score is on pretraining data, and what scales them."""
+
+    model_digest: str
+    source: dict[str, Any]  # task, vehicle, decisions
+    samples: dict[str, Sample]  # by name of the score
+    scales: Scales
+
+
+@dataclass(frozen=True)
+class Scales:
+    """Standard deviations on source data that make scores comparable between models."""
+
+    imagined: float  # of imagined action values about the policy's own, return units
+    returns: float  # of the rollouts' own advantages, return units
+    ego: tuple[float, ...]  # of the errors of the predicted speed and acceleration, state features
+
+
+def write_baseline(path: Path, baseline: Baseline) -> None:
+    """Write the baseline; the file is either whole or the old one."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(json.dumps({"schema": SCHEMA, **asdict(baseline)}, indent=1) + "\n")
+    os.replace(part, path)
+
+
+def read_baseline(path: Path, model_digest: str) -> Baseline:
+    """Read a baseline. Raises ValueError when it is missing, of another kind, or of another model."""
+    try:
+        values = json.loads(path.read_text())
+        if values.pop("schema") != SCHEMA:
+            raise ValueError(f"schema is not {SCHEMA}")
+        samples: Mapping[str, Any] = values.pop("samples")
+        scales = values.pop("scales")
+        values["scales"] = Scales(scales["imagined"], scales["returns"], tuple(scales["ego"]))
+        baseline = Baseline(samples={name: Sample(**sample) for name, sample in samples.items()}, **values)
+    except (OSError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a mismatch baseline ({error}); run `adawm baseline`") from error
+    if baseline.model_digest != model_digest:
+        raise ValueError(f"{path}: made for another model than the one beside it; run `adawm baseline`")
+    return baseline

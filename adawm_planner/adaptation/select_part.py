@@ -1,0 +1,57 @@
+"""Two mismatch scores in, the part to repair out, with the reason in words.
+
+The rule of AdaWM (PAPERS A5) with what its reviewers missed: a score that is not significantly above its baseline
+asks for nothing, and the choice does not flip on noise.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import Enum
+
+from adawm_planner.adaptation.scores import Score
+from adawm_planner.config.adaptation import SelectConfig
+
+
+class Part(Enum):
+    """What an update changes."""
+
+    DYNAMICS = "dynamics"
+    POLICY = "policy"
+    NOTHING = "nothing"
+
+
+@dataclass(frozen=True)
+class Selection:
+    """A decision."""
+
+    part: Part
+    reason: str
+
+
+def select_part(dynamics: Score, policy: Score, before: Part, config: SelectConfig) -> Selection:
+    """Decide what to repair.
+
+    Args:
+        dynamics, policy: mismatch as an excess over the pretraining baseline, total variation in [-1, 1].
+        before: what the last decision was; a part is given up for the other only when that wins by the hysteresis.
+        config: C, significance and hysteresis.
+
+    Returns:
+        Nothing when neither score is significant, the significant one when one is, else the dynamics if its mismatch
+        exceeds C times the policy's and the policy if not.
+    """
+    both = f"dynamics {dynamics}, policy {policy}"
+    high = dynamics.significant(config.significance), policy.significant(config.significance)
+    if high == (False, False):
+        return Selection(Part.NOTHING, f"{both}: neither is {config.significance:g} standard errors above its baseline")
+    if high == (True, False):
+        return Selection(Part.DYNAMICS, f"{both}: only the dynamics is significantly above its baseline")
+    if high == (False, True):
+        return Selection(Part.POLICY, f"{both}: only the policy is significantly above its baseline")
+    margin = {Part.DYNAMICS: 1.0 / (1.0 + config.hysteresis), Part.POLICY: 1.0 + config.hysteresis}.get(before, 1.0)
+    limit = config.c * margin * policy.value
+    part = Part.DYNAMICS if dynamics.value > limit else Part.POLICY
+    sign = ">" if part is Part.DYNAMICS else "<="
+    kept = "" if margin == 1.0 else f" (hysteresis for {before.value})"
+    return Selection(part, f"{both}: {dynamics.value:.4f} {sign} C x policy = {limit:.4f}{kept}, both significant")

@@ -1,0 +1,46 @@
+"""What each strategy repairs in a round, given the decision of `select_part`.
+
+All see the same decision, data and number of updates; only what they do with it differs. `none`, `model`, `policy`
+and `alternate` are the paper's baselines, `full` trains all weights of both parts, `adawm` obeys the decision.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from adawm_planner.adaptation.select_part import Part
+
+Parts = tuple[Part, ...]
+
+BOTH: Parts = (Part.DYNAMICS, Part.POLICY)
+
+
+@dataclass(frozen=True)
+class Strategy:
+    """One way to adapt."""
+
+    name: str
+    parts: Callable[[int, Part], Parts]  # of a round, from its number and the decision; their updates share the budget
+    low_rank: bool = True  # else all weights
+
+
+STRATEGIES = {
+    strategy.name: strategy
+    for strategy in (
+        Strategy("none", lambda index, chosen: ()),
+        Strategy("model", lambda index, chosen: (Part.DYNAMICS,)),
+        Strategy("policy", lambda index, chosen: (Part.POLICY,)),
+        Strategy("alternate", lambda index, chosen: (BOTH[index % 2],)),
+        Strategy("full", lambda index, chosen: BOTH, low_rank=False),
+        Strategy("adawm", lambda index, chosen: () if chosen is Part.NOTHING else (chosen,)),
+    )
+}
+"""By name, in the order of the tables."""
+
+
+def strategy_of(name: str) -> Strategy:
+    """The strategy of this name. Raises ValueError for an unknown one."""
+    if name not in STRATEGIES:
+        raise ValueError(f"strategy '{name}' is unknown; known are {', '.join(STRATEGIES)}")
+    return STRATEGIES[name]

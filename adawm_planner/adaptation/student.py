@@ -1,0 +1,129 @@
+"""A base agent in, the agent that adapts out: the same weights with low-rank factors and sub-units on top.
+
+Knows what has changed since the base (as LoRA factors, the one form that leaves this package), merges it into a plain
+agent that can drive, and survives being killed between rounds. `fit` trains it.
+"""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from adawm_planner.adaptation.lora import Factors, add_lora, load_lora_factors, lora_factors, lora_parameters
+from adawm_planner.adaptation.subunits import (
+    add_subunits,
+    load_subunit_factors,
+    subunit_factors,
+    subunit_layers,
+    subunit_parameters,
+)
+from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.policy.agent import Agent, write_weights
+from adawm_planner.pretraining.trainer import Spread
+
+OWN = ("critic.", "slow_critic.")
+"""What every strategy trains in full and no adapter carries: the critic only teaches the policy, it does not drive."""
+
+
+class Student:
+    """An agent under adaptation."""
+
+    def __init__(self, base: Agent, config: AdaptationConfig, low_rank: bool, seed: int) -> None:
+        """Start at the base agent, which is not changed; without `low_rank` all weights are trained."""
+        self.base, self.low_rank = base.eval(), low_rank
+        self.agent = copy.deepcopy(base).train()
+        self.spread, self._max_rank = Spread(), config.subunits.max_rank
+        if low_rank:
+            add_lora(self.agent, config.lora, seed)
+            add_subunits(self.agent, config.subunits)
+        else:
+            self.agent.world_model.requires_grad_(True)
+            self.agent.actor.requires_grad_(True)
+        self.agent.critic.requires_grad_(True)
+
+    def dynamics_parameters(self) -> list[nn.Parameter]:
+        """What a dynamics update trains."""
+        return lora_parameters(self.agent) if self.low_rank else list(self.agent.world_model.parameters())
+
+    def policy_parameters(self) -> list[nn.Parameter]:
+        """What a policy update trains beside the critic."""
+        return subunit_parameters(self.agent) if self.low_rank else list(self.agent.actor.parameters())
+
+    def fold(self) -> None:
+        """Make what the sub-units' weights say the policy's matrices, before new sub-units are proposed."""
+        for _, layer in subunit_layers(self.agent):
+            layer.fold(self._max_rank)
+
+    def factors(self) -> Factors:
+        """All that changed since the base, critic excepted. Raises ValueError after a full update, which has no factors."""
+        if not self.low_rank:
+            raise ValueError("a full update cannot be written as low-rank factors")
+        return {**lora_factors(self.agent), **subunit_factors(self.agent)}
+
+    @torch.no_grad()
+    def merged(self) -> Agent:
+        """A plain agent that drives and values as this one does, in evaluation mode."""
+        if not self.low_rank:
+            return copy.deepcopy(self.agent).eval()
+        merged = apply_factors(self.base, self.factors())
+        for name in ("critic", "slow_critic"):
+            merged.get_submodule(name).load_state_dict(self.agent.get_submodule(name).state_dict())
+        return merged
+
+    def save(self, path: Path) -> None:
+        """Write everything that was learned; the file is either whole or the old one."""
+        own = self.agent.state_dict()
+        tensors = {name: value for name, value in own.items() if not self.low_rank or name.startswith(OWN)}
+        if self.low_rank:
+            tensors |= factor_tensors(self.factors())
+        write_weights(path, {**tensors, "spread": self.spread.square})
+
+    def load(self, path: Path) -> None:
+        """Read what `save` wrote. Raises ValueError when it does not fit."""
+        try:
+            tensors = load_file(path)
+            self.spread.square.copy_(tensors.pop("spread"))
+            factors = tensor_factors(tensors)
+            missing, unknown = self.agent.load_state_dict(tensors, strict=False)
+        except (OSError, KeyError, RuntimeError) as error:
+            raise ValueError(f"{path}: not a state of this run ({error})") from error
+        if unknown or (missing and not self.low_rank):
+            raise ValueError(f"{path}: not a state of this run (unknown {unknown}, missing {missing})")
+        if self.low_rank:
+            load_lora_factors(self.agent, factors)
+            load_subunit_factors(self.agent, factors)
+
+
+@torch.no_grad()
+def apply_factors(base: Agent, factors: Factors) -> Agent:
+    """A copy of a plain agent with factors merged into its weights, in evaluation mode.
+
+    Raises ValueError for a layer that the agent does not have or factors of another shape.
+    """
+    agent = copy.deepcopy(base).eval()
+    for name, (down, up) in factors.items():
+        try:
+            layer = agent.get_submodule(name)
+        except AttributeError as error:
+            raise ValueError(f"the model has no layer '{name}'") from error
+        if not isinstance(layer, nn.Linear) or (down.shape[0], up.shape[1]) != (layer.in_features, layer.out_features):
+            raise ValueError(f"factors of shape {tuple(down.shape)} and {tuple(up.shape)} do not fit layer '{name}'")
+        layer.weight += (down @ up).T
+    return agent
+
+
+def factor_tensors(factors: Factors) -> dict[str, Tensor]:
+    """Factors as flat tensors under the runtime's input names."""
+    return {
+        f"{name}.lora_{side}": tensor for name, pair in factors.items() for side, tensor in zip("AB", pair, strict=True)
+    }
+
+
+def tensor_factors(tensors: dict[str, Tensor]) -> Factors:
+    """Take the factors out of flat tensors, which keep the rest."""
+    names = [name.removesuffix(".lora_A") for name in tensors if name.endswith(".lora_A")]
+    return {name: (tensors.pop(f"{name}.lora_A"), tensors.pop(f"{name}.lora_B")) for name in names}

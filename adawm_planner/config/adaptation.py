@@ -1,0 +1,193 @@
+"""What adaptation does, stage by stage: one dataclass per file of `adaptation/`, in the order of the flow.
+
+The values come from `adaptation.yaml` through `config.presets`; `adaptation.adapt_step` runs on them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from adawm_planner.config.presets import load_config
+from adawm_planner.config.pretraining import EVALUATION_SEED
+
+ADAPTATION_FILE = Path(__file__).with_name("adaptation.yaml")
+
+ESTIMATORS = ("direct", "visitation")
+"""Names of the two pairs of mismatch estimators, see `adaptation.mismatch`."""
+
+POLICY_EVIDENCE = ("imagined", "returns")
+"""What the `direct` policy mismatch takes the worth of an action from, see `adaptation.improvement`."""
+
+
+def _above(section: str, config: Any, least: float, *names: str) -> None:
+    for name in names:
+        if not getattr(config, name) > least:
+            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be above {least:g}")
+
+
+def _share(section: str, config: Any, *names: str) -> None:
+    for name in names:
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be in [0, 1]")
+
+
+@dataclass(frozen=True)
+class RolloutConfig:
+    """Driving that adaptation learns from."""
+
+    decisions: int  # per round, at least; episodes are driven to their end
+    sampled: float  # share of the episodes whose actions are sampled instead of the most probable taken
+    train_seeds: tuple[int, int]  # [from, to) of the new task
+    source_task: str  # what the base model was pretrained on
+    source_vehicle: str
+    source_decisions: int  # of the base model on the source task, for replay and baseline
+    source_seeds: tuple[int, int]  # [from, to)
+
+    def __post_init__(self) -> None:
+        _above("rollouts", self, 0, "decisions", "source_decisions")
+        _share("rollouts", self, "sampled")
+        for name in ("train_seeds", "source_seeds"):
+            low, high = getattr(self, name)
+            if not 0 <= low < high <= EVALUATION_SEED:
+                raise ValueError(f"rollouts.{name} is [{low}, {high}), must lie in [0, {EVALUATION_SEED})")
+
+
+@dataclass(frozen=True)
+class MismatchConfig:
+    """Both pairs of mismatch estimators."""
+
+    estimator: str  # the pair the decision is made from
+    policy_evidence: str  # of the `direct` pair
+    burn_in: int  # decisions at the start of an episode that are not scored: the state is still settling
+    states: int  # visited states at which the policy is compared with an improved one
+    samples: int  # imagined rollouts per state and action
+    horizon: int  # K, imagined decisions
+    temperature: float  # of the improved policy, in standard deviations of the advantages on source data
+    folds: int  # of the cross-fitted two-sample classifier
+    ridge: float  # of classifier and regression, per sample
+
+    def __post_init__(self) -> None:
+        if self.estimator not in ESTIMATORS:
+            raise ValueError(f"mismatch.estimator is '{self.estimator}', must be one of {', '.join(ESTIMATORS)}")
+        if self.policy_evidence not in POLICY_EVIDENCE:
+            known = ", ".join(POLICY_EVIDENCE)
+            raise ValueError(f"mismatch.policy_evidence is '{self.policy_evidence}', must be one of {known}")
+        _above("mismatch", self, 0, "states", "samples", "horizon", "temperature", "ridge")
+        _above("mismatch", self, 1, "folds")
+        _above("mismatch", self, -1, "burn_in")
+
+
+@dataclass(frozen=True)
+class SelectConfig:
+    """The decision."""
+
+    c: float  # C of the paper: the dynamics goes first when its mismatch exceeds C times the policy's
+    significance: float  # standard errors above the baseline below which a score counts as nothing
+    hysteresis: float  # share by which the other part must win before the choice changes
+
+    def __post_init__(self) -> None:
+        _above("select", self, 0, "c", "significance")
+        _share("select", self, "hysteresis")
+
+
+@dataclass(frozen=True)
+class LoraSettings:
+    """Low-rank factors of the world model."""
+
+    rank: int
+    alpha: float
+    targets: tuple[str, ...]  # Linear layers of the world model, each a name or a prefix of names
+
+    def __post_init__(self) -> None:
+        _above("lora", self, 0, "rank", "alpha")
+        if not self.targets:
+            raise ValueError("lora.targets is empty, must name at least one layer")
+
+
+@dataclass(frozen=True)
+class SubunitConfig:
+    """Sub-units of the actor's weight matrices."""
+
+    pairs: int  # of sub-units per matrix, each pair opposite along one rank-1 direction
+    radius: float  # distance of a sub-unit from the base matrix, as a share of its largest singular value
+    max_rank: int  # of what earlier rounds have folded in
+    gradients: int  # imagined batches whose mean policy gradient gives the directions
+
+    def __post_init__(self) -> None:
+        _above("subunits", self, 0, "pairs", "radius", "max_rank", "gradients")
+
+
+@dataclass(frozen=True)
+class FitConfig:
+    """Both updates; lambda-returns, advantages and losses are those of pretraining."""
+
+    updates: int  # per round; a round that updates both parts splits them
+    warmup: int  # updates of the critic alone at the start of a round that updates the policy
+    batch: int  # B
+    length: int  # T
+    fresh: float  # share of each batch from the new task, the rest is source data
+    dynamics_rate: float
+    subunit_rate: float
+    actor_rate: float  # of `full`, which trains all weights
+    critic_rate: float
+    gradient_clip: float
+    kl_dynamics: float
+    kl_representation: float
+    free_nats: float
+    reward_weight: float
+    image_weight: float  # of `full`, which trains the decoder too
+    image_samples: int
+    starts: int  # imagined rollouts per update
+    horizon: int  # K
+    discount: float
+    trace: float  # lambda
+    entropy: float
+    advantage_clip: float  # in running standard deviations
+    slow_rate: float
+
+    def __post_init__(self) -> None:
+        _above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "subunit_rate", "actor_rate")
+        _above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
+        _share("fit", self, "fresh", "discount", "trace", "slow_rate")
+
+
+@dataclass(frozen=True)
+class ScoringConfig:
+    """Driving that measures, and teaches nothing."""
+
+    curve_every: int  # rounds
+    curve_episodes: int
+    curve_seed: int  # first of the seeds of the curve, below EVALUATION_SEED
+    episodes: int  # before and after
+    seed: int  # first of the seeds before and after
+
+    def __post_init__(self) -> None:
+        _above("scoring", self, 0, "curve_every", "curve_episodes", "episodes")
+        if self.curve_seed + self.curve_episodes > EVALUATION_SEED:
+            raise ValueError(f"scoring.curve_seed is {self.curve_seed}, its episodes reach {EVALUATION_SEED}")
+
+
+@dataclass(frozen=True)
+class AdaptationConfig:
+    """One finetuning run."""
+
+    rounds: int
+    threads: int  # of torch
+    rollouts: RolloutConfig
+    mismatch: MismatchConfig
+    select: SelectConfig
+    lora: LoraSettings
+    subunits: SubunitConfig
+    fit: FitConfig
+    scoring: ScoringConfig
+
+    def __post_init__(self) -> None:
+        if self.rounds < 1 or self.threads < 1:
+            raise ValueError(f"rounds and threads are {self.rounds} and {self.threads}, must be at least 1")
+
+
+def load_adaptation(path: Path | None = None, preset: str = "default") -> AdaptationConfig:
+    """Config of a finetuning run; `path` None takes the packaged file. Raises ValueError for what is wrong in it."""
+    return load_config(AdaptationConfig, path or ADAPTATION_FILE, preset)
