@@ -30,7 +30,9 @@ def test_nothing_counts_after_an_end() -> None:
     reward, going = torch.tensor([[1.0], [5.0]]), torch.tensor([[0.0], [1.0]])
     returns = lambda_returns(reward, going, torch.full((2, 1), 9.0), discount=1.0, trace=0.95)
     assert returns[0].item() == 1.0
-    dream = Dream(torch.zeros(3, 1, 1), torch.zeros(2, 1, dtype=torch.int64), reward, torch.tensor([[1.0], [0.0], [1.0]]))
+    dream = Dream(
+        torch.zeros(3, 1, 1), torch.zeros(2, 1, dtype=torch.int64), reward, torch.tensor([[1.0], [0.0], [1.0]])
+    )
     assert alive(dream).flatten().tolist() == [1.0, 0.0]
 
 

@@ -89,7 +89,9 @@ def test_imagination_has_the_right_shapes_and_keeps_real_ends(agent: Agent) -> N
     assert torch.equal(dream.going[0], going) and dream.going.shape == (5, 3)
 
 
-def test_actor_critic_prefers_the_action_that_pays(agent: Agent, episodes: Episodes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_actor_critic_prefers_the_action_that_pays(
+    agent: Agent, episodes: Episodes, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """With a model in which one action pays, the policy must come to like that action."""
     from adawm_planner.pretraining import trainer
     from adawm_planner.pretraining.losses import Dream
