@@ -75,7 +75,7 @@ def table(checks: list[Check]) -> Table:
     for one in checks:
         mark = Text("ok", "green") if one.ok else Text("wrong", "red") if one.required else Text("lacking", "yellow")
         advice = "" if one.ok else f"{one.fix} (expected: {one.expected})"
-        out.add_row(mark, one.name, one.found, advice)
+        out.add_row(mark, Text(one.name), Text(one.found), Text(advice))  # Text: brackets are no markup
     return out
 
 

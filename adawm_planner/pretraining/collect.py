@@ -11,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -228,9 +229,7 @@ class Fleet:
             yield from map(self._local.run, jobs)
             return
         assert self._pool is not None
-        pending = [
-            self._pool.apply_async(_run_job, (job,)) for job, _ in zip(jobs, range(2 * self.workers), strict=False)
-        ]
+        pending = [self._pool.apply_async(_run_job, (job,)) for job in islice(jobs, 2 * self.workers)]
         while pending:
             driven = pending.pop(0).get()
             job = next(jobs, None)

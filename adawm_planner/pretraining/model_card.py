@@ -59,11 +59,12 @@ def _data(config: dict[str, Any], facts: Sequence[dict[str, Any]]) -> str:
     collection = config["collection"]
     driven = [fact for fact in facts if fact["stage"].startswith("collect")]
     rows = "\n".join(f"| {f['stage']} | {f['decisions']} | {_counts(f['outcomes'])} |" for f in driven)
+    train, validation = _span(collection["train_seeds"]), _span(collection["validation_seeds"])
     return f"""## Data
-Task `{collection["task"]}`, vehicle `{collection["vehicle"]}`. Training seeds
-{_span(collection["train_seeds"])}, held-out and validation seeds {_span(collection["validation_seeds"])}; seeds from 5000 on were never used. Round 0 is driven by the
-expert with random perturbations and by blind and random drivers, the rounds after it by the clone (DAgger), the last
-ones by the policy itself. The privileged expert labels every state.
+Task `{collection["task"]}`, vehicle `{collection["vehicle"]}`. Training seeds {train}, held-out and validation seeds
+{validation}; seeds from 5000 on were never used. Round 0 is driven by the expert with random perturbations and by
+blind and random drivers, the rounds after it by the clone (DAgger), the last ones by the policy itself. The privileged
+expert labels every state.
 
 | round | decisions | episodes by outcome |
 |---|---|---|

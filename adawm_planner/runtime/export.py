@@ -45,11 +45,12 @@ class AdaptableLinear(nn.Module):
     """A Linear layer plus (x A) B."""
 
     def __init__(self, linear: nn.Linear) -> None:
-        """Share the layer's weights; the factors are zeros of rank 1."""
+        """Share the layer's weights; the factors have rank 1, and different values because the tracer merges equal
+        weights. Zeros are written into the file."""
         super().__init__()
         self.weight, self.bias = linear.weight, linear.bias
-        self.lora_A = nn.Parameter(torch.zeros(linear.in_features, 1))
-        self.lora_B = nn.Parameter(torch.zeros(1, linear.out_features))
+        self.lora_A = nn.Parameter(torch.randn(linear.in_features, 1))
+        self.lora_B = nn.Parameter(torch.randn(1, linear.out_features))
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, in) -> (B, out)."""
@@ -160,9 +161,10 @@ def _write(
 
 
 def _open_factors(model: ModelProto) -> None:
-    """Make every LoRA factor an input as well as an initializer, its rank a free axis."""
+    """Make every LoRA factor an input as well as an initializer of zeros, its rank a free axis."""
     for tensor in model.graph.initializer:
         if tensor.name.endswith(("lora_A", "lora_B")):
+            tensor.raw_data = bytes(len(tensor.raw_data))
             shape: list[int | str] = list(tensor.dims)
             shape[1 if tensor.name.endswith("A") else 0] = f"rank.{tensor.name.rpartition('.')[0]}"
             model.graph.input.append(onnx.helper.make_tensor_value_info(tensor.name, TensorProto.FLOAT, shape))

@@ -27,7 +27,7 @@ from adawm_planner.observation.assemble import observe
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World, WorldFrame
 
-Observed = dict[str, np.ndarray]
+Observed = dict[str, Any]
 
 
 class DrivingEnv(gymnasium.Env[Observed, np.int64]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner
+from rich.console import Console
 
 from adawm_planner import paths
 from adawm_planner.cli import doctor
@@ -63,3 +65,10 @@ def test_a_check_that_cannot_import_gives_the_reason(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(sys, "executable", str(ROOT / "scripts" / "setup.sh"))
     found = doctor.rclpy()
     assert not found.ok and found.found.endswith("say what to set up: drive or develop")
+
+
+def test_the_table_keeps_the_brackets_of_an_extra() -> None:
+    console = Console(width=200, record=True, file=io.StringIO())
+    console.print(doctor.table([doctor.Check("x", False, "[found]", "y", "pip install 'adawm_planner[sim]'")]))
+    shown = console.export_text()
+    assert "adawm_planner[sim]" in shown and "[found]" in shown

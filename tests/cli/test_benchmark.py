@@ -1,0 +1,78 @@
+"""Benchmarks run and record where their figures come from; no figure is judged here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from adawm_planner.cli.benchmark import BENCHMARKS
+from adawm_planner.cli.main import adawm
+from adawm_planner.paths import models_dir, share_dir
+
+
+def _run(tmp_path: Path, *words: str) -> dict[str, object]:
+    file = tmp_path / "result.json"
+    result = CliRunner().invoke(adawm, ["--debug", "benchmark", *words, "--json", str(file)], catch_exceptions=False)
+    assert result.exit_code == 0, result.output
+    document: dict[str, object] = json.loads(file.read_text())
+    assert document["schema"] == "adawm.benchmark/1" and document["benchmark"] == words[0]
+    assert document["machine"]["cores"] == os.cpu_count()  # type: ignore[index]
+    return document
+
+
+def test_throughput_compares_at_the_same_step_and_decision_period(tmp_path: Path) -> None:
+    for module in ("highway_env", "libsumo"):
+        pytest.importorskip(module)
+    document = _run(tmp_path, "throughput", "--blocks", "1", "--seconds", "0.2")
+    assert (document["step_s"], document["decision_s"]) == (0.05, 0.2)
+    ours, peer = document["ours"], document["peer"]
+    assert peer["name"] == "intersection-v1"  # type: ignore[index]
+    assert document["ratio"] == pytest.approx(ours["decisions_per_s"] / peer["decisions_per_s"])  # type: ignore[index]
+    assert ours["mean_vehicles"] > 1 and peer["mean_vehicles"] > 1  # type: ignore[index]
+
+
+@pytest.mark.ros
+@pytest.mark.slow
+def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
+    for module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
+        pytest.importorskip(module)
+    if not (models_dir() / "base" / "planner.onnx").is_file():
+        pytest.skip("models/base holds no model")
+    file = tmp_path / "result.json"
+    # A process of its own, because it opens ROS's one default context.
+    words = [
+        sys.executable,
+        "-m",
+        "adawm_planner.cli.main",
+        "benchmark",
+        "latency",
+        "--frames",
+        "12",
+        "--json",
+        str(file),
+    ]
+    done = subprocess.run(words, cwd=share_dir(), capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stderr
+    document = json.loads(file.read_text())
+    assert (document["frames"], document["lost"]) == (12, 0)
+    for name in ("p50", "p99", "max"):
+        expected = document["planner_ms"][name] / document["echo_ms"][name]
+        assert document["ratio"][name] == pytest.approx(expected)
+
+
+def test_help_names_every_benchmark_of_the_folder() -> None:
+    listed = CliRunner().invoke(adawm, ["benchmark", "--help"]).output
+    for name in BENCHMARKS:
+        assert name in listed and (share_dir() / "benchmarks" / f"{name}.py").is_file()
+
+
+def test_an_installation_without_the_folder_says_so(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("adawm_planner.cli.benchmark.share_dir", lambda: tmp_path)
+    result = CliRunner().invoke(adawm, ["benchmark", "latency"])
+    assert result.exit_code == 1 and "source checkout" in result.output

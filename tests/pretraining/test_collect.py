@@ -1,0 +1,103 @@
+"""Collection: what is stored, that it depends on the job alone, and that it goes on after a kill."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adawm_planner.config.presets import load_pretraining
+from adawm_planner.dims import ACTION_COUNT
+from adawm_planner.pretraining.collect import Fleet, Job, collect_round, drive_episode, round_jobs, score
+from adawm_planner.pretraining.dataset import load_folder
+from tests.pretraining.crossing import GO, STOP, crossing_rig
+
+CONFIG = load_pretraining(preset="debug").collection
+
+
+def test_an_episode_is_labelled_and_ends_with_its_crash() -> None:
+    driven = drive_episode(crossing_rig(), Job(seed=2, driver="blind"), None)
+    rows = driven.episodes
+    assert driven.outcome == "collision"
+    assert rows.first.tolist() == [True] + [False] * (len(rows) - 1)
+    assert rows.terminal.tolist() == [False] * (len(rows) - 1) + [True]
+    assert rows.reward[0] == 0.0 and rows.reward[-1] < -0.9
+    assert set(rows.action[:-1]) == {GO}
+    assert STOP in rows.label, "the expert would have stopped somewhere before this crash"
+
+
+def test_the_expert_arrives_and_a_time_limit_is_not_terminal() -> None:
+    rig = crossing_rig()
+    assert drive_episode(rig, Job(seed=3, driver="expert"), None).outcome == "success"
+    standing = replace(Job(seed=3, driver="learner"))
+
+    class Waiting:
+        def reset(self) -> None:
+            pass
+
+        def probabilities(self, observation: object) -> np.ndarray:
+            return np.eye(ACTION_COUNT)[STOP]
+
+        def chose(self, action: int) -> None:
+            assert action == STOP
+
+    driven = drive_episode(rig, standing, Waiting())
+    assert driven.outcome == "timeout"
+    assert not driven.episodes.terminal.any()
+
+
+def test_noise_changes_actions_but_not_labels_alone() -> None:
+    rig = crossing_rig()
+    noisy = drive_episode(rig, Job(seed=5, driver="expert", noise=0.5, noise_decisions=3), None).episodes
+    assert (noisy.action[:-1] != noisy.label[:-1]).any()
+    clean = drive_episode(rig, Job(seed=5, driver="expert"), None).episodes
+    assert (clean.action[:-1] == clean.label[:-1]).all()
+
+
+def test_processes_drive_what_one_process_drives() -> None:
+    jobs = list(islice(round_jobs(CONFIG, 1, 0, "", False), 4))
+    with Fleet(crossing_rig, 0) as one, Fleet(crossing_rig, 2) as two:
+        for left, right in zip(one.drive(iter(jobs)), two.drive(iter(jobs)), strict=True):
+            assert left.job == right.job
+            assert np.array_equal(left.episodes.bev, right.episodes.bev)
+            assert np.array_equal(left.episodes.action, right.episodes.action)
+
+
+def test_a_stopped_round_goes_on_with_the_next_episode(tmp_path: Path) -> None:
+    with Fleet(crossing_rig, 0) as fleet:
+        whole = collect_round(fleet, round_jobs(CONFIG, 1, 0, "", False), tmp_path / "whole", 0, 300)
+        collect_round(fleet, round_jobs(CONFIG, 1, 0, "", False), tmp_path / "parts", 0, 120)
+        (tmp_path / "parts" / "round-00" / "chunk-0009.part.npz").write_bytes(b"half a chunk")
+        parts = collect_round(fleet, round_jobs(CONFIG, 1, 0, "", False), tmp_path / "parts", 0, 300)
+    assert parts.outcomes == whole.outcomes and parts.decisions == whole.decisions >= 300
+    left, right = load_folder(tmp_path / "whole"), load_folder(tmp_path / "parts")
+    assert np.array_equal(left.state, right.state) and np.array_equal(left.held_out, right.held_out)
+
+
+def test_jobs_keep_to_their_seeds() -> None:
+    jobs = list(islice(round_jobs(CONFIG, 0, 0, "", False), 500))
+    for job in jobs:
+        low, high = CONFIG.validation_seeds if job.held_out else CONFIG.train_seeds
+        assert low <= job.seed < high < 5001
+    assert {job.driver for job in jobs} == {"expert", "blind", "random"}
+    assert 0.3 < np.mean([job.at_line for job in jobs]) < 0.5
+
+
+def test_evaluation_seeds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"validation_seeds is \[4200, 5200\), must lie in \[0, 5000\)"):
+        replace(CONFIG, validation_seeds=(4200, 5200))
+    with pytest.raises(ValueError, match="overlap"):
+        replace(CONFIG, train_seeds=(0, 4500))
+
+
+def test_score_counts_outcomes(tmp_path: Path) -> None:
+    from adawm_planner.pretraining.clone import Clone, save_clone
+
+    config = load_pretraining(preset="debug")
+    save_clone(Clone(config.world_model, config.policy), tmp_path)
+    with Fleet(crossing_rig, 0) as fleet:
+        outcomes = score(fleet, str(tmp_path), range(4))
+    assert sum(outcomes.values()) == 4 and set(outcomes) <= {"success", "collision", "timeout"}

@@ -1,0 +1,60 @@
+"""Stored episodes: what goes in comes out, and what is broken is refused."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.pretraining.dataset import Episodes, join, load_chunk, load_folder, save_chunk, sequence_starts
+
+
+def episode(length: int, seed: int = 0) -> Episodes:
+    rng = np.random.default_rng(seed)
+    return Episodes(
+        bev=rng.integers(0, 256, (length, *BEV_SHAPE), dtype=np.uint8),
+        state=rng.normal(size=(length, STATE_SIZE)).astype(np.float32),
+        action=rng.integers(0, ACTION_COUNT, length),
+        label=rng.integers(0, ACTION_COUNT, length),
+        reward=rng.normal(size=length).astype(np.float32),
+        first=np.arange(length) == 0,
+        terminal=np.arange(length) == length - 1,
+        held_out=np.zeros(length, bool),
+    )
+
+
+def test_a_chunk_comes_back_bit_for_bit(tmp_path: Path) -> None:
+    stored = join([episode(5), episode(7, 1)])
+    save_chunk(tmp_path / "round-00" / "chunk-0000.npz", stored, {"outcomes": ["success", "collision"]})
+    loaded, meta = load_chunk(tmp_path / "round-00" / "chunk-0000.npz")
+    assert np.array_equal(loaded.bev, stored.bev) and np.array_equal(loaded.reward, stored.reward)
+    assert meta["outcomes"].tolist() == ["success", "collision"]
+    assert len(load_folder(tmp_path)) == 12
+
+
+def test_a_broken_chunk_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "chunk-0000.npz"
+    path.write_bytes(b"not an archive")
+    with pytest.raises(ValueError, match="chunk-0000.npz: not a chunk"):
+        load_chunk(path)
+    with pytest.raises(ValueError, match="holds no driving data"):
+        load_folder(tmp_path)
+
+
+def test_previous_actions_do_not_cross_episodes() -> None:
+    both = join([episode(4), episode(3, 1)])
+    before = both.previous_action()
+    assert before.shape == (7, ACTION_COUNT)
+    assert before[0].sum() == 0.0 and before[4].sum() == 0.0
+    assert before[1].argmax() == both.action[0] and before[6].argmax() == both.action[5]
+
+
+def test_windows_stay_inside_and_fresh_ones_are_new() -> None:
+    rng = np.random.default_rng(0)
+    starts = sequence_starts(100, 10, 500, 0.0, 0, rng)
+    assert starts.min() >= 0 and starts.max() == 90
+    assert sequence_starts(100, 10, 50, 1.0, 20, rng).min() >= 80
+    with pytest.raises(ValueError, match="fewer than one window"):
+        sequence_starts(5, 10, 1, 0.0, 0, rng)

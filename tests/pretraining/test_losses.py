@@ -1,0 +1,69 @@
+"""Returns, advantages and losses against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from adawm_planner.config.presets import load_pretraining
+from adawm_planner.pretraining.losses import (
+    Dream,
+    actor_loss,
+    alive,
+    kl_balance,
+    kl_divergence,
+    lambda_returns,
+    scaled_advantage,
+)
+from adawm_planner.world_model.rssm import Observed
+
+
+def test_lambda_returns_at_both_ends_of_lambda() -> None:
+    reward, going, value = torch.tensor([[1.0], [2.0]]), torch.ones(2, 1), torch.tensor([[10.0], [20.0]])
+    one_step = lambda_returns(reward, going, value, discount=0.5, trace=0.0)
+    assert one_step.flatten().tolist() == [1.0 + 0.5 * 10.0, 2.0 + 0.5 * 20.0]
+    whole = lambda_returns(reward, going, value, discount=0.5, trace=1.0)
+    assert whole.flatten().tolist() == [1.0 + 0.5 * (2.0 + 0.5 * 20.0), 2.0 + 0.5 * 20.0]
+
+
+def test_nothing_counts_after_an_end() -> None:
+    reward, going = torch.tensor([[1.0], [5.0]]), torch.tensor([[0.0], [1.0]])
+    returns = lambda_returns(reward, going, torch.full((2, 1), 9.0), discount=1.0, trace=0.95)
+    assert returns[0].item() == 1.0
+    dream = Dream(
+        torch.zeros(3, 1, 1), torch.zeros(2, 1, dtype=torch.int64), reward, torch.tensor([[1.0], [0.0], [1.0]])
+    )
+    assert alive(dream).flatten().tolist() == [1.0, 0.0]
+
+
+def test_advantages_are_scaled_and_clipped() -> None:
+    advantage = scaled_advantage(torch.tensor([0.2, -9.0]), torch.zeros(2), deviation=0.1, clip=4.0)
+    assert advantage.tolist() == pytest.approx([2.0, -4.0])
+
+
+def test_the_actor_moves_towards_a_good_action_and_entropy_pulls_back() -> None:
+    logits = torch.zeros(1, 1, 5, requires_grad=True)
+    action, weight = torch.tensor([[2]]), torch.ones(1, 1)
+    loss, entropy = actor_loss(logits.softmax(-1), action, torch.ones(1, 1), weight, 0.0)
+    (gradient,) = torch.autograd.grad(loss, logits)
+    assert gradient[0, 0, 2] < 0.0 < gradient[0, 0, 0]
+    assert entropy.item() == pytest.approx(1.6094, abs=1e-3)
+    peaked = torch.tensor([[[3.0, 0.0, 0.0, 0.0, 0.0]]], requires_grad=True)
+    loss, _ = actor_loss(peaked.softmax(-1), action, torch.zeros(1, 1), weight, 1.0)
+    (gradient,) = torch.autograd.grad(loss, peaked)
+    assert gradient[0, 0, 0] > 0.0, "a bonus for entropy lowers the highest logit"
+    loss, _ = actor_loss(logits.softmax(-1), action, torch.ones(1, 1), torch.zeros(1, 1), 0.01)
+    assert loss.item() == 0.0, "no weight, no loss"
+
+
+def test_kl_is_zero_for_equal_and_balanced_with_free_nats() -> None:
+    left = torch.log_softmax(torch.tensor([[[[2.0, 0.0], [0.0, 1.0]]]]), -1)
+    right = torch.log_softmax(torch.zeros(1, 1, 2, 2), -1)
+    assert kl_divergence(left, left).item() == pytest.approx(0.0, abs=1e-7)
+    by_hand = (left.exp() * (left - right)).sum().item()
+    assert kl_divergence(left, right).item() == pytest.approx(by_hand)
+    config = load_pretraining(preset="debug").dynamics
+    seen = Observed(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), left, right)
+    balanced, plain = kl_balance(seen, config)
+    assert plain.item() == pytest.approx(by_hand) and by_hand < config.free_nats
+    assert balanced.item() == pytest.approx(config.kl_dynamics + config.kl_representation)

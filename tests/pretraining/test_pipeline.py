@@ -1,0 +1,74 @@
+"""The whole chain with the debug preset, on a tiny crossing."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+from rich.console import Console
+
+from adawm_planner.config.presets import load_pretraining
+from adawm_planner.policy.agent import load_agent
+from adawm_planner.pretraining.model_card import write_card
+from adawm_planner.pretraining.pipeline import FACTS_FILE, pretrain
+from adawm_planner.runtime.engine import OnnxEngine
+from adawm_planner.runtime.export import export_model
+from tests.pretraining.crossing import crossing_rig
+
+QUIET = Console(quiet=True)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+    """(run folder, folder of the trained agent)."""
+    folder = tmp_path_factory.mktemp("pretraining")
+    config = load_pretraining(preset="debug")
+    return folder / "run", pretrain(config, folder / "data", folder / "run", crossing_rig, QUIET)
+
+
+def test_every_stage_leaves_its_facts(trained: tuple[Path, Path]) -> None:
+    facts = json.loads((trained[0] / FACTS_FILE).read_text())
+    stages = [fact["stage"] for fact in facts if not fact["stage"].startswith("collect")]
+    assert stages == ["clone-00", "clone-01", "score-clone", "world_model", "cloned", "score-cloned", "imagined-01",
+                      "score-imagined-01", "final"]  # fmt: skip
+    assert facts[-1]["chosen"] in ("cloned", "imagined-01")
+
+
+def test_the_encoder_is_the_clone_s_and_was_not_touched_again(trained: tuple[Path, Path]) -> None:
+    from adawm_planner.pretraining.clone import load_clone
+
+    run, final = trained
+    cloned, agent = load_clone(run / "clone-01").encoder.state_dict(), load_agent(final)
+    assert all(torch.equal(value, cloned[name]) for name, value in agent.world_model.encoder.state_dict().items())
+
+
+def test_a_second_call_does_nothing_again(trained: tuple[Path, Path]) -> None:
+    run, final = trained
+    before = (final / "weights.safetensors").read_bytes()
+    config = load_pretraining(preset="debug")
+    pretrain(config, run.parent / "data", run, crossing_rig, QUIET)
+    stages = [fact["stage"] for fact in json.loads((run / FACTS_FILE).read_text())]
+    assert stages.count("world_model") == 1 and stages.count("imagined-01") == 1
+    assert (final / "weights.safetensors").read_bytes() == before
+
+
+def test_a_run_is_not_continued_with_another_config(trained: tuple[Path, Path]) -> None:
+    with pytest.raises(ValueError, match="another configuration"):
+        pretrain(load_pretraining(preset="quick"), trained[0].parent / "data", trained[0], crossing_rig, QUIET)
+
+
+def test_export_and_card(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    run, final = trained
+    export_model(final, tmp_path / "model")
+    result = {"task": "t", "vehicle": "nominal", "driver": "world_model", "episodes": 200, "seed": 5000}
+    rates = {"success_rate": 0.97, "success_ci95": [0.936, 0.986], "collision_rate": 0.02, "timeout_rate": 0.01}
+    (tmp_path / "score.json").write_text(json.dumps({**result, **rates}))
+    write_card(tmp_path / "model", run, [tmp_path / "score.json"])
+    card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
+    assert "| t | nominal | world_model | 200 | 5000 | 0.970 [0.936, 0.986] | 0.020 | 0.010 |" in card
+    assert OnnxEngine(tmp_path / "model", "cpu").digest in card
+    (tmp_path / "score.json").write_text("{}")
+    with pytest.raises(ValueError, match="score.json: not a result"):
+        write_card(tmp_path / "model", run, [tmp_path / "score.json"])
