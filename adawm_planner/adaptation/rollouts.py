@@ -28,6 +28,9 @@ from adawm_planner.pretraining.learners import AgentLearner
 from adawm_planner.runtime.engine import Imagined
 from adawm_planner.world_model.rssm import State
 
+LEAST_EPISODES = 4
+"""Episodes per drive whatever their length: fewer give no standard error."""
+
 Progress = Callable[[int, str], None]
 
 
@@ -66,7 +69,7 @@ class Place:
 def drive(
     place: Place, agent: Agent, decisions: int, sampled: float, seeds: tuple[int, int], seed: int, show: Progress = quiet
 ) -> Rollouts:
-    """Whole episodes of the agent until there are at least `decisions`.
+    """Whole episodes of the agent until there are at least `decisions` and LEAST_EPISODES.
 
     Args:
         place: where to drive.
@@ -79,7 +82,7 @@ def drive(
     """
     rng = np.random.default_rng([seed, 23])
     learner, driven, count = AgentLearner(agent), [], 0
-    while count < decisions:
+    while count < decisions or len(driven) < LEAST_EPISODES:
         job = Job(int(rng.integers(*seeds)), "learner", sample=bool(rng.random() < sampled), label=False)
         driven.append(drive_episode(place.rig, job, learner))
         count += len(driven[-1].episodes)

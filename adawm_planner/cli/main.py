@@ -17,6 +17,8 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "collect": ("adawm_planner.cli.collect:collect", "Collect offline driving data."),
     "pretrain": ("adawm_planner.cli.pretrain:pretrain", "Train world model and policy from nothing."),
     "export": ("adawm_planner.cli.export:export", "Write the trained model as ONNX."),
+    "adapt": ("adawm_planner.cli.adapt:adapt", "Find out what no longer fits, and repair only that."),
+    "baseline": ("adawm_planner.cli.adapt:baseline", "Measure what a model's mismatch is compared with."),
     "benchmark": ("adawm_planner.cli.benchmark:benchmark", "Measure against a named peer in the same run."),
     "doctor": ("adawm_planner.cli.doctor:doctor", "Say what is missing or wrong in this installation."),
 }

@@ -5,7 +5,7 @@ The values come from `adaptation.yaml` through `config.presets`; `adaptation.ada
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +191,8 @@ class AdaptationConfig:
 def load_adaptation(path: Path | None = None, preset: str = "default") -> AdaptationConfig:
     """Config of a finetuning run; `path` None takes the packaged file. Raises ValueError for what is wrong in it."""
     return load_config(AdaptationConfig, path or ADAPTATION_FILE, preset)
+
+
+def with_steps(config: AdaptationConfig, steps: int) -> AdaptationConfig:
+    """The same run over `steps` decisions in all: as many rounds as that takes."""
+    return replace(config, rounds=max(1, round(steps / config.rollouts.decisions)))

@@ -1,0 +1,103 @@
+"""`adawm adapt`: one finetuning run in process; `adawm baseline`: what it measures mismatch against."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+from adawm_planner.cli.options import DEFAULT_MODEL_DIR, json_option, vehicle_option
+
+FOLDER = click.Path(file_okay=False, path_type=Path)
+CACHE = Path("data/adaptation")
+STRATEGIES = ("none", "model", "policy", "alternate", "full", "adawm")
+
+
+def run_options(command: Any) -> Any:
+    """`--preset`, `--config`, `--model-dir` and `--cache`, which every adaptation command takes."""
+    options = (
+        click.option("--preset", default="default", show_default=True, help="Named patch of the configuration."),
+        click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+                     help="Configuration instead of the packaged adaptation.yaml."),
+        click.option("--model-dir", type=FOLDER, default=DEFAULT_MODEL_DIR, show_default="models/base",
+                     help="Folder of the base model."),
+        click.option("--cache", type=FOLDER, default=CACHE, show_default=True, help="Source rollouts, kept for reuse."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
+@vehicle_option
+@click.option("--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True,
+              help="What each round repairs.")  # fmt: skip
+@click.option("--steps", type=click.IntRange(min=1), default=None,
+              help="Decisions to drive in all [default: the configuration's].")  # fmt: skip
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run.")
+@click.option("--run", "run_folder", type=FOLDER, default=None, help="Folder of the run [default: runs/adapt/...].")
+@run_options
+@json_option
+def adapt(
+    task: str, vehicle: str, strategy: str, steps: int | None, seed: int, run_folder: Path | None, preset: str,
+    config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
+) -> None:  # fmt: skip
+    """Finetune the base model on a task and vehicle; called again, a killed run goes on."""
+    from adawm_planner.adaptation.harness import Adaptation, Cell
+    from adawm_planner.config.adaptation import load_adaptation, with_steps
+
+    config = load_adaptation(config_file, preset)
+    if steps is not None:
+        config = with_steps(config, steps)
+    cell = Cell(task, vehicle, strategy, seed)
+    folder = run_folder or Path("runs/adapt") / preset / cell.name
+    document = Adaptation(cell, config, model_dir, cache, folder).execute()
+    show(document, Console())
+    if json_file is not None:
+        json_file.parent.mkdir(parents=True, exist_ok=True)
+        json_file.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+
+
+@click.command()
+@run_options
+@json_option
+def baseline(preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None) -> None:
+    """Measure the mismatch baseline of a model on its own pretraining task and keep it beside the model."""
+    from dataclasses import asdict
+
+    from adawm_planner.adaptation.harness import make_baseline
+    from adawm_planner.config.adaptation import load_adaptation
+    from adawm_planner.pretraining.fit import Run
+
+    config = load_adaptation(config_file, preset)
+    made = make_baseline(model_dir, config, cache, Run(Path("runs/adapt/baseline"), 0, config.threads, 1))
+    view = Table("score", "mean", "standard deviation", "episodes", box=SIMPLE_HEAD)
+    for name, sample in made.samples.items():
+        view.add_row(name, f"{sample.mean:.4f}", f"{sample.deviation:.4f}", str(sample.episodes))
+    Console().print(view)
+    if json_file is not None:
+        json_file.write_text(json.dumps(asdict(made), indent=1) + "\n")
+
+
+def show(document: dict[str, Any], console: Console) -> None:
+    """Print rounds and scores of a run."""
+    view = Table("round", "steps", "rollouts", "dynamics", "policy", "repaired", box=SIMPLE_HEAD)
+    for each in document["rounds"]:
+        scores = (f"{each[f'{name}_mismatch']:.4f}" for name in ("dynamics", "policy"))
+        repaired = ", ".join(each["updated"]) or "nothing"
+        view.add_row(str(each["round"]), str(each["env_steps"]), f"{each['rollout_success']:.2f}", *scores, repaired)
+    console.print(view)
+    for name in ("before", "after", "source_after"):
+        values = document[name]
+        low, high = values["success_ci95"]
+        console.print(
+            f"{name:>12}: success {values['success_rate']:.3f} [{low:.3f}, {high:.3f}], collisions "
+            f"{values['collision_rate']:.3f}, timeouts {values['timeout_rate']:.3f} over {values['episodes']} episodes "
+            f"of {values['task']}, {values['vehicle']}"
+        )
