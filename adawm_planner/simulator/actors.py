@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from adawm_planner.simulator.sensor_attributes import camera_config, lidar_config
+
 EGO_ID = 20_000
 """Actor id of the ego; traffic counts from 1, sensors from EGO_ID + 1, pseudo actors from 10000."""
 
@@ -96,7 +98,8 @@ class ActorRegistry:
         """Ask for an actor; returns its id. What is already there under this name is handed over instead.
 
         Raises:
-            ValueError: the blueprint does not exist here, the parent is unknown, or cannot carry it.
+            ValueError: the blueprint does not exist here, the parent is unknown or cannot carry it, or an
+                attribute is not what the sensor takes.
         """
         found = self._blueprint(kind)
         if found == EGO_BLUEPRINT:
@@ -149,6 +152,7 @@ class ActorRegistry:
             actor_id, self._next_pseudo = self._next_pseudo, self._next_pseudo + 1
         else:
             actor_id, self._next_sensor = self._next_sensor, self._next_sensor + 1
+        _check_attributes(kind, mount, attributes)
         self._add(Actor(actor_id, kind, role or str(actor_id), parent, mount, dict(attributes)))
         return actor_id
 
@@ -174,6 +178,13 @@ class ActorRegistry:
         if not matching:
             raise ValueError(f"blueprint '{kind}' does not exist here; there are {', '.join(BLUEPRINTS)}")
         return matching[0]
+
+
+def _check_attributes(kind: str, mount: Mount, attributes: Mapping[str, str]) -> None:
+    if kind == CAMERA:
+        camera_config(attributes)
+    if kind == LIDAR:
+        lidar_config(attributes, mount.position[2])
 
 
 def blueprints(pattern: str) -> list[str]:
