@@ -222,10 +222,11 @@ def marker_array(tick: Tick, ego_size: tuple[float, float], vanished: Iterable[i
     o = tick.objects
     columns = (o.id, o.x, o.y, o.yaw, o.length, o.width)
     rows = zip(*(column.tolist() for column in columns), strict=True)
-    header = tick.header(MAP)
-    markers = [_cube(header, *row, OBJECT_HEIGHT_M, (255.0, 0.0, 0.0, 0.3)) for row in rows]
+    header, height = tick.header(MAP), OBJECT_HEIGHT_M
+    red, green = (255.0, 0.0, 0.0, 0.3), (0.0, 255.0, 0.0, 0.3)
+    markers = [_cube(header, i, x, y, yaw, length, width, height, red) for i, x, y, yaw, length, width in rows]
     ego = tick.ego
-    markers.append(_cube(header, EGO_ID, ego.x, ego.y, ego.yaw, *ego_size, OBJECT_HEIGHT_M, (0.0, 255.0, 0.0, 0.3)))
+    markers.append(_cube(header, EGO_ID, ego.x, ego.y, ego.yaw, *ego_size, height, green))
     markers += [Marker(header=header, id=number, action=Marker.DELETE) for number in vanished]
     return MarkerArray(markers=markers)
 

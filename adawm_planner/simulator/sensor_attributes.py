@@ -19,7 +19,7 @@ def lidar_config(attributes: Mapping[str, str], mount_height: float) -> LidarCon
     found = LidarConfig(mount_height=mount_height)
     given = {name: _number(attributes, name) for name in _LIDAR if name in attributes}
     whole = {name: int(given[name]) for name in ("channels", "points_per_second") if name in given}
-    values: dict[str, Any] = {**given, **whole}
+    values: dict[str, Any] = dict(given) | whole
     return replace(found, **values)
 
 
