@@ -106,16 +106,15 @@ class InputMonitor:
             for name in frame.missing()
         )
 
-    def stale(self, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
+    def stale(self, limit_s: float, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
         """Return a fault per frame input whose newest message is older than the limit.
 
         In a world that ran on unheard all may be young by the wall clock; then all are named.
         """
-        limit = self.limits.stale_s
         ages = {name: _age(received_s, name, now_s) for name in FRAME_PARTS}
-        old = [name for name, age in ages.items() if age > limit] or FRAME_PARTS
+        old = [name for name, age in ages.items() if age > limit_s] or FRAME_PARTS
         text = "no new message; is the bridge running and on this domain?"
-        return tuple(Fault("input_stale", self._topics[name], ages[name], limit, text) for name in old)
+        return tuple(Fault("input_stale", self._topics[name], ages[name], limit_s, text) for name in old)
 
     def check_period(self, stamps_ns: Sequence[int]) -> tuple[Fault, ...]:
         """Return a fault if frames (their stamps, in order) are not one frame period apart on average.

@@ -197,8 +197,9 @@ class PlannerLoop:
     def _silent(self, now_s: float) -> Outgoing | None:
         if not self.watchdog.is_due(self.world, now_s):
             return None
+        limit_s = self.watchdog.wall_limit_s(self.world)
         self.watchdog.sent(self.world, now_s)
-        return self._brake(self.core.monitor.stale(self.assembler.received_s, now_s))
+        return self._brake(self.core.monitor.stale(limit_s, self.assembler.received_s, now_s))
 
     def _brake(self, faults: tuple[Fault, ...]) -> Outgoing:
         return Outgoing(self.core.brake(faults), self._stamp_ns, 0.0, is_frame=False)

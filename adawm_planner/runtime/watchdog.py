@@ -66,13 +66,18 @@ class Watchdog:
         """
         if self._heard_s is None or (world is not None and world.paused):
             return False
-        silent_s = now_s - self._heard_s
-        if world is None or not world.synchronous:
-            return silent_s > self._limit_s and now_s - self._sent_s >= self._repeat_s
-        unheard_s = FRAME_S * (world.frame - self._heard_frame)
-        if silent_s <= self._stepped_limit_s and unheard_s <= self._limit_s:
+        if now_s - self._heard_s <= self.wall_limit_s(world):
             return False
+        if world is None or not world.synchronous:
+            return now_s - self._sent_s >= self._repeat_s
         return not self._answered or world.frame != self._sent_frame
+
+    def wall_limit_s(self, world: WorldClock | None) -> float:
+        """Return the wall time of silence that is too long in this world [s]."""
+        if world is None or not world.synchronous:
+            return self._limit_s
+        unheard_s = FRAME_S * (world.frame - self._heard_frame)
+        return 0.0 if unheard_s > self._limit_s else self._stepped_limit_s
 
     def sent(self, world: WorldClock | None, now_s: float) -> None:
         """Note that the braking command has left."""

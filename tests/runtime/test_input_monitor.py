@@ -122,7 +122,7 @@ def test_incomplete_frame_waits_then_names_each_missing_part() -> None:
 
 
 def test_stale_names_topic_age_and_limit() -> None:
-    (fault,) = MONITOR.stale({"odometry": 1.0, "objects": 1.3, "vehicle_status": 1.3}, 1.4)
+    (fault,) = MONITOR.stale(LIMITS.stale_s, {"odometry": 1.0, "objects": 1.3, "vehicle_status": 1.3}, 1.4)
     assert (fault.rule, fault.topic, fault.limit_s) == ("input_stale", TOPICS["odometry"], 0.25)
     assert fault.age_s == pytest.approx(0.4)
     assert fault.line().startswith("input_stale: /carla/ego_vehicle/odometry (age 0.400 s, limit 0.250 s)")
