@@ -22,8 +22,8 @@ _DIGITS = 5  # 10 micrometres, 10 microradians
 def canonical(scene: Scene) -> Scene:
     """Round the moving parts of a scene to 1e-5 of their unit; idempotent."""
     o = scene.objects
-    arrays = (np.round(a, _DIGITS) + 0.0 for a in (o.x, o.y, o.yaw, o.vx, o.vy, o.length, o.width))
-    return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *arrays))
+    columns = np.round(np.stack([o.x, o.y, o.yaw, o.vx, o.vy, o.length, o.width]), _DIGITS) + 0.0
+    return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *columns))
 
 
 def canonical_ego(ego: EgoState) -> EgoState:
