@@ -5,6 +5,8 @@ Each command is taken the moment it arrives and takes effect at the next tick, a
 
 from __future__ import annotations
 
+import math
+
 from carla_msgs.msg import CarlaEgoVehicleControl, CarlaEgoVehicleInfo, CarlaEgoVehicleStatus
 from rclpy.node import Node
 from std_msgs.msg import Bool
@@ -61,7 +63,7 @@ class EgoTopics:
 
     def next_command(self, frame: WorldFrame) -> Command:
         """What drives the tick after this frame."""
-        self._warn_of_brake(self.control.timed_out(frame.time))
+        self._warn_of_brake(self._autopilot is None and self.control.timed_out(frame.time))
         held = self.control.take(frame.time)
         return held if self._autopilot is None else self._autopilot.command(frame)
 
@@ -77,6 +79,12 @@ class EgoTopics:
         self._apply(message, manual=True)
 
     def _apply(self, message: CarlaEgoVehicleControl, manual: bool) -> None:
+        if not all(map(math.isfinite, (message.throttle, message.steer, message.brake))):
+            self._node.get_logger().warning(
+                f"vehicle control command ignored: throttle {message.throttle}, steer {message.steer},"
+                f" brake {message.brake} is not finite"
+            )
+            return
         if not self.control.command(command_from_control(message), manual, self._now):
             return
         if not self._wait.command(EGO_ID):

@@ -7,6 +7,7 @@ tick, and when, is sim_bridge_node's business.
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 from carla_msgs.msg import CarlaStatus, CarlaWorldInfo
@@ -77,8 +78,7 @@ class BridgeLoop:
         self._goal = None
         self._motion.reset()
         self.ego.restart(self._frame.time)
-        for sensor in self._sensors.values():
-            sensor.reset()
+        self._forget_motion(self._frame.ego.yaw_rate)
         self._publish_route()
         self._publish(self._frame)
 
@@ -132,17 +132,29 @@ class BridgeLoop:
         """Move the ego; a move of more than 2 m plans the route anew, as carla_waypoint_publisher does."""
         if self._frame is None or self.ego.control.override:
             return
-        ego, at = self._frame.ego, pose.position
-        self._world.set_ego_pose(at.x, at.y, yaw_from_quaternion(pose.orientation))
-        for sensor in self._sensors.values():
-            sensor.reset()
+        ego, at, yaw = self._frame.ego, pose.position, yaw_from_quaternion(pose.orientation)
+        if not all(map(math.isfinite, (at.x, at.y, yaw))):
+            self._node.get_logger().warning(f"set_transform ignored: pose ({at.x}, {at.y}), yaw {yaw} is not finite")
+            return
+        self._world.set_ego_pose(at.x, at.y, yaw)
+        self._forget_motion(ego.yaw_rate)
         if (at.x - ego.x) ** 2 + (at.y - ego.y) ** 2 > 4.0:
             route = self._world.route
             self._plan(self._goal or (float(route.x[-1]), float(route.y[-1])))
 
+    def _forget_motion(self, yaw_rate: float) -> None:
+        """The ego was placed: what sensors derive from two frames begins anew, at this yaw rate [rad/s]."""
+        self._yaw_rate = yaw_rate
+        for sensor in self._sensors.values():
+            sensor.reset()
+
     def _push(self, twist: Twist) -> None:
-        if not self.ego.control.override:
-            self._world.set_ego_speed(twist.linear.x)
+        if self._frame is None or self.ego.control.override:
+            return
+        if not math.isfinite(twist.linear.x):
+            self._node.get_logger().warning(f"set_target_velocity ignored: {twist.linear.x} m/s is not finite")
+            return
+        self._world.set_ego_speed(twist.linear.x)
 
     def _on_goal(self, message: PoseStamped) -> None:
         self._plan((message.pose.position.x, message.pose.position.y))
@@ -159,7 +171,8 @@ class BridgeLoop:
         self._publish_route()
 
     def _publish_route(self) -> None:
-        self._waypoints.publish(build.path_message(self._world.route, self._node.get_clock().now().to_msg()))
+        assert self._frame is not None
+        self._waypoints.publish(build.path_message(self._world.route, build.stamp_of(self._frame.time)))
 
     def _locate(self, number: int) -> Position | None:
         if self._frame is None:

@@ -8,6 +8,7 @@ from rclpy.node import Node
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.ros.parameters import Parameter, declare, read
+from adawm_planner.simulator.actors import NAME_RULE, is_name
 from adawm_planner.simulator.handshake import COMMAND_WAIT_S
 
 PARAMETERS = (
@@ -86,4 +87,7 @@ def read_settings(node: Node) -> BridgeSettings:
         ValueError: a value is of the wrong type or out of range; names the parameter.
     """
     declare(node, PARAMETERS)
-    return BridgeSettings(**read(node, PARAMETERS))
+    settings = BridgeSettings(**read(node, PARAMETERS))
+    if not is_name(settings.role_name):
+        raise ValueError(f"parameter role_name is '{settings.role_name}', {NAME_RULE}")
+    return settings

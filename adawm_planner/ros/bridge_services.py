@@ -85,7 +85,11 @@ class WaypointServices:
         if self._lanes is None:
             self._node.get_logger().warning("waypoints need the carla wheel, which is not installed", once=True)
             return CarlaWaypoint()
-        at = self._lanes.nearest(x, y, z)
+        try:
+            at = self._lanes.nearest(x, y, z)
+        except ValueError as error:
+            self._node.get_logger().warning(str(error))
+            return CarlaWaypoint()
         found = CarlaWaypoint(
             road_id=at.road_id, section_id=at.section_id, lane_id=at.lane_id, is_junction=at.is_junction
         )

@@ -11,7 +11,9 @@ import time
 
 import rclpy
 from carla_msgs.msg import CarlaControl
+from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -66,6 +68,8 @@ class SimBridgeNode(Node):
 
     def _episode(self) -> None:
         """One episode from its first frame to its score, or without end."""
+        if not self._may_tick():
+            return
         due = time.monotonic()
         self.loop.wait.restart()
         self._before_tick()
@@ -156,11 +160,11 @@ def main(args: list[str] | None = None) -> None:
 def run(args: list[str] | None = None) -> int:
     """Run the bridge; 1 when it cannot start, with one line that says why."""
     stop = StopFlag()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SimBridgeNode(stop)
-    except (ValueError, rclpy.exceptions.InvalidParameterException) as error:
-        print(f"sim_bridge: {error}", file=sys.stderr)
+    except (ValueError, ParameterException, rclpy_implementation.RCLError) as error:
+        print(f"sim_bridge: {' '.join(str(error).split())}", file=sys.stderr)
         rclpy.try_shutdown()
         return 1
     try:

@@ -16,11 +16,10 @@ def lidar_config(attributes: Mapping[str, str], mount_height: float) -> LidarCon
     Raises:
         ValueError: a value is not a number or out of range.
     """
-    found = LidarConfig(mount_height=mount_height)
     given = {name: _number(attributes, name) for name in _LIDAR if name in attributes}
     whole = {name: int(given[name]) for name in ("channels", "points_per_second") if name in given}
     values: dict[str, Any] = dict(given) | whole
-    return replace(found, **values)
+    return LidarConfig(mount_height=mount_height, **values)
 
 
 def camera_config(attributes: Mapping[str, str]) -> TopDownCamera:

@@ -127,4 +127,37 @@ def test_attributes_shape_the_sensor() -> None:
 def test_wrong_attributes_are_refused_when_spawning(kind: str, attributes: dict[str, str], reason: str) -> None:
     registry = ActorRegistry("hero", all_sensors=False)
     with pytest.raises(ValueError, match=reason):
-        registry.spawn(kind, "x", EGO_ID, Mount(), attributes)
+        registry.spawn(kind, "x", EGO_ID, Mount((0.0, 0.0, 2.0)) if attributes else Mount(), attributes)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("two words", "two words"),
+        ("2nd", "must be a letter"),
+        ("a/b", "must be a letter"),
+        ("lidar", "taken by"),
+        ("vehicle_status", "the bridge itself"),
+    ],
+)
+def test_names_that_make_no_topic_or_are_taken_are_refused(name: str, reason: str) -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    with pytest.raises(ValueError, match=reason):
+        registry.spawn(actors.IMU, name, EGO_ID, Mount(), {})
+
+
+def test_a_sensor_without_a_name_gets_one_that_makes_a_topic() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    made = registry.spawn(actors.IMU, "", EGO_ID, Mount(), {})
+    registry.activate()
+    assert registry.actors[made].role == f"id_{made}"
+
+
+def test_a_destroyed_camera_takes_its_control_with_it() -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    registry.activate()
+    camera = registry.spawn(actors.CAMERA, "rgb_view", EGO_ID, Mount(), {})
+    (control,) = [one.id for one in registry.actors.values() if one.parent == camera]
+    assert registry.destroy(camera) == [camera, control]
+    assert set(registry.activate()[1]) == {camera, control}
+    assert "hero/odometry" in paths(registry)
