@@ -44,7 +44,7 @@ class BridgeLoop:
         self._node, self._world, self._settings = node, world, settings
         role = settings.role_name
         self.wait = FrameWait()
-        self.ego = EgoTopics(node, role, world, settings.command_timeout, self.wait)
+        self.ego = EgoTopics(node, role, world, settings.command_timeout, self.wait if settings.waits else None)
         self.episodes = Episodes(world, settings.seed, settings.episodes)
         self._registry = ActorRegistry(role, settings.register_all_sensors)
         self._motion = MotionTracker()
@@ -130,7 +130,7 @@ class BridgeLoop:
 
     def teleport(self, pose: Pose) -> None:
         """Move the ego; a move of more than 2 m plans the route anew, as carla_waypoint_publisher does."""
-        if self._frame is None or self.ego.control.override:
+        if self._frame is None:
             return
         ego, at, yaw = self._frame.ego, pose.position, yaw_from_quaternion(pose.orientation)
         if not all(map(math.isfinite, (at.x, at.y, yaw))):

@@ -18,7 +18,7 @@ from carla_msgs.msg import CarlaActorList, CarlaControl, CarlaEgoVehicleControl,
 from carla_msgs.srv import DestroyObject, GetBlueprints, SpawnObject
 from carla_waypoint_types.srv import GetActorWaypoint, GetWaypoint
 from derived_object_msgs.msg import ObjectArray
-from geometry_msgs.msg import Point, Pose, PoseStamped, Twist
+from geometry_msgs.msg import Point, Pose, PoseStamped, Twist, Vector3
 from nav_msgs.msg import Path
 from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
 from rosgraph_msgs.msg import Clock
@@ -186,6 +186,14 @@ def test_override_selects_the_manual_channel(client: BridgeClient) -> None:
         _, status = client.step(manual=True, throttle=0.3)
         assert status.control.throttle == pytest.approx(0.3)
         assert client.frame == frame + 1
+        there = client.frame_parts()[0].pose.pose
+        there.position.x += 0.5
+        client.set_velocity.publish(Twist(linear=Vector3(x=15.0)))
+        client.set_transform.publish(there)
+        client.spin_for(0.2)
+        odometry, _ = client.step(manual=True)
+        assert odometry.twist.twist.linear.x < 14.0  # ignored in override, unlike the pose
+        assert abs(odometry.pose.pose.position.x - there.position.x) < 0.3
     finally:
         client.override.publish(Bool(data=False))
         client.spin_for(0.2)
