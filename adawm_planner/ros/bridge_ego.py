@@ -26,10 +26,10 @@ class EgoTopics:
 
     Args:
         timeout: simulated seconds without a command after which the ego brakes, 0 = never.
-        wait: where an applied command is noted.
+        wait: where an applied command is noted, None when frames do not wait.
     """
 
-    def __init__(self, node: Node, role: str, world: World, timeout: float, wait: FrameWait) -> None:
+    def __init__(self, node: Node, role: str, world: World, timeout: float, wait: FrameWait | None) -> None:
         self._node, self._role, self._world, self._wait = node, role, world, wait
         self.control = EgoControl(timeout)
         self._autopilot: Autopilot | None = None
@@ -87,8 +87,10 @@ class EgoTopics:
             return
         if not self.control.command(command_from_control(message), manual, self._now):
             return
-        if not self._wait.command(EGO_ID):
-            self._node.get_logger().debug(f"Unexpected vehicle control command received from {EGO_ID}")
+        if self._wait is not None and not self._wait.command(EGO_ID):
+            self._node.get_logger().warning(
+                f"Unexpected vehicle control command received from {EGO_ID}", throttle_duration_sec=1.0
+            )
 
     def _on_override(self, message: Bool) -> None:
         self.control.override = message.data

@@ -27,6 +27,9 @@ from adawm_planner.simulator.handshake import COMMAND_WAIT_S, RunState
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 
+CLIENT_SETTLE_S = 0.2
+"""How long a client that has just appeared may take for the rest of its topics [s]."""
+
 CALLBACKS_PER_FRAME = 8
 """Callbacks handled between two frames when nothing is waited for."""
 
@@ -121,6 +124,8 @@ class SimBridgeNode(Node):
         if not self.settings.waits:
             return
         self.loop.activate_actors()
+        if self.loop.has_client():
+            return
         while not self.loop.has_client() and not self._stop.is_set:
             if time.monotonic() >= limit:
                 self.get_logger().warning(
@@ -128,6 +133,7 @@ class SimBridgeNode(Node):
                 )
                 return
             self._executor.spin_once(timeout_sec=0.05)
+        self._spin_until(time.monotonic() + CLIENT_SETTLE_S)
 
     def _may_tick(self) -> bool:
         """Wait while the world is paused; false when the node is to stop instead."""
