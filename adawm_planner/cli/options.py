@@ -9,10 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
+from adawm_planner.paths import models_dir
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
-"""Where a source checkout keeps its base model."""
+
+def default_model_dir() -> Path:
+    """Where this installation keeps its base model."""
+    return models_dir() / "base"
 
 
 def json_option(command: Decorated) -> Decorated:
