@@ -15,6 +15,7 @@ from adawm_planner.paths import share_dir
 
 BENCHMARKS = {
     "latency": "Sensor message in to control out, against an empty echo node.",
+    "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "throughput": "Decisions per second of the environment, against highway-env.",
 }
 """Name, which is also that of the module and of its command -> one line of help."""

@@ -53,25 +53,35 @@ def run() -> list[Check]:
 
 
 @click.command()
+@click.option("--graph", is_flag=True, help="Also look at the running ROS graph: topics, types, quality of service.")
+@click.option("--role-name", default="ego_vehicle", show_default=True, help="Whose topics to look for.")
 @json_option
-def doctor(json_file: Path | None) -> None:
-    """Say what is missing or wrong in this installation."""
-    checks = run()
+def doctor(graph: bool, role_name: str, json_file: Path | None) -> None:
+    """Say what is missing or wrong in this installation, and on the running ROS graph."""
+    checks = run() + (on_graph(role_name) if graph else [])
     Console().print(table(checks))
     if json_file is not None:
-        json_file.write_text(
-            json.dumps({"schema": "adawm.doctor/1", "checks": [asdict(one) for one in checks]}, indent=2)
-        )
-    wrong = [one for one in checks if not one.ok and one.required]
+        result = {"schema": "adawm.doctor/1", "checks": [asdict(one) for one in checks]}
+        json_file.write_text(json.dumps(result, indent=2))
+    wrong = [one.name for one in checks if not one.ok and one.required]
     if wrong:
-        raise click.ClickException(
-            f"{len(wrong)} of {len(checks)} checks failed: {', '.join(one.name for one in wrong)}"
-        )
+        raise click.ClickException(f"{len(wrong)} of {len(checks)} checks failed: {', '.join(wrong)}")
+
+
+def on_graph(role_name: str) -> list[Check]:
+    """One check per topic the planner needs, looked at by a process that may import ROS."""
+    probe = _probe("from adawm_planner.ros.graph_check import main; main()", role_name)
+    if not probe.ok:
+        return [Check("ROS graph", False, probe.text, "a ROS environment", "source scripts/ros_env.sh")]
+    found = json.loads(probe.text)
+    return [Check(one["topic"], one["ok"], one["found"], "one matching endpoint", one["fix"]) for one in found]
 
 
 def table(checks: list[Check]) -> Table:
     """The checks for people; what is wrong comes with what to do."""
-    out = Table("", "check", "found", "what to do")
+    out = Table("")
+    for heading in ("check", "found", "what to do"):
+        out.add_column(heading, overflow="fold")  # a long topic or path stays readable
     for one in checks:
         mark = Text("ok", "green") if one.ok else Text("wrong", "red") if one.required else Text("lacking", "yellow")
         advice = "" if one.ok else f"{one.fix} (expected: {one.expected})"
@@ -190,9 +200,9 @@ class _Probe:
     text: str
 
 
-def _probe(code: str) -> _Probe:
+def _probe(code: str, *arguments: str) -> _Probe:
     """Run code in another interpreter and keep its last line."""
-    command = [sys.executable, "-c", code]
+    command = [sys.executable, "-c", code, *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
     except subprocess.TimeoutExpired:

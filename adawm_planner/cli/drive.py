@@ -174,7 +174,10 @@ def last_report(listener: EpisodeListener) -> dict[str, Any]:
     seen = listener.report_at
     while time.monotonic() < deadline and listener.report_at == seen:
         listener.spin(0.1)
-    return {} if listener.report is None else {**listener.report.to_json(), "digest": listener.report.digest}
+    if listener.report is None:
+        return {}
+    waited = listener.frames_without_command
+    return {**listener.report.to_json(), "frames_without_command": waited, "digest": listener.report.digest}
 
 
 def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | None) -> None:
@@ -200,7 +203,8 @@ def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | No
         latency = ros["latency_ms"]
         console.print(
             f"planner, input to command: p50 {latency['p50']:.1f} ms, p99 {latency['p99']:.1f} ms, "
-            f"max {latency['max']:.1f} ms; missed ticks {ros['missed_ticks']} of {ros['frames']}"
+            f"max {latency['max']:.1f} ms; missed ticks {ros['missed_ticks']} of {ros['frames']}, "
+            f"frames without a command {ros['frames_without_command']}"
         )
     if json_file is not None:
         write_json(json_file, [document])

@@ -2,22 +2,45 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from adawm_planner.paths import models_dir
+
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
-DEFAULT_MODEL_DIR = Path(__file__).resolve().parents[2] / "models" / "base"
-"""Where a source checkout keeps its base model."""
+
+def default_model_dir() -> Path:
+    """Where this installation keeps its base model."""
+    return models_dir() / "base"
 
 
 def json_option(command: Decorated) -> Decorated:
     """`--json FILE`: write the result for machines, beside the table for people."""
-    kind = click.Path(dir_okay=False, writable=True, path_type=Path)
-    return click.option("--json", "json_file", type=kind, help="Also write the result as JSON to this file.")(command)
+    return click.option(
+        "--json",
+        "json_file",
+        type=click.Path(dir_okay=False, writable=True, path_type=Path),
+        callback=_folder_exists,
+        help="Also write the result as JSON to this file.",
+    )(command)
+
+
+def _folder_exists(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
+    """Make the file's folder before the run: a result must not be lost for want of one."""
+    if file is None:
+        return None
+    try:
+        file.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.BadParameter(f"folder {file.parent} cannot be made ({error.strerror})") from None
+    if not os.access(file.parent, os.W_OK):
+        raise click.BadParameter(f"folder {file.parent} is not writable")
+    return file
 
 
 def vehicle_option(command: Decorated) -> Decorated:

@@ -24,6 +24,9 @@ GRACE_S = 5.0
 
 TERM_S = 2.0
 TAIL_LINES = 15
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, a service manager's stop, a closed terminal."""
+
 _PR_SET_PDEATHSIG = 1
 
 
@@ -146,7 +149,7 @@ def tail(log: Path, lines: int = TAIL_LINES) -> str:
 @contextmanager
 def _signals_ignored() -> Iterator[None]:
     """A second Ctrl-C must not cut the clean-up short; the clean-up is bounded in time."""
-    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in (signal.SIGINT, signal.SIGTERM)}
+    before = {signum: signal.signal(signum, signal.SIG_IGN) for signum in STOP_SIGNALS}
     try:
         yield
     finally:
@@ -161,7 +164,7 @@ def interruptible() -> Iterator[None]:
     def stop(signum: int, _: FrameType | None) -> None:
         raise Interrupted(signum)
 
-    before = {each: signal.signal(each, stop) for each in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+    before = {each: signal.signal(each, stop) for each in STOP_SIGNALS}
     try:
         yield
     finally:

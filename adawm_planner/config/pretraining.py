@@ -40,6 +40,7 @@ class CollectionConfig:
     round_decisions: int
     at_line: float  # share of the episodes that start standing at the line
     bad_drivers: float  # share of the episodes of round 0 driven by the blind or random driver
+    later_bad_drivers: float  # the same of all other rounds: crashes must never become rare in the data
     noise: float  # chance per decision that a random action begins
     noise_decisions: int  # longest a random action is held
     noisy_episodes: float  # share of the episodes with such noise
@@ -49,7 +50,9 @@ class CollectionConfig:
 
     def __post_init__(self) -> None:
         _positive("collection", self, "first_decisions", "round_decisions", "noise_decisions")
-        _fraction("collection", self, "at_line", "bad_drivers", "noise", "noisy_episodes", "validation")
+        _fraction(
+            "collection", self, "at_line", "bad_drivers", "later_bad_drivers", "noise", "noisy_episodes", "validation"
+        )
         for name in ("train_seeds", "validation_seeds"):
             low, high = getattr(self, name)
             if not 0 <= low < high <= EVALUATION_SEED:
@@ -70,6 +73,7 @@ class CloningConfig:
     learning_rate: float
     weight_decay: float
     reconstruction: float  # weight of the auxiliary BEV reconstruction
+    hazard: float  # weight of the auxiliary prediction of a crash ahead
     validate_every: int
     patience: int  # validations without improvement before the stop
 
@@ -110,6 +114,7 @@ class ImaginationConfig:
     """Stage 4: the actor cloned on latents, then actor-critic by imagination with fresh data."""
 
     clone_updates: int
+    clone_rate: float  # learning rate of the clone
     warmup_updates: int  # of the critic alone
     rounds: int  # of fresh data from the policy itself
     round_decisions: int

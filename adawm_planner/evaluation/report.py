@@ -247,13 +247,18 @@ def _row(document: dict[str, Any]) -> list[str]:
     return [
         f"{document['task']}\n{document['driver']}{adapters}, {document['vehicle']}",
         str(document["episodes"]),
-        f"{100.0 * document['success_rate']:.1f}\n{100.0 * low:.1f}-{100.0 * high:.1f}",
+        f"{100.0 * document['success_rate']:.1f}\n{_percent(low)}-{_percent(high)}",
         *rates,
         "-" if ttc is None else f"{ttc:.2f}",
         f"{document['mean_duration_s']:.1f}",
         f"{document['driving_score']:.1f}",
         f"{100.0 * document['comfort']:.0f}",
     ]
+
+
+def _percent(share: float) -> str:
+    """Per cent with one decimal, but "100" without, which keeps the table within 80 columns."""
+    return "100" if share == 1.0 else f"{100.0 * share:.1f}"
 
 
 def episode_line(episode: EpisodeResult) -> str:

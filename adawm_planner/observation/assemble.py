@@ -6,6 +6,7 @@ quaternions and vectors) then gives the same observation to the last bit as the 
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -17,21 +18,25 @@ from adawm_planner.observation.bev import rasterise
 from adawm_planner.observation.route import RouteProjection, project, wrap_angle
 
 _DIGITS = 5  # 10 micrometres, 10 microradians
+_HALF_TURN = round(math.pi, _DIGITS)  # the rounded headings pi and -pi are one
 
 
 def canonical(scene: Scene) -> Scene:
-    """Round the moving parts of a scene to 1e-5 of their unit; idempotent."""
+    """Round the moving parts of a scene to 1e-5 of their unit, headings into one turn; idempotent."""
     o = scene.objects
-    arrays = (np.round(a, _DIGITS) + 0.0 for a in (o.x, o.y, o.yaw, o.vx, o.vy, o.length, o.width))
-    return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *arrays))
+    yaw = (o.yaw + math.pi) % (2.0 * math.pi) - math.pi
+    columns = np.round(np.stack([o.x, o.y, yaw, o.vx, o.vy, o.length, o.width]), _DIGITS) + 0.0
+    columns[2][columns[2] >= _HALF_TURN] = -_HALF_TURN
+    return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *columns))
 
 
 def canonical_ego(ego: EgoState) -> EgoState:
     """Round the ego's motion to 1e-5 of its units; adding 0.0 turns -0.0 into 0.0."""
+    yaw = round(wrap_angle(ego.yaw), _DIGITS) + 0.0
     return EgoState(
         round(ego.x, _DIGITS) + 0.0,
         round(ego.y, _DIGITS) + 0.0,
-        round(wrap_angle(ego.yaw), _DIGITS) + 0.0,
+        -_HALF_TURN if yaw >= _HALF_TURN else yaw,
         round(ego.speed, _DIGITS) + 0.0,
         round(ego.lateral_speed, _DIGITS) + 0.0,
         round(ego.yaw_rate, _DIGITS) + 0.0,

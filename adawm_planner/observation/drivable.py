@@ -65,7 +65,7 @@ def _rasterise(x: np.ndarray, y: np.ndarray, yaw: np.ndarray, width: np.ndarray)
     for quad in np.round(cells * 2**_SHIFT).astype(np.int32):
         cv2.fillConvexPoly(mask, quad, 255, cv2.LINE_8, _SHIFT)
     window = round(BEV_CELL_M / CELL_M)
-    return DrivableMap(cv2.blur(mask, (window, window)), origin_x, origin_y, CELL_M)
+    return DrivableMap(np.asarray(cv2.blur(mask, (window, window)), dtype=np.uint8), origin_x, origin_y, CELL_M)
 
 
 def box_corners(x: np.ndarray, y: np.ndarray, yaw: np.ndarray, length: np.ndarray, width: np.ndarray) -> np.ndarray:

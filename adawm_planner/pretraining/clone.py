@@ -22,6 +22,9 @@ from adawm_planner.world_model.heads import Decoder, mlp
 
 CLONE_FILE = "clone.safetensors"
 
+HAZARD_HORIZONS = (3, 8, 15)
+"""Decisions ahead for which the clone says whether a crash comes."""
+
 
 class Clone(nn.Module):
     """One observation -> what the expert would do."""
@@ -32,6 +35,7 @@ class Clone(nn.Module):
         self.model_config, self.policy_config = model, policy
         self.encoder = Encoder(model)
         self.head = mlp(model.embedding, policy.hidden, 1, ACTION_COUNT)
+        self.hazard = mlp(model.embedding, policy.hidden, 1, len(HAZARD_HORIZONS))
         self.decoder = Decoder(model.embedding, model)
 
     def forward(self, bev: Tensor, state: Tensor) -> Tensor:
@@ -39,19 +43,24 @@ class Clone(nn.Module):
         logits: Tensor = self.head(self.encoder(bev, state))
         return logits
 
-    def loss(self, bev: Tensor, state: Tensor, label: Tensor, config: CloningConfig) -> tuple[Tensor, dict[str, float]]:
-        """Cross-entropy with labels (B,), and the BEV's reconstruction from a quarter of the batch.
+    def loss(
+        self, bev: Tensor, state: Tensor, label: Tensor, crash: Tensor, config: CloningConfig
+    ) -> tuple[Tensor, dict[str, float]]:
+        """Cross-entropy with labels (B,), crashes ahead (B, HAZARD_HORIZONS), and the BEV from a quarter of the batch.
 
-        The reconstruction keeps in the embedding what the expert did not need to look at just now.
+        The two auxiliary losses keep in the embedding what the expert did not need to look at just now: the world
+        model sees nothing else of the observation, and has to foresee the crashes of worse drivers.
         """
         embedding = self.encoder(bev, state)
         logits = self.head(embedding)
         entropy = functional.cross_entropy(logits, label)
         some = max(1, len(bev) // 4)
+        hazard = functional.binary_cross_entropy_with_logits(self.hazard(embedding), crash)
         image = picture_loss(self.decoder(embedding[:some]), bev[:some])
         right = (logits.argmax(-1) == label).float().mean()
         metrics = {"label": float(entropy.detach()), "accuracy": float(right), "image": float(image.detach())}
-        return entropy + config.reconstruction * image / bev[0].numel(), metrics
+        metrics["hazard"] = float(hazard.detach())
+        return entropy + config.hazard * hazard + config.reconstruction * image / bev[0].numel(), metrics
 
 
 def save_clone(clone: Clone, folder: Path) -> None:

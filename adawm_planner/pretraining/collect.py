@@ -184,12 +184,15 @@ class _Worker:
         self._learner: Learner | None = None
 
     def run(self, job: Job) -> Driven:
-        if job.weights != self._weights:
+        return drive_episode(self.rig, job, self._load(job.weights) if job.weights else None)
+
+    def _load(self, weights: str) -> Learner:
+        if self._learner is None or weights != self._weights:
             # Only here, so that collecting with drivers alone never loads torch.
             from adawm_planner.pretraining.learners import load_learner
 
-            self._weights, self._learner = job.weights, load_learner(Path(job.weights)) if job.weights else None
-        return drive_episode(self.rig, job, self._learner)
+            self._weights, self._learner = weights, load_learner(Path(weights))
+        return self._learner
 
 
 _worker: _Worker | None = None
@@ -245,7 +248,7 @@ def round_jobs(config: CollectionConfig, seed: int, round_index: int, weights: s
         held_out = bool(rng.random() < config.validation)
         low, high = config.validation_seeds if held_out else config.train_seeds
         driver = "learner" if weights else "expert"
-        if not weights and rng.random() < config.bad_drivers:
+        if rng.random() < (config.later_bad_drivers if weights else config.bad_drivers):
             driver = str(rng.choice(["blind", "random"]))
         noisy = rng.random() < config.noisy_episodes
         yield Job(
@@ -256,7 +259,7 @@ def round_jobs(config: CollectionConfig, seed: int, round_index: int, weights: s
             noise=config.noise if noisy else 0.0,
             noise_decisions=config.noise_decisions,
             sample=sample and bool(rng.random() < 0.5),
-            weights=weights,
+            weights=weights if driver == "learner" else "",
         )
 
 

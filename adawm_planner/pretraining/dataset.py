@@ -51,6 +51,25 @@ class Episodes:
         one_hot[self.first] = 0.0
         return one_hot
 
+    def crash_ahead(self, horizons: Sequence[int]) -> Float32:
+        """1.0 where the episode ends in a crash within each of `horizons` decisions, (N, len(horizons)).
+
+        A crash is an end that costs.
+        """
+        ends = np.flatnonzero(np.append(self.first[1:], True))
+        lengths = np.diff(np.concatenate([[-1], ends]))
+        crashed = np.repeat(self.terminal[ends] & (self.reward[ends] < 0.0), lengths)
+        left = np.repeat(ends, lengths) - np.arange(len(self))
+        return (crashed[:, None] & (left[:, None] <= np.asarray(horizons))).astype(np.float32)
+
+    def returns(self, discount: float) -> Float32:
+        """Discounted sum (N,) of the rewards that come after each row in its episode."""
+        total = np.zeros(len(self) + 1, np.float32)
+        last = np.append(self.first[1:], True)
+        for t in reversed(range(len(self) - 1)):
+            total[t] = 0.0 if last[t] else self.reward[t + 1] + discount * total[t + 1]
+        return total[:-1]
+
     def select(self, keep: Bool) -> Episodes:
         """Only the rows where `keep` (N,) is set; whole episodes are expected."""
         return Episodes(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -106,7 +106,7 @@ def _scores(files: Sequence[Path]) -> str:
             "Not measured yet: run `adawm evaluate --task T --episodes 200 --seed 5000 --json FILE` and give the\n"
             "files to `adawm export --run RUN --scores FILE`."
         )
-    rows = "\n".join(_score_row(path) for path in files)
+    rows = "\n".join(row for path in files for row in _score_rows(path))
     return f"""{head}Each row is one `adawm evaluate`; the interval is Wilson's 95 %.
 
 | task | vehicle | driver | episodes | first seed | success | collisions | timeouts |
@@ -114,17 +114,22 @@ def _scores(files: Sequence[Path]) -> str:
 {rows}"""
 
 
-def _score_row(path: Path) -> str:
+def _score_rows(path: Path) -> list[str]:
+    """One row for each evaluation in the file."""
     try:
-        score = json.loads(path.read_text())
-        low, high = score["success_ci95"]
-        return (
-            f"| {score['task']} | {score['vehicle']} | {score['driver']} | {score['episodes']} | {score['seed']} "
-            f"| {score['success_rate']:.3f} [{low:.3f}, {high:.3f}] | {score['collision_rate']:.3f} "
-            f"| {score['timeout_rate']:.3f} |"
-        )
+        found = json.loads(path.read_text(encoding="utf-8"))
+        return [_score_row(one) for one in (found if isinstance(found, list) else [found])]
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a result of `adawm evaluate --json` ({error!r})") from error
+
+
+def _score_row(score: Mapping[str, Any]) -> str:
+    low, high = score["success_ci95"]
+    return (
+        f"| {score['task']} | {score['vehicle']} | {score['driver']} | {score['episodes']} | {score['seed']} "
+        f"| {score['success_rate']:.3f} [{low:.3f}, {high:.3f}] | {score['collision_rate']:.3f} "
+        f"| {score['timeout_rate']:.3f} |"
+    )
 
 
 def _files(output: Path) -> str:

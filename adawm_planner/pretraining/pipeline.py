@@ -29,7 +29,7 @@ from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.trainer import (
     ActorCritic,
     Replay,
-    clone_actor,
+    clone_actor_critic,
     train_clone,
     train_policy,
     train_world_model,
@@ -78,7 +78,9 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
         pipeline = Pipeline(config, data, run, fleet, console)
         clone = clone_from_driving(pipeline)
         episodes = load_rounds(data, config.collection.rounds)
-        train, held_out = (Replay(clone.encoder, episodes.select(keep)) for keep in _split(episodes))
+        train, held_out = (
+            Replay(clone.encoder, episodes.select(keep), config.imagination.discount) for keep in _split(episodes)
+        )
         agent = model_world(pipeline, clone, train, held_out)
         agent = clone_on_latents(pipeline, agent, train, held_out)
         return improve_by_imagination(pipeline, agent, train)
@@ -169,14 +171,14 @@ def model_world(pipeline: Pipeline, clone: Clone, train: Replay, held_out: Repla
 
 
 def clone_on_latents(pipeline: Pipeline, agent: Agent, train: Replay, held_out: Replay) -> Agent:
-    """Actor cloned on latents, and a critic warmed up on its imagination."""
+    """Actor and critic from the data, then the critic alone on the imagination of that actor."""
     begun, folder, config = time.monotonic(), pipeline.folder / "cloned", pipeline.config
     if (folder / WEIGHTS_FILE).exists():
         return load_agent(folder)
-    report = clone_actor(agent, train, held_out, config.dynamics, config.imagination, pipeline.run)
+    report = clone_actor_critic(agent, train, held_out, config.dynamics, config.imagination, pipeline.run)
+    agent.slow_critic.load_state_dict(agent.critic.state_dict())
     learner = ActorCritic(agent, config.dynamics, config.imagination)
     train_policy(learner, train, config.imagination.warmup_updates, "critic", pipeline.run, warmup=True)
-    agent.slow_critic.load_state_dict(agent.critic.state_dict())
     save_agent(agent, folder)
     pipeline.note("cloned", begun, **_told(report))
     _drive_and_note(pipeline, "cloned", str(folder))

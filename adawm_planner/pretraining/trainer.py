@@ -18,7 +18,7 @@ from adawm_planner.data_types import Float32, Int64
 from adawm_planner.policy.actor import one_hot
 from adawm_planner.policy.agent import Agent
 from adawm_planner.policy.critic import follow
-from adawm_planner.pretraining.clone import Clone
+from adawm_planner.pretraining.clone import HAZARD_HORIZONS, Clone
 from adawm_planner.pretraining.dataset import Episodes, join, sequence_starts
 from adawm_planner.pretraining.fit import FitReport, Metrics, Run, Stage, fit, step_generator
 from adawm_planner.pretraining.losses import (
@@ -54,27 +54,33 @@ def train_clone(
     train = np.flatnonzero(~episodes.held_out & (_ended(episodes) == 0.0))
     if not len(held_out) or not len(train):
         raise ValueError(f"{name}: {len(train)} training and {len(held_out)} held-out decisions, both are needed")
+    crash = episodes.crash_ahead(HAZARD_HORIZONS)
     optimizer = torch.optim.AdamW(clone.parameters(), config.learning_rate, weight_decay=config.weight_decay)
 
     def update(step: int) -> Metrics:
         for group in optimizer.param_groups:
             group["lr"] = config.learning_rate * _decay(step, updates)
         rows = step_generator(run.seed, name, step).choice(train, config.batch)
-        loss, metrics = clone.loss(*_labelled(episodes, rows), config)
+        loss, metrics = clone.loss(*_labelled(episodes, rows), torch.from_numpy(crash[rows]), config)
         optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         optimizer.step()
         return metrics
 
     def validate() -> Metrics:
-        entropy, right = 0.0, 0.0
+        entropy, right, hazard = 0.0, 0.0, 0.0
         with torch.inference_mode():
             for rows in np.array_split(held_out, len(held_out) // ENCODE_BATCH + 1):
                 bev, state, label = _labelled(episodes, rows)
-                logits = clone(bev, state)
+                embedding = clone.encoder(bev, state)
+                logits, ahead = clone.head(embedding), torch.from_numpy(crash[rows])
                 entropy += float(functional.cross_entropy(logits, label, reduction="sum"))
                 right += float((logits.argmax(-1) == label).sum())
-        return {"loss": entropy / len(held_out), "accuracy": right / len(held_out)}
+                missed = functional.binary_cross_entropy_with_logits(clone.hazard(embedding), ahead, reduction="sum")
+                hazard += float(missed) / len(HAZARD_HORIZONS)
+        label_part, hazard_part = entropy / len(held_out), hazard / len(held_out)
+        loss = label_part + config.hazard * hazard_part
+        return {"loss": loss, "label": label_part, "hazard": hazard_part, "accuracy": right / len(held_out)}
 
     stage = Stage(name, update, validate, {"clone": clone}, {"adam": optimizer}, updates, config.minutes,
                   config.validate_every, config.patience)  # fmt: skip
@@ -100,9 +106,9 @@ def _labelled(episodes: Episodes, rows: Int64) -> tuple[Tensor, Tensor, Tensor]:
 class Replay:
     """Driven episodes with their embeddings cached, ready to be cut into windows."""
 
-    def __init__(self, encoder: Encoder, episodes: Episodes) -> None:
+    def __init__(self, encoder: Encoder, episodes: Episodes, discount: float) -> None:
         """Embed every observation once: the encoder is frozen from here on."""
-        self._encoder = encoder
+        self._encoder, self._discount = encoder, discount
         self.newest = 0  # decisions of the last `add`
         self._set(episodes, _embed(encoder, episodes))
 
@@ -122,6 +128,7 @@ class Replay:
     def _set(self, episodes: Episodes, embedding: Float32) -> None:
         self.episodes, self.embedding = episodes, embedding
         self.action, self.ended = episodes.previous_action(), _ended(episodes)
+        self.returns = episodes.returns(self._discount)
 
     def draw(self, batch: int, length: int, pictures: int, fresh: float, rng: np.random.Generator) -> Sequences:
         """A batch of windows; see `sequence_starts` for `fresh`."""
@@ -139,6 +146,7 @@ class Replay:
             terminal=torch.from_numpy(self.episodes.terminal[rows].astype(np.float32)),
             ended=torch.from_numpy(self.ended[rows]),
             label=torch.from_numpy(self.episodes.label[rows]),
+            returns=torch.from_numpy(self.returns[rows]),
             picture_rows=torch.from_numpy(chosen),
             pictures=torch.from_numpy(self.episodes.bev[rows.reshape(-1)[chosen]]),
         )
@@ -213,7 +221,7 @@ def _descend(
 # ---------------------------------------------------------------- actor on latents
 
 
-def clone_actor(
+def clone_actor_critic(
     agent: Agent,
     train: Replay,
     held_out: Replay,
@@ -221,29 +229,49 @@ def clone_actor(
     config: ImaginationConfig,
     run: Run,
 ) -> FitReport:
-    """Actor cloned from the expert's labels on filtered latents; the world model stands still."""
-    optimizer = torch.optim.Adam(agent.actor.parameters(), 5e-4)
+    """Actor cloned from the expert's labels, critic from the returns that followed; the world model stands still.
 
-    def loss_on(replay: Replay, rng: np.random.Generator, sample: bool) -> tuple[Tensor, float]:
+    A critic that starts at 0 takes thousands of imagined updates to see past the horizon, and until then waiting
+    for a gap looks worthless: the policy would unlearn it first.
+    """
+    parameters = [*agent.actor.parameters(), *agent.critic.parameters()]
+    optimizer = torch.optim.Adam(parameters, config.clone_rate)
+
+    def losses(replay: Replay, rng: np.random.Generator, sample: bool) -> tuple[Tensor, dict[str, float]]:
         batch = replay.draw(dynamics.batch, dynamics.length, 1, 0.0, rng)
         latent = filtered(agent, batch, sample).latent()
-        probabilities = agent.actor(latent)
-        weight = (1.0 - batch.ended).sum().clamp(min=1.0)
-        right = ((probabilities.argmax(-1) == batch.label) * (1.0 - batch.ended)).sum() / weight
-        return label_loss(torch.log(probabilities), batch.label, batch.ended).sum() / weight, float(right)
+        probabilities, count = agent.actor(latent), (1.0 - batch.ended).sum().clamp(min=1.0)
+        right = ((probabilities.argmax(-1) == batch.label) * (1.0 - batch.ended)).sum() / count
+        label = label_loss(torch.log(probabilities), batch.label, batch.ended).sum() / count
+        value = agent.critic.loss(latent, batch.returns).mean()
+        return label + value, {"label": float(label.detach()), "value": float(value.detach()), "accuracy": float(right)}
 
     def update(step: int) -> Metrics:
-        loss, right = loss_on(train, step_generator(run.seed, "clone_actor", step), sample=True)
-        _descend(optimizer, loss, list(agent.actor.parameters()))
-        return {"label": float(loss.detach()), "accuracy": right}
+        loss, metrics = losses(train, step_generator(run.seed, "clone_actor", step), sample=True)
+        _descend(optimizer, loss, parameters)
+        return metrics
 
     @torch.no_grad()
     def validate() -> Metrics:
-        pairs = [loss_on(held_out, step_generator(run.seed, "clone_held", k), False) for k in range(HELD_OUT_BATCHES)]
-        return {"loss": float(np.mean([float(a) for a, _ in pairs])), "accuracy": float(np.mean([b for _, b in pairs]))}
+        total: dict[str, float] = {}
+        for k in range(HELD_OUT_BATCHES):
+            loss, metrics = losses(held_out, step_generator(run.seed, "clone_held", k), sample=False)
+            for key, value in {"loss": float(loss), **metrics}.items():
+                total[key] = total.get(key, 0.0) + value / HELD_OUT_BATCHES
+        return total
 
-    stage = Stage("clone_actor", update, validate, {"actor": agent.actor}, {"adam": optimizer}, config.clone_updates,
-                  dynamics.minutes, dynamics.validate_every, dynamics.patience)  # fmt: skip
+    modules = {"actor": agent.actor, "critic": agent.critic}
+    stage = Stage(
+        "clone_actor",
+        update,
+        validate,
+        modules,
+        {"adam": optimizer},
+        config.clone_updates,
+        dynamics.minutes,
+        dynamics.validate_every,
+        dynamics.patience,
+    )
     return fit(stage, run)
 
 

@@ -54,6 +54,19 @@ def quaternion_from_yaw(yaw: float) -> Quaternion:
     return Quaternion(x=0.0, y=0.0, z=math.sin(0.5 * yaw), w=math.cos(0.5 * yaw))
 
 
+def quaternion_from_rpy(roll: float, pitch: float, yaw: float) -> Quaternion:
+    """Return the orientation of fixed-axis roll, pitch, yaw [rad] (Rz Ry Rx)."""
+    cr, sr = math.cos(0.5 * roll), math.sin(0.5 * roll)
+    cp, sp = math.cos(0.5 * pitch), math.sin(0.5 * pitch)
+    cy, sy = math.cos(0.5 * yaw), math.sin(0.5 * yaw)
+    return Quaternion(
+        x=sr * cp * cy - cr * sp * sy,
+        y=cr * sp * cy + sr * cp * sy,
+        z=cr * cp * sy - sr * sp * cy,
+        w=cr * cp * cy + sr * sp * sy,
+    )
+
+
 def odometry_input(message: Odometry) -> OdometryInput:
     """Take the ego's motion: pose in the map frame, twist in the body frame."""
     pose, twist = message.pose.pose, message.twist.twist

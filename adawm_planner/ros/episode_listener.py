@@ -13,7 +13,6 @@ from typing import Any
 import rclpy
 from adawm_msgs.msg import PlannerStatus
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.signals import SignalHandlerOptions
 from std_msgs.msg import String
 
@@ -22,14 +21,6 @@ from adawm_planner.ros import qos
 
 EPISODE_TOPIC = "/sim_bridge/episode"
 STATUS_TOPIC = "/adawm_planner/status"
-
-EPISODE_QOS = QoSProfile(
-    depth=1000,
-    history=HistoryPolicy.KEEP_LAST,
-    reliability=ReliabilityPolicy.RELIABLE,
-    durability=DurabilityPolicy.TRANSIENT_LOCAL,
-)
-"""A listener that starts late still gets every episode of the run."""
 
 
 @dataclass(frozen=True)
@@ -69,10 +60,12 @@ class EpisodeListener:
         self._node = rclpy.create_node("adawm_drive")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._node.create_subscription(String, EPISODE_TOPIC, self._on_episode, EPISODE_QOS)
+        self._node.create_subscription(String, EPISODE_TOPIC, self._on_episode, qos.EPISODES)
         self._node.create_subscription(PlannerStatus, STATUS_TOPIC, self._on_status, qos.STATUS)
         self._episodes: list[EpisodeResult] = []
         self.done = False
+        self.frames_without_command = 0
+        """Frames for which the bridge waited in vain, by its own count."""
         self.report: PlannerReport | None = None
         self.report_at = time.monotonic()
         """When the planner was last heard of; at first, since when it is listened for [s, monotonic]."""
@@ -95,8 +88,9 @@ class EpisodeListener:
         values = json.loads(message.data)
         if values.get("done"):
             self.done = True
-        else:
-            self._episodes.append(EpisodeResult.from_json(values))
+            return
+        self.frames_without_command += values.pop("missed_ticks")
+        self._episodes.append(EpisodeResult.from_json(values))
 
     def _on_status(self, message: PlannerStatus) -> None:
         self.report_at = time.monotonic()

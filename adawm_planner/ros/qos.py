@@ -31,3 +31,9 @@ EXPERIENCE: Final = _profile(100, DurabilityPolicy.VOLATILE)
 
 STATUS: Final = _profile(10, DurabilityPolicy.VOLATILE)
 """Own status and diagnostics."""
+
+TRANSFORMS: Final = _profile(100, DurabilityPolicy.VOLATILE)
+"""/tf, as tf2's broadcaster offers it."""
+
+EPISODES: Final = _profile(1000, DurabilityPolicy.TRANSIENT_LOCAL)
+"""Scores of finished episodes: a listener that starts late still gets every one."""

@@ -148,6 +148,10 @@ class FrameAssembler:
         """Return the incomplete frame with the earliest stamp, if any."""
         return min(self._pending.values(), key=lambda frame: frame.stamp_ns, default=None)
 
+    def pending_ns(self) -> int:
+        """Return the simulated time between the earliest and the latest incomplete frame [ns]."""
+        return max(self._pending, default=0) - min(self._pending, default=0)
+
     def close(self, stamp_ns: int) -> None:
         """Mark the frame as answered; earlier incomplete frames are dropped."""
         self._pending.pop(stamp_ns, None)

@@ -38,6 +38,8 @@ class InputLimits:
 
     stale_s: float = 0.25  # s without any input of a frame before the watchdog brakes
     incomplete_s: float = 0.1  # s an incomplete frame is waited for before the vehicle is braked
+    stepped_stale_s: float = 2.0  # s of wall time, the same where a stepped world stands still
+    stepped_incomplete_s: float = 0.5  # s of wall time; below the bridge's own limit of 1 s
     repeat_s: float = 0.2  # s between two braking commands of the watchdog
     gap_s: float = 0.3  # s of simulated time between two frames before the motion counts as unknown
     period_error: float = 0.3  # relative to dims.FRAME_S, mean over a second
@@ -93,26 +95,26 @@ class InputMonitor:
         return tuple(faults)
 
     def incomplete(
-        self, frame: PendingFrame, since_s: float, received_s: Mapping[str, float], now_s: float
+        self, frame: PendingFrame, waited_s: float, limit_s: float, received_s: Mapping[str, float], now_s: float
     ) -> tuple[Fault, ...]:
-        """Return a fault per missing part once parts have waited since too long ago, else nothing."""
-        waited, limit = now_s - since_s, self.limits.incomplete_s
-        if waited < limit:
+        """Return a fault per missing part once its frame has waited longer than the limit, else nothing."""
+        if waited_s < limit_s:
             return ()
-        text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited:.3f} s; is it still published?"
+        text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited_s:.3f} s; is it still published?"
         return tuple(
-            Fault("input_missing", self._topics[name], _age(received_s, name, now_s), limit, text)
+            Fault("input_missing", self._topics[name], _age(received_s, name, now_s), limit_s, text)
             for name in frame.missing()
         )
 
-    def stale(self, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
-        """Return a fault per frame input whose newest message is older than the limit."""
-        limit = self.limits.stale_s
+    def stale(self, limit_s: float, received_s: Mapping[str, float], now_s: float) -> tuple[Fault, ...]:
+        """Return a fault per frame input whose newest message is older than the limit.
+
+        In a world that ran on unheard all may be young by the wall clock; then all are named.
+        """
         ages = {name: _age(received_s, name, now_s) for name in FRAME_PARTS}
+        old = [name for name, age in ages.items() if age > limit_s] or FRAME_PARTS
         text = "no new message; is the bridge running and on this domain?"
-        return tuple(
-            Fault("input_stale", self._topics[name], age, limit, text) for name, age in ages.items() if age > limit
-        )
+        return tuple(Fault("input_stale", self._topics[name], ages[name], limit_s, text) for name in old)
 
     def check_period(self, stamps_ns: Sequence[int]) -> tuple[Fault, ...]:
         """Return a fault if frames (their stamps, in order) are not one frame period apart on average.

@@ -66,7 +66,7 @@ class PlannerLoop:
     def _forget(self) -> None:
         limits = self.core.monitor.limits
         self.assembler = FrameAssembler()
-        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s)
+        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
         self._waiting: FrameInputs | None = None
         self._may_wait = True
         self._stamp_ns = 0
@@ -90,9 +90,9 @@ class PlannerLoop:
         late = self.assembler.late_parts
         frame = self.assembler.add(part, now_s)
         if self.assembler.late_parts == late:
-            self.watchdog.heard(now_s)
+            self.watchdog.heard(self.world, now_s)
         if frame is None:
-            return None
+            return self._incomplete(now_s) if self._waiting is None else None
         self.counters.frames += 1
         if self._waiting is not None:
             self.counters.missed_ticks += 1  # the world went on without the waiting frame's answer
@@ -172,18 +172,34 @@ class PlannerLoop:
         frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
         if frame is None or since_s is None:
             return None
-        faults = self.core.monitor.incomplete(frame, since_s, self.assembler.received_s, now_s)
+        waited_s, limit_s = self._patience(now_s - since_s)
+        faults = self.core.monitor.incomplete(frame, waited_s, limit_s, self.assembler.received_s, now_s)
         if not faults:
             return None
         self.assembler.close(frame.stamp_ns)
         self._stamp_ns = frame.stamp_ns
         return self._brake(faults)
 
+    def _patience(self, waited_s: float) -> tuple[float, float]:
+        """Return how long an incomplete frame has waited, and may wait.
+
+        A stepped world usually waits for its command, and may be slow to publish the rest of the frame. Where it
+        goes on all the same, simulated time counts.
+        """
+        limits = self.core.monitor.limits
+        if self.world is None or not self.world.synchronous:
+            return waited_s, limits.incomplete_s
+        simulated_s = 1e-9 * self.assembler.pending_ns()
+        if simulated_s >= limits.incomplete_s:
+            return simulated_s, limits.incomplete_s
+        return waited_s, limits.stepped_incomplete_s
+
     def _silent(self, now_s: float) -> Outgoing | None:
         if not self.watchdog.is_due(self.world, now_s):
             return None
+        limit_s = self.watchdog.wall_limit_s(self.world)
         self.watchdog.sent(self.world, now_s)
-        return self._brake(self.core.monitor.stale(self.assembler.received_s, now_s))
+        return self._brake(self.core.monitor.stale(limit_s, self.assembler.received_s, now_s))
 
     def _brake(self, faults: tuple[Fault, ...]) -> Outgoing:
         return Outgoing(self.core.brake(faults), self._stamp_ns, 0.0, is_frame=False)

@@ -2,12 +2,16 @@
 
 carla_ros_bridge in synchronous mode counts commands: a second one for the same frame is 'unexpected' and
 is taken as the next frame's. So in that mode a silence is answered once per world frame, never while the
-world is paused, and the answer is settled by not answering the first frame after the silence.
+world is paused, and the answer is settled by not answering the first frame after the silence. A stepped
+world that takes its time (slow sensors, a new episode) does not move meanwhile, so its silence counts in
+frames it went on without being heard, and in wall time only after long.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+
+from adawm_planner.dims import FRAME_S
 
 
 @dataclass(frozen=True)
@@ -27,18 +31,26 @@ class WorldClock:
 class Watchdog:
     """Knows when the vehicle was last heard of and last commanded (monotonic seconds)."""
 
-    def __init__(self, limit_s: float, repeat_s: float) -> None:
-        """Brake after `limit_s` of silence, and every `repeat_s` from then on where nothing counts commands."""
-        self._limit_s, self._repeat_s = limit_s, repeat_s
+    def __init__(self, limit_s: float, repeat_s: float, stepped_limit_s: float) -> None:
+        """Take the limits.
+
+        Args:
+            limit_s: silence before braking, of wall time, or of simulated time in a stepped world.
+            repeat_s: wall time between two braking commands where nothing counts them.
+            stepped_limit_s: wall time before braking where the world stands still.
+        """
+        self._limit_s, self._repeat_s, self._stepped_limit_s = limit_s, repeat_s, stepped_limit_s
+        self._heard_frame = 0
         self._heard_s: float | None = None
         self._sent_s = -1e9
         self._sent_frame: int | None = None
         self._answered = False
         self.owed = False
 
-    def heard(self, now_s: float) -> None:
+    def heard(self, world: WorldClock | None, now_s: float) -> None:
         """Note an input of a frame."""
         self._heard_s = now_s
+        self._heard_frame = 0 if world is None else world.frame
         self._answered = False
 
     def world(self, before: WorldClock | None, after: WorldClock, now_s: float) -> None:
@@ -54,11 +66,18 @@ class Watchdog:
         """
         if self._heard_s is None or (world is not None and world.paused):
             return False
-        if now_s - self._heard_s <= self._limit_s or now_s - self._sent_s < self._repeat_s:
+        if now_s - self._heard_s <= self.wall_limit_s(world):
             return False
         if world is None or not world.synchronous:
-            return True
+            return now_s - self._sent_s >= self._repeat_s
         return not self._answered or world.frame != self._sent_frame
+
+    def wall_limit_s(self, world: WorldClock | None) -> float:
+        """Return the wall time of silence that is too long in this world [s]."""
+        if world is None or not world.synchronous:
+            return self._limit_s
+        unheard_s = FRAME_S * (world.frame - self._heard_frame)
+        return 0.0 if unheard_s > self._limit_s else self._stepped_limit_s
 
     def sent(self, world: WorldClock | None, now_s: float) -> None:
         """Note that the braking command has left."""

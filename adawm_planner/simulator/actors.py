@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
+from adawm_planner.simulator.sensor_attributes import camera_config, lidar_config
+
 EGO_ID = 20_000
 """Actor id of the ego; traffic counts from 1, sensors from EGO_ID + 1, pseudo actors from 10000."""
 
@@ -35,6 +37,23 @@ SENSORS = (CAMERA, LIDAR, IMU, GNSS, COLLISION, LANE_INVASION)
 PSEUDO = (TF, ODOM, SPEEDOMETER, OBJECTS, MARKERS, ACTOR_LIST, TRAFFIC_LIGHTS, OPENDRIVE_MAP, CONTROL)
 NEED_EGO = (*SENSORS, TF, ODOM, SPEEDOMETER)
 BLUEPRINTS = tuple(sorted((EGO_BLUEPRINT, *SENSORS, *PSEUDO)))
+
+OWN_TOPICS = {
+    EGO_ID: (
+        "vehicle_status",
+        "vehicle_info",
+        "vehicle_control_cmd",
+        "vehicle_control_cmd_manual",
+        "vehicle_control_manual_override",
+        "enable_autopilot",
+        "waypoints",
+        "goal",
+    ),
+    0: ("status", "world_info"),
+}
+"""Names below an actor (0 = none) that are topics already, so that no sensor can have them."""
+
+NAME_RULE = "must be a letter or underscore followed by letters, digits and underscores, because it is part of topics"
 
 Vector = tuple[float, float, float]
 Rotation = tuple[float, float, float, float]
@@ -96,7 +115,8 @@ class ActorRegistry:
         """Ask for an actor; returns its id. What is already there under this name is handed over instead.
 
         Raises:
-            ValueError: the blueprint does not exist here, the parent is unknown, or cannot carry it.
+            ValueError: the blueprint does not exist here, the parent is unknown or cannot carry it, or an
+                attribute is not what the sensor takes; the name makes no topic, or another actor has it.
         """
         found = self._blueprint(kind)
         if found == EGO_BLUEPRINT:
@@ -110,6 +130,7 @@ class ActorRegistry:
             if (one.type, one.role, one.parent) == (found, role, parent):
                 self._through_bridge.add(one.id)
                 return one.id
+        self._check_name(role, parent)
         made = self._create(found, role, parent, mount, attributes)
         self._through_bridge.add(made)
         return made
@@ -122,6 +143,8 @@ class ActorRegistry:
         if actor_id not in self._through_bridge:
             return []
         children = [one.id for one in self._known.values() if one.parent == actor_id]
+        if actor_id != EGO_ID:
+            self._through_bridge.update(children)
         gone = [actor_id, *(each for child in children for each in self.destroy(child))]
         self._through_bridge.discard(actor_id)
         if actor_id != EGO_ID:
@@ -149,12 +172,22 @@ class ActorRegistry:
             actor_id, self._next_pseudo = self._next_pseudo, self._next_pseudo + 1
         else:
             actor_id, self._next_sensor = self._next_sensor, self._next_sensor + 1
-        self._add(Actor(actor_id, kind, role or str(actor_id), parent, mount, dict(attributes)))
+        _check_attributes(kind, mount, attributes)
+        self._add(Actor(actor_id, kind, role or f"id_{actor_id}", parent, mount, dict(attributes)))
         return actor_id
 
     def _add(self, actor: Actor) -> None:
         self._known[actor.id] = actor
         self._new.append(actor)
+
+    def _check_name(self, role: str, parent: int) -> None:
+        if role and not is_name(role):
+            raise ValueError(f"id is '{role}', {NAME_RULE}")
+        taken = [one.type for one in self._known.values() if (one.role, one.parent) == (role, parent)]
+        if role in OWN_TOPICS.get(parent, ()):
+            taken.append("the bridge itself")
+        if taken:
+            raise ValueError(f"id '{role}' is taken by {taken[0]}")
 
     def _adopt_ego(self, role: str, parent: int) -> None:
         if role != self.role:
@@ -174,6 +207,18 @@ class ActorRegistry:
         if not matching:
             raise ValueError(f"blueprint '{kind}' does not exist here; there are {', '.join(BLUEPRINTS)}")
         return matching[0]
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be one part of a topic's name."""
+    return text.isascii() and text.isidentifier()
+
+
+def _check_attributes(kind: str, mount: Mount, attributes: Mapping[str, str]) -> None:
+    if kind == CAMERA:
+        camera_config(attributes)
+    if kind == LIDAR:
+        lidar_config(attributes, mount.position[2])
 
 
 def blueprints(pattern: str) -> list[str]:

@@ -63,7 +63,13 @@ class LaneMap:
             raise ValueError(f"OpenDRIVE map of {len(xml)} characters cannot be read: {error}") from error
 
     def nearest(self, x: float, y: float, z: float = 0.0) -> LanePoint:
-        """The driving-lane point nearest to a position [m, map]."""
+        """The driving-lane point nearest to a position [m, map].
+
+        Raises:
+            ValueError: the position is not finite.
+        """
+        if not all(map(math.isfinite, (x, y, z))):
+            raise ValueError(f"no lane is near ({x}, {y}, {z}) m, which is not finite")
         found = self._map.get_waypoint(self._carla.Location(x=x, y=-y, z=z))
         where, turned = found.transform.location, found.transform.rotation
         return LanePoint(

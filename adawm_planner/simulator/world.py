@@ -179,8 +179,11 @@ class World:
         Raises:
             ValueError: no lane leads there.
         """
-        here = libsumo.simulation.convertRoad(self._ego.state.x, self._ego.state.y)
-        there = libsumo.simulation.convertRoad(x, y)
+        try:
+            here = libsumo.simulation.convertRoad(self._ego.state.x, self._ego.state.y)
+            there = libsumo.simulation.convertRoad(x, y)
+        except libsumo.TraCIException:
+            raise ValueError(f"no road is near the ego or near the goal ({x:.1f}, {y:.1f}) m") from None
         edges = libsumo.simulation.findRoute(here[0], there[0]).edges if not here[0].startswith(":") else ()
         if not edges:
             raise ValueError(f"no route leads from edge '{here[0]}' to edge '{there[0]}' at ({x:.1f}, {y:.1f}) m")

@@ -151,9 +151,11 @@ def test_ros_block_is_kept() -> None:
 def test_table_and_line_show_the_numbers() -> None:
     console = Console(record=True, width=80)
     console.print(table([to_document(_evaluation(Outcome.SUCCESS, Outcome.COLLISION))]))
+    console.print(table([to_document(_evaluation(*[Outcome.SUCCESS] * 200))]))
     console.print(episode_line(_episode(5001, Outcome.COLLISION, ttc=(0.5,))))
     text = console.export_text()
     assert "right_turn_moderate" in text and "50.0" in text and "9.5-90.5" in text and "carla-leaderboard-2.1" in text
+    assert "98.1-100" in text and "comf." in text and "…" not in text
     assert "seed 5001" in text and "collision" in text and "0.50 s" in text
 
 

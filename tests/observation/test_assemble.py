@@ -109,6 +109,15 @@ def test_noise_far_below_the_rounding_step_changes_no_bit(seed: int) -> None:
     assert np.array_equal(a.state, b.state)
 
 
+def test_headings_pi_and_minus_pi_are_one() -> None:
+    east, west = (
+        scene(EgoState(20.0, 0.0, yaw, 5.0, 0.0, 0.0, 0.0), objects((30.0, 4.0, yaw, -8.0, 0.0)))
+        for yaw in (math.pi - 1e-9, -math.pi + 1e-9)
+    )
+    assert canonical(east).ego == canonical(west).ego
+    assert np.array_equal(observe(east, 0.0, CONFIG).bev, observe(west, 0.0, CONFIG).bev)
+
+
 def test_rounding_twice_changes_nothing() -> None:
     once = canonical(scene(EgoState(20.1234567, 0.7654321, 0.1, 5.0, 0.0, 0.0, 0.0), objects((1.2345678, 2, 3, 4, 5))))
     twice = canonical(once)

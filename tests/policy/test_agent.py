@@ -36,7 +36,10 @@ def test_one_hot() -> None:
 def test_the_slow_critic_follows(agent: Agent) -> None:
     for parameter in agent.critic.parameters():
         parameter.data += 1.0
-    gap = [(a - b).abs().max().item() for a, b in zip(agent.critic.parameters(), agent.slow_critic.parameters(), strict=True)]
+    gap = [
+        (a - b).abs().max().item()
+        for a, b in zip(agent.critic.parameters(), agent.slow_critic.parameters(), strict=True)
+    ]
     follow(agent.slow_critic, agent.critic, 0.25)
     pairs = zip(agent.critic.parameters(), agent.slow_critic.parameters(), strict=True)
     for (fast, slow), before in zip(pairs, gap, strict=True):

@@ -51,6 +51,21 @@ def test_previous_actions_do_not_cross_episodes() -> None:
     assert before[1].argmax() == both.action[0] and before[6].argmax() == both.action[5]
 
 
+def test_a_crash_is_seen_coming_and_a_success_is_not() -> None:
+    crash, success = episode(6), episode(5, 1)
+    crash.reward[-1], success.reward[-1] = -1.0, 1.0
+    ahead = join([crash, success]).crash_ahead((1, 3))
+    assert ahead[:6].T.tolist() == [[0, 0, 0, 0, 1, 1], [0, 0, 1, 1, 1, 1]]
+    assert ahead[6:].sum() == 0.0
+
+
+def test_returns_stop_at_the_end_of_their_episode() -> None:
+    both = join([episode(3), episode(2, 1)])
+    reward = both.reward
+    by_hand = [reward[1] + 0.5 * reward[2], reward[2], 0.0, reward[4], 0.0]
+    np.testing.assert_allclose(both.returns(0.5), by_hand, rtol=1e-6)
+
+
 def test_windows_stay_inside_and_fresh_ones_are_new() -> None:
     rng = np.random.default_rng(0)
     starts = sequence_starts(100, 10, 500, 0.0, 0, rng)

@@ -33,7 +33,7 @@ def stage(updates: int, die_at: int = -1, losses: list[float] | None = None, pat
     def validate() -> dict[str, float]:
         if losses is not None:
             return {"loss": losses.pop(0)}
-        return {"loss": float((layer(torch.eye(3)) - 1.0).square().mean())}
+        return {"loss": float((layer(torch.eye(3)) - 1.0).square().mean().detach())}
 
     return Stage("line", update, validate, {"layer": layer}, {"adam": optimizer}, updates, 5.0, 5, patience)
 

@@ -10,7 +10,7 @@ import torch
 
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.policy.agent import Agent
-from adawm_planner.pretraining.clone import Clone
+from adawm_planner.pretraining.clone import HAZARD_HORIZONS, Clone
 from adawm_planner.pretraining.collect import Fleet, round_jobs
 from adawm_planner.pretraining.dataset import Episodes, join
 from adawm_planner.pretraining.losses import world_model_loss
@@ -39,8 +39,9 @@ def test_cloning_learns_the_crossing(episodes: Episodes) -> None:
     clone = Clone(CONFIG.world_model, CONFIG.policy)
     optimizer = torch.optim.Adam(clone.parameters(), 3e-3)
     tensors = torch.from_numpy(episodes.bev), torch.from_numpy(episodes.state), torch.from_numpy(episodes.label)
+    crash = torch.from_numpy(episodes.crash_ahead(HAZARD_HORIZONS))
     for _ in range(120):
-        loss, metrics = clone.loss(*tensors, CONFIG.cloning)
+        loss, metrics = clone.loss(*tensors, crash, CONFIG.cloning)
         optimizer.zero_grad()
         loss.backward()
         optimizer.step()
@@ -48,7 +49,7 @@ def test_cloning_learns_the_crossing(episodes: Episodes) -> None:
 
 
 def test_the_world_model_explains_what_it_was_trained_on(episodes: Episodes, agent: Agent) -> None:
-    replay, rng = Replay(agent.world_model.encoder, episodes), np.random.default_rng(0)
+    replay, rng = Replay(agent.world_model.encoder, episodes, 0.99), np.random.default_rng(0)
     batch = replay.draw(8, 16, 8, 0.0, rng)
     parameters = dynamics_parameters(agent)
     optimizer = torch.optim.Adam(parameters, 3e-3)
@@ -64,7 +65,7 @@ def test_the_world_model_explains_what_it_was_trained_on(episodes: Episodes, age
 
 
 def test_windows_begin_with_a_first_row_and_agree_with_the_data(episodes: Episodes, agent: Agent) -> None:
-    replay = Replay(agent.world_model.encoder, episodes)
+    replay = Replay(agent.world_model.encoder, episodes, 0.99)
     batch = replay.draw(5, 12, 6, 0.0, np.random.default_rng(0))
     assert batch.first[:, 0].tolist() == [1.0] * 5
     assert batch.pictures.shape[0] == 6 and batch.embedding.shape == (5, 12, CONFIG.world_model.embedding)
@@ -74,8 +75,8 @@ def test_windows_begin_with_a_first_row_and_agree_with_the_data(episodes: Episod
 
 
 def test_fresh_rows_are_embedded_like_the_old(episodes: Episodes, agent: Agent) -> None:
-    once = Replay(agent.world_model.encoder, join([episodes, episodes]))
-    twice = Replay(agent.world_model.encoder, episodes)
+    once = Replay(agent.world_model.encoder, join([episodes, episodes]), 0.99)
+    twice = Replay(agent.world_model.encoder, episodes, 0.99)
     twice.add(episodes)
     assert twice.newest == len(episodes) and len(twice) == 2 * len(episodes)
     np.testing.assert_allclose(once.embedding, twice.embedding, atol=1e-5)
@@ -106,7 +107,7 @@ def test_actor_critic_prefers_the_action_that_pays(
     learner = ActorCritic(agent, CONFIG.dynamics, CONFIG.imagination)
     for group in learner.actor_optimizer.param_groups:
         group["lr"] = 3e-3
-    replay, rng = Replay(agent.world_model.encoder, episodes), np.random.default_rng(0)
+    replay, rng = Replay(agent.world_model.encoder, episodes, 0.99), np.random.default_rng(0)
     torch.manual_seed(0)
     latent = torch.randn(20, CONFIG.world_model.latent)
     before = float(agent.actor(latent)[:, 3].mean())

@@ -115,14 +115,14 @@ def test_incomplete_frame_waits_then_names_each_missing_part() -> None:
     assembler.add(odometry(2), 1.05)
     pending = assembler.oldest_pending()
     assert pending is not None
-    assert MONITOR.incomplete(pending, 1.05, assembler.received_s, 1.149) == ()
-    found = MONITOR.incomplete(pending, 1.05, assembler.received_s, 1.151)
+    assert MONITOR.incomplete(pending, 0.099, LIMITS.incomplete_s, assembler.received_s, 1.149) == ()
+    found = MONITOR.incomplete(pending, 0.101, LIMITS.incomplete_s, assembler.received_s, 1.151)
     assert [fault.topic for fault in found] == [TOPICS["objects"], TOPICS["vehicle_status"]]
     assert found[0].age_s == pytest.approx(0.151) and found[0].limit_s == LIMITS.incomplete_s
 
 
 def test_stale_names_topic_age_and_limit() -> None:
-    (fault,) = MONITOR.stale({"odometry": 1.0, "objects": 1.3, "vehicle_status": 1.3}, 1.4)
+    (fault,) = MONITOR.stale(LIMITS.stale_s, {"odometry": 1.0, "objects": 1.3, "vehicle_status": 1.3}, 1.4)
     assert (fault.rule, fault.topic, fault.limit_s) == ("input_stale", TOPICS["odometry"], 0.25)
     assert fault.age_s == pytest.approx(0.4)
     assert fault.line().startswith("input_stale: /carla/ego_vehicle/odometry (age 0.400 s, limit 0.250 s)")

@@ -135,9 +135,40 @@ def test_paused_world_gets_no_command_and_no_owed_one() -> None:
 def test_stepped_world_gets_as_many_commands_as_frames() -> None:
     loop = make_loop()
     loop.on_world(STEPPED, 0.0)
-    commands = len(feed(loop, 1, 0.05)) + len(poll(loop, 0.05, 2.0))
-    commands += len(feed(loop, 2, 2.05)) + len(feed(loop, 3, 2.1))
+    commands = len(feed(loop, 1, 0.05)) + len(poll(loop, 0.05, 5.0))
+    commands += len(feed(loop, 2, 5.05)) + len(feed(loop, 3, 5.1))
     assert commands == 3 and loop.counters.unbalanced_frames == 1
+
+
+def test_stepped_world_may_be_slow() -> None:
+    loop = make_loop()
+    loop.on_world(STEPPED, 0.0)
+    feed(loop, 1, 0.05)
+    assert poll(loop, 0.05, 1.5) == []
+    assert loop.on_part(status(2), 1.5) is None
+    assert poll(loop, 1.5, 1.9) == []
+    outs = [loop.on_part(part, 1.9) for part in (odometry(2), others(2))]
+    assert outs[1] is not None and outs[1].answer.mode is Mode.DRIVING
+
+
+def test_stepped_world_waiting_for_a_dead_input_is_answered_before_it_gives_up() -> None:
+    loop = make_loop()
+    loop.on_world(STEPPED, 0.0)
+    feed(loop, 1, 0.05)
+    for part in parts(2)[:2]:
+        loop.on_part(part, 0.1)
+    ((at, out),) = poll(loop, 0.1, 1.0)
+    assert 0.59 < at < 0.65 and out.answer.command.brake > 0.0
+
+
+def test_stepped_world_that_does_not_wait_is_braked_by_its_own_time() -> None:
+    loop = make_loop()
+    loop.on_world(STEPPED, 0.0)
+    feed(loop, 1, 0.05)
+    outs = [loop.on_part(part, 0.051) for k in range(2, 10) for part in parts(k)[:2]]
+    braked = [out for out in outs if out]
+    assert braked[0].stamp_ns == 100_000_000 and len(braked) >= 5
+    assert all(out.answer.command.brake > 0.0 for out in braked)
 
 
 def test_free_running_world_gets_a_command_on_every_frame() -> None:
@@ -201,3 +232,13 @@ def test_latency_and_missed_ticks_are_counted() -> None:
     p50, _, top = loop.latency.percentiles_ms()
     assert abs(p50 - 37.0) < 1e-6 and abs(top - 70.0) < 1e-6
     assert (loop.counters.commands, loop.counters.missed_ticks) == (2, 1)
+
+
+def test_world_that_runs_on_unheard_is_braked_with_a_reason() -> None:
+    loop = make_loop()
+    loop.on_world(STEPPED, 0.0)
+    feed(loop, 1, 0.05)
+    loop.on_world(WorldClock(8, synchronous=True, running=True), 0.06)
+    out = loop.on_timer(0.07)
+    assert out is not None and out.answer.command.brake > 0.0
+    assert [fault.rule for fault in out.answer.faults] == ["input_stale"] * 3

@@ -6,15 +6,15 @@ import pytest
 
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock
 
-LIMIT, REPEAT = 0.32, 0.18
+LIMIT, REPEAT, STEPPED_LIMIT = 0.32, 0.18, 1.52
 STEPPED = WorldClock(frame=7, synchronous=True, running=True)
 PAUSED = WorldClock(frame=7, synchronous=True, running=False)
 FREE = WorldClock(frame=7, synchronous=False, running=True)
 
 
 def heard_at_zero() -> Watchdog:
-    watchdog = Watchdog(LIMIT, REPEAT)
-    watchdog.heard(0.0)
+    watchdog = Watchdog(LIMIT, REPEAT, STEPPED_LIMIT)
+    watchdog.heard(STEPPED, 0.0)
     return watchdog
 
 
@@ -30,7 +30,7 @@ def braking_times(watchdog: Watchdog, world: WorldClock | None, until_s: float) 
 
 
 def test_nothing_before_the_first_input() -> None:
-    assert braking_times(Watchdog(LIMIT, REPEAT), None, 2.0) == []
+    assert braking_times(Watchdog(LIMIT, REPEAT, STEPPED_LIMIT), None, 2.0) == []
 
 
 @pytest.mark.parametrize("world", [None, FREE])
@@ -42,26 +42,26 @@ def test_brakes_repeatedly_where_nothing_counts_commands(world: WorldClock | Non
 
 def test_brakes_once_per_silence_of_a_stepped_world() -> None:
     watchdog = heard_at_zero()
-    assert braking_times(watchdog, STEPPED, 2.0) == [0.35]
+    assert braking_times(watchdog, STEPPED, 4.0) == [1.55]
     assert watchdog.settle() and not watchdog.settle()
 
 
 def test_brakes_again_when_a_stepped_world_goes_on_unheard() -> None:
     watchdog = heard_at_zero()
-    braking_times(watchdog, STEPPED, 1.0)
-    assert watchdog.is_due(WorldClock(8, synchronous=True, running=True), 1.1)
+    braking_times(watchdog, STEPPED, 2.0)
+    assert watchdog.is_due(WorldClock(8, synchronous=True, running=True), 2.1)
 
 
 def test_never_brakes_in_a_pause_and_counts_anew_after_it() -> None:
     watchdog = heard_at_zero()
     assert braking_times(watchdog, PAUSED, 3.0) == []
     watchdog.world(PAUSED, STEPPED, 3.0)
-    assert not watchdog.is_due(STEPPED, 3.2) and watchdog.is_due(STEPPED, 3.33)
+    assert not watchdog.is_due(STEPPED, 4.5) and watchdog.is_due(STEPPED, 4.53)
 
 
 def test_an_input_ends_the_silence() -> None:
     watchdog = heard_at_zero()
-    watchdog.heard(0.3)
+    watchdog.heard(None, 0.3)
     assert not watchdog.is_due(None, 0.5) and watchdog.is_due(None, 0.7)
 
 
@@ -69,3 +69,9 @@ def test_a_free_running_world_owes_nothing() -> None:
     watchdog = heard_at_zero()
     braking_times(watchdog, FREE, 1.0)
     assert not watchdog.settle()
+
+
+def test_stepped_world_that_goes_on_unheard_is_braked_by_its_own_time() -> None:
+    watchdog = heard_at_zero()
+    assert not watchdog.is_due(WorldClock(13, synchronous=True, running=True), 0.06)
+    assert watchdog.is_due(WorldClock(14, synchronous=True, running=True), 0.07)

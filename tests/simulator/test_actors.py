@@ -6,6 +6,7 @@ import pytest
 
 from adawm_planner.simulator import actors
 from adawm_planner.simulator.actors import EGO_ID, ActorRegistry, Mount
+from adawm_planner.simulator.sensor_attributes import camera_config, lidar_config
 
 
 def paths(registry: ActorRegistry) -> list[str]:
@@ -104,3 +105,59 @@ def test_blueprints_filter_and_sort() -> None:
         [actors.IMU, actors.GNSS, actors.COLLISION, actors.LANE_INVASION]
     )
     assert actors.blueprints("walker.*") == []
+
+
+def test_attributes_shape_the_sensor() -> None:
+    camera = camera_config({"image_size_x": "320", "image_size_y": "240", "fov": "60.0", "gamma": "2.2"})
+    assert (camera.width, camera.height, camera.fov) == (320, 240, 60.0)
+    lidar = lidar_config({"channels": "16", "range": "30", "noise_stddev": "0.0"}, 1.8)
+    assert (lidar.channels, lidar.range, lidar.mount_height) == (16, 30.0, 1.8)
+    assert lidar.points_per_second == 320_000
+
+
+@pytest.mark.parametrize(
+    ("kind", "attributes", "reason"),
+    [
+        (actors.CAMERA, {"fov": "wide"}, "fov is 'wide'"),
+        (actors.CAMERA, {"image_size_x": "99999"}, "99999"),
+        (actors.LIDAR, {"channels": "0"}, "channels is 0"),
+        (actors.LIDAR, {}, "mount_height"),
+    ],
+)
+def test_wrong_attributes_are_refused_when_spawning(kind: str, attributes: dict[str, str], reason: str) -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    with pytest.raises(ValueError, match=reason):
+        registry.spawn(kind, "x", EGO_ID, Mount((0.0, 0.0, 2.0)) if attributes else Mount(), attributes)
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("two words", "two words"),
+        ("2nd", "must be a letter"),
+        ("a/b", "must be a letter"),
+        ("lidar", "taken by"),
+        ("vehicle_status", "the bridge itself"),
+    ],
+)
+def test_names_that_make_no_topic_or_are_taken_are_refused(name: str, reason: str) -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    with pytest.raises(ValueError, match=reason):
+        registry.spawn(actors.IMU, name, EGO_ID, Mount(), {})
+
+
+def test_a_sensor_without_a_name_gets_one_that_makes_a_topic() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    made = registry.spawn(actors.IMU, "", EGO_ID, Mount(), {})
+    registry.activate()
+    assert registry.actors[made].role == f"id_{made}"
+
+
+def test_a_destroyed_camera_takes_its_control_with_it() -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    registry.activate()
+    camera = registry.spawn(actors.CAMERA, "rgb_view", EGO_ID, Mount(), {})
+    (control,) = [one.id for one in registry.actors.values() if one.parent == camera]
+    assert registry.destroy(camera) == [camera, control]
+    assert set(registry.activate()[1]) == {camera, control}
+    assert "hero/odometry" in paths(registry)

@@ -61,7 +61,9 @@ def test_a_sequence_is_its_steps(model: WorldModel) -> None:
     seen = model.rssm.observe(embedding, action, first, model.rssm.initial(2), sample=False)
     state = model.rssm.initial(2)
     for t in range(length):
-        state, posterior = model.rssm.observe_step(state, action[:, t], first[:, t, None], embedding[:, t], sample=False)
+        state, posterior = model.rssm.observe_step(
+            state, action[:, t], first[:, t, None], embedding[:, t], sample=False
+        )
         torch.testing.assert_close(seen.h[:, t], state.h, rtol=0, atol=1e-6)
         torch.testing.assert_close(seen.posterior[:, t], posterior, rtol=0, atol=1e-6)
         torch.testing.assert_close(seen.prior[:, t], model.rssm.prior(state.h), rtol=0, atol=1e-6)
