@@ -39,7 +39,7 @@ def adapt_step(
     """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from."""
     replay.add(rollouts.episodes)
     replay.newest = len(replay) - len(source)
-    new = Replay(student.agent.world_model.encoder, rollouts.episodes)
+    new = Replay(student.agent.world_model.encoder, rollouts.episodes, config.fit.discount)
     mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)
     selection = select_part(mismatch.dynamics, mismatch.policy, before, config.select)
     parts = strategy.parts(index, selection.part)

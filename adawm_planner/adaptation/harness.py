@@ -79,8 +79,10 @@ class Adaptation:
         self.run = Run(folder, cell.seed, config.threads, 1)
         self.student = Student(self.base, config, self.strategy.low_rank, cell.seed)
         self.encoder = self.student.agent.world_model.encoder
-        self.source = Replay(self.encoder, source_of(self.base, self.digest, config, cache, self.run).episodes)
-        self.replay = Replay(self.encoder, self.source.episodes)
+        discount = config.fit.discount
+        rollouts = source_of(self.base, self.digest, config, cache, self.run)
+        self.source = Replay(self.encoder, rollouts.episodes, discount)
+        self.replay = Replay(self.encoder, self.source.episodes, discount)
         self.rounds: list[dict[str, Any]] = []
         self.begun = time.monotonic()
 
@@ -229,7 +231,8 @@ def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: R
         "mismatch": to_mapping(config.mismatch),
     }
     torch.manual_seed(0)
-    baseline = measure_baseline(base, Replay(base.world_model.encoder, rollouts.episodes), config, name, origin)
+    replay = Replay(base.world_model.encoder, rollouts.episodes, config.fit.discount)
+    baseline = measure_baseline(base, replay, config, name, origin)
     write_baseline(model_dir / BASELINE_FILE, baseline)
     return baseline
 

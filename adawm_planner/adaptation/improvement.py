@@ -109,4 +109,4 @@ def own_advantages(agent: Agent, episodes: Episodes, visited: Visited, config: F
 def returns_step(taken: Float64, advantage: Float64, eta: float) -> Float64:
     """Total variation (N,) when only the taken action's probability (N,) is raised by its own advantage (N,)."""
     raised = taken * np.exp(np.clip(advantage / max(eta, 1e-8), -30.0, 30.0))
-    return np.abs(raised / (raised + 1.0 - taken) - taken)
+    return np.abs(raised / (raised + (1.0 - taken)) - taken)

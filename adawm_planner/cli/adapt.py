@@ -11,7 +11,7 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.options import DEFAULT_MODEL_DIR, json_option, vehicle_option
+from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 CACHE = Path("data/adaptation")
@@ -24,7 +24,7 @@ def run_options(command: Any) -> Any:
         click.option("--preset", default="default", show_default=True, help="Named patch of the configuration."),
         click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
                      help="Configuration instead of the packaged adaptation.yaml."),
-        click.option("--model-dir", type=FOLDER, default=DEFAULT_MODEL_DIR, show_default="models/base",
+        click.option("--model-dir", type=FOLDER, default=default_model_dir, show_default="models/base",
                      help="Folder of the base model."),
         click.option("--cache", type=FOLDER, default=CACHE, show_default=True, help="Source rollouts, kept for reuse."),
     )  # fmt: skip

@@ -16,6 +16,8 @@ from adawm_planner.paths import share_dir
 BENCHMARKS = {
     "latency": "Sensor message in to control out, against an empty echo node.",
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
+    "identify": "Planted causes of mismatch against what the estimators say.",
+    "table": "Tasks and vehicles against adaptation strategies, over seeds.",
     "throughput": "Decisions per second of the environment, against highway-env.",
 }
 """Name, which is also that of the module and of its command -> one line of help."""

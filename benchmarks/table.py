@@ -1,0 +1,144 @@
+"""Shifts x strategies x seeds: what each way to adapt is worth, from the same data and updates.
+
+Every run is an `adawm adapt` of its own; as many go on at a time as there are workers. A finished run is never
+repeated and a killed one goes on, so this command is called again until its table is whole.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from adawm_planner.adaptation.harness import Cell
+from adawm_planner.adaptation.strategies import STRATEGIES
+from adawm_planner.cli.adapt import run_options
+from adawm_planner.cli.options import json_option
+from benchmarks.record import ROOT, with_origin, write
+from benchmarks.table_report import compact, figures, summarise, to_markdown
+
+SHIFTS = (
+    ("right_turn_dense", "nominal"),
+    ("left_turn_moderate", "nominal"),
+    ("left_turn_dense", "nominal"),
+    ("roundabout_moderate", "nominal"),
+    ("right_turn_moderate", "heavy"),
+    ("right_turn_moderate", "weak_brakes"),
+    ("right_turn_moderate", "delayed_actuation"),
+    ("right_turn_moderate", "low_friction"),
+    ("left_turn_moderate", "weak_brakes"),
+)
+"""Task and vehicle of each shift: four of the task, four of the vehicle, one of both."""
+
+RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
+POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Where:
+    """Files of the benchmark."""
+
+    runs: Path
+    results: Path
+
+    def result(self, cell: Cell) -> Path:
+        """Compact result of a finished run."""
+        return self.results / "runs" / f"{cell.name}.json"
+
+    def log(self, cell: Cell) -> Path:
+        """What the run printed."""
+        return self.runs / f"{cell.name}.log"
+
+
+@click.command()
+@click.option("--shift", "shifts", multiple=True, help="TASK:VEHICLE; may be given several times [default: all nine].")
+@click.option("--strategy", "strategies", multiple=True, type=click.Choice(list(STRATEGIES)), default=list(STRATEGIES),
+              help="May be given several times [default: all].")  # fmt: skip
+@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per cell.")
+@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time, one core each.")
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/table"), show_default=True,
+              help="Folder of the runs.")  # fmt: skip
+@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS,
+              show_default="benchmarks/results/adaptation", help="Folder of results, table and figures.")  # fmt: skip
+@run_options
+@json_option
+def table(
+    shifts: tuple[str, ...], strategies: tuple[str, ...], seeds: int, workers: int, runs: Path, results: Path,
+    preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
+) -> None:  # fmt: skip
+    """Adapt with every strategy on every shift; finished runs are kept."""
+    where = Where(runs / preset, results)
+    cells = [Cell(*shift, strategy, seed) for shift in parse(shifts) for seed in range(seeds) for strategy in strategies]
+    shared = ["--preset", preset, "--model-dir", str(model_dir), "--cache", str(cache)]
+    if config_file is not None:
+        shared += ["--config", str(config_file)]
+    console = Console()
+    failed = run_all([cell for cell in cells if not where.result(cell).exists()], where, shared, workers, console)
+    documents = [json.loads(where.result(cell).read_text()) for cell in cells if where.result(cell).exists()]
+    if not documents:
+        raise click.ClickException(f"no run finished; see the logs in {where.runs}")
+    summary = summarise(documents)
+    (results / "table.md").write_text(to_markdown(summary))
+    figures(documents, results)
+    console.print(to_markdown(summary), highlight=False)
+    write(json_file or results / "table.json", with_origin("table", summary, ("torch", "peft", "libsumo")))
+    if failed:
+        raise click.ClickException(f"{len(failed)} runs failed: {', '.join(failed)}; see the logs in {where.runs}")
+
+
+def parse(shifts: Sequence[str]) -> list[tuple[str, str]]:
+    """Shifts from TASK:VEHICLE; all where none is given. Raises BadParameter for a shift without a vehicle."""
+    pairs = [tuple(shift.split(":")) for shift in shifts]
+    for shift, pair in zip(shifts, pairs, strict=True):
+        if len(pair) != 2:
+            raise click.BadParameter(f"'{shift}' is not TASK:VEHICLE")
+    return [(task, vehicle) for task, vehicle in pairs] or list(SHIFTS)
+
+
+def run_all(cells: list[Cell], where: Where, shared: list[str], workers: int, console: Console) -> list[str]:
+    """Run the cells, `workers` at a time; return the names of those that failed. Ctrl-C ends the running ones."""
+    waiting, running, failed = list(cells), dict[subprocess.Popen[bytes], Cell](), list[str]()
+    try:
+        while waiting or running:
+            while waiting and len(running) < workers:
+                cell = waiting.pop(0)
+                running[start(cell, where, shared)] = cell
+                console.print(f"{time.strftime('%H:%M:%S')} {cell.name}: started, {len(waiting)} wait", highlight=False)
+            time.sleep(POLL_S)
+            for process in [each for each in running if each.poll() is not None]:
+                failed += finish(process, running.pop(process), where, console)
+    finally:
+        for process in running:
+            process.terminate()
+    return failed
+
+
+def start(cell: Cell, where: Where, shared: list[str]) -> subprocess.Popen[bytes]:
+    """Start one run in a process of its own."""
+    where.runs.mkdir(parents=True, exist_ok=True)
+    folder = where.runs / cell.name
+    words = ["--task", cell.task, "--vehicle", cell.vehicle, "--strategy", cell.strategy, "--seed", str(cell.seed)]
+    command = [sys.executable, "-m", "adawm_planner.cli.main", "adapt", *words, *shared, "--run", str(folder)]
+    with where.log(cell).open("ab") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
+
+
+def finish(process: subprocess.Popen[bytes], cell: Cell, where: Where, console: Console) -> list[str]:
+    """Keep the compact result of a run that ended; return its name if it failed."""
+    source = where.runs / cell.name / "adaptation.json"
+    if process.returncode != 0 or not source.exists():
+        console.print(f"{cell.name}: failed, see {where.log(cell)}", highlight=False)
+        return [cell.name]
+    document: dict[str, Any] = compact(json.loads(source.read_text()))
+    write(where.result(cell), with_origin("adapt", document, ("torch", "peft", "libsumo")) | {"schema": document["schema"]})
+    rates = " -> ".join(f"{document[name]['success_rate']:.3f}" for name in ("before", "after"))
+    console.print(f"{cell.name}: success {rates}", highlight=False)
+    return []

@@ -1,0 +1,100 @@
+"""Updates: each changes its own part and nothing else, lowers its loss, and is the same for the same seed."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+
+from adawm_planner.adaptation.fit import dream, fit_dynamics, fit_policy, full_loss, low_rank_loss
+from adawm_planner.adaptation.student import Student, factor_tensors
+from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.fit import step_generator
+from adawm_planner.pretraining.trainer import Replay
+from tests.adaptation.conftest import random_episodes
+
+
+@pytest.fixture
+def replay(agent: Agent) -> Replay:
+    replay = Replay(agent.world_model.encoder, random_episodes(12, 1), 0.99)
+    replay.add(random_episodes(12, 2, 1.0))
+    return replay
+
+
+def changed(student: Student) -> set[str]:
+    """Top-level parts of the merged agent that differ from the base."""
+    pairs = zip(student.merged().state_dict().items(), student.base.state_dict().values(), strict=True)
+    return {name.split(".")[0] for (name, ours), theirs in pairs if not torch.equal(ours, theirs)}
+
+
+def test_a_dynamics_update_changes_the_world_model_alone(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    student = Student(agent, config, low_rank=True, seed=0)
+    report = fit_dynamics(student, replay, config, 3, 0)
+    assert changed(student) == {"world_model"}
+    assert report.trainable == sum(parameter.numel() for parameter in student.dynamics_parameters())
+    names = [n for n, p in student.agent.world_model.named_parameters() if p.requires_grad and "lora_" not in n]
+    assert names == []
+
+
+def test_a_policy_update_leaves_the_world_model(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    student = Student(agent, config, low_rank=True, seed=0)
+    report = fit_policy(student, replay, config, 3, 0)
+    assert changed(student) == {"actor", "critic", "slow_critic"}
+    assert report.trainable == 3 * 2 * config.subunits.pairs
+    assert report.seconds > 0.0
+
+
+def test_a_full_update_trains_the_encoder_too(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    student = Student(agent, config, low_rank=False, seed=0)
+    mine = Replay(student.agent.world_model.encoder, replay.episodes, 0.99)
+    before = mine.embedding.copy()
+    fit_dynamics(student, mine, config, 3, 0)
+    assert not torch.equal(
+        student.agent.world_model.encoder.join.weight, agent.world_model.encoder.join.weight
+    )
+    assert abs(mine.embedding - before).max() > 0.0
+    with pytest.raises(ValueError, match="cannot be written as low-rank factors"):
+        student.factors()
+
+
+def test_dynamics_loss_falls(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    config = replace(config, fit=replace(config.fit, dynamics_rate=5e-3))
+    student = Student(agent, config, low_rank=True, seed=0)
+
+    def loss() -> float:
+        rng = step_generator(9, "test", 0)
+        with torch.no_grad():
+            return float(low_rank_loss(student.agent.world_model, replay, config.fit, rng)[0])
+
+    before = loss()
+    fit_dynamics(student, replay, config, 60, 0)
+    assert loss() < 0.97 * before
+
+
+def test_full_and_low_rank_loss_agree_before_training(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    with torch.no_grad():
+        _, low = low_rank_loss(agent.world_model, replay, config.fit, step_generator(3, "x", 0))
+        _, full = full_loss(agent.world_model, replay, config.fit, step_generator(3, "x", 0))
+    for name in ("state", "embedding"):
+        assert full[name] == pytest.approx(low[name], rel=0.5), name
+    assert "image" in full
+
+
+def test_the_same_seed_gives_the_same_update(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    results = []
+    for _ in range(2):
+        student = Student(agent, config, low_rank=True, seed=0)
+        fit_dynamics(student, replay, config, 2, 4)
+        fit_policy(student, replay, config, 2, 4)
+        results.append(factor_tensors(student.factors()))
+    assert results[0].keys() == results[1].keys()
+    assert all(torch.equal(results[0][name], results[1][name]) for name in results[0])
+
+
+def test_nothing_after_an_imagined_end_counts(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    with torch.no_grad():
+        agent.world_model.continue_head[-1].bias.fill_(-50.0)
+    seen = dream(agent, replay, config.fit, step_generator(0, "x", 0))
+    assert float(seen.weight[1:].max()) < 1e-6

@@ -1,0 +1,134 @@
+"""Scores: zero where nothing changed, high where something did, and honest about their error."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from adawm_planner.adaptation.improvement import imagined_step, own_advantages, returns_step, tilt
+from adawm_planner.adaptation.mismatch import measure_baseline, measure_mismatch, pair_of
+from adawm_planner.adaptation.scores import Sample, Score, read_baseline, write_baseline
+from adawm_planner.adaptation.visitation import visitation_distance
+from adawm_planner.adaptation.visited import visit
+from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.world_model.rssm import most_probable
+from tests.adaptation.conftest import random_episodes
+
+
+def test_filtering_equals_one_step_at_a_time(agent: Agent) -> None:
+    replay = Replay(agent.world_model.encoder, random_episodes(5, 0), 0.99)
+    visited = visit(agent, replay, burn_in=3)
+    rssm, state, row = agent.world_model.rssm, agent.initial(1), 0
+    with torch.no_grad():
+        for row in range(30):
+            first = torch.full((1, 1), float(replay.episodes.first[row]))
+            embedding, action = torch.from_numpy(replay.embedding[row])[None], torch.from_numpy(replay.action[row])[None]
+            kept = 1.0 - first
+            h = rssm.advance(type(state)(state.h * kept, state.z * kept), action * kept)
+            posterior, prior = rssm.posterior(h, embedding), rssm.prior(h)
+            state = type(state)(h, most_probable(posterior))
+            expected = 0.5 * (posterior.exp() - prior.exp()).abs().sum(-1).mean()
+            assert visited.surprise[row] == pytest.approx(float(expected), abs=1e-5)
+            torch.testing.assert_close(visited.state.h[row], h[0], rtol=0, atol=1e-5)
+    assert visited.episodes == 5
+    assert not visited.scored[np.flatnonzero(replay.episodes.first)].any()
+
+
+def test_a_score_is_an_excess_with_both_errors() -> None:
+    score = Score.above(Sample.of([0.5, 0.7]), Sample.of([0.1, 0.2, 0.3]))
+    assert score.value == pytest.approx(0.4)
+    assert score.error == pytest.approx(np.hypot(0.1, 0.1 / np.sqrt(3)))
+    assert score.significant(3.0) and not score.significant(4.0)
+
+
+def test_one_episode_gives_no_score() -> None:
+    with pytest.raises(ValueError, match="at least 2"):
+        Sample.of([0.5, float("nan")])
+
+
+def test_a_good_action_is_raised() -> None:
+    policy = torch.tensor([[0.25, 0.25, 0.5]])
+    raised = tilt(policy, torch.tensor([[1.0, 0.0, 0.0]]), eta=0.5)
+    assert raised[0, 0] > 0.6
+    assert raised.sum() == pytest.approx(1.0)
+    assert imagined_step(policy, torch.zeros(1, 3), 0.5) == pytest.approx(0.0)
+    assert imagined_step(policy, torch.tensor([[1e6, 0.0, 0.0]]), 0.5) == pytest.approx(0.75)
+
+
+def test_only_the_taken_action_speaks_in_returns() -> None:
+    step = returns_step(np.array([0.5, 0.5, 1.0]), np.array([0.0, 100.0, -100.0]), eta=1.0)
+    np.testing.assert_allclose(step, [0.0, 0.5, 0.0], atol=1e-6)
+
+
+def test_own_advantages_follow_the_rewards(agent: Agent, config: AdaptationConfig) -> None:
+    replay = Replay(agent.world_model.encoder, random_episodes(6, 3), 0.99)
+    visited = visit(agent, replay, 0)
+    fit = replace(config.fit, trace=1.0, discount=1.0)
+    _, advantage = own_advantages(agent, replay.episodes, visited, fit)
+    with torch.no_grad():
+        value = agent.critic(visited.state.latent()).numpy()
+    for number in range(visited.episodes):
+        rows = np.flatnonzero(visited.episode == number)
+        end = 0.0 if replay.episodes.terminal[rows[-1]] else value[rows[-1]]
+        expected = replay.episodes.reward[rows[1:]].sum() + end - value[rows[0]]
+        assert advantage[rows[0]] == pytest.approx(expected, abs=1e-4)
+        assert advantage[rows[-1]] == 0.0
+
+
+def test_visitation_tells_two_sets_apart_only_where_they_differ() -> None:
+    rng = np.random.default_rng(0)
+    episode = np.repeat(np.arange(30), 20)
+    here, there = (torch.from_numpy(rng.normal(0.0, 1.0, (600, 4))).float() for _ in range(2))
+    same = visitation_distance(here, episode, there, episode, folds=3, ridge=1e-2)
+    apart = visitation_distance(here, episode, there + 3.0, episode, folds=3, ridge=1e-2)
+    assert abs(same.mean) < 4.0 * same.error
+    assert apart.mean > 0.95
+
+
+def test_episodes_are_not_remembered() -> None:
+    """Points that tell their episode but not their set: without a cross-fit by episode the distance would be 1."""
+    rng = np.random.default_rng(0)
+    centres = torch.from_numpy(rng.normal(0.0, 10.0, (40, 60))).float()
+    episode = np.repeat(np.arange(20), 10)
+    new, old = centres[:20][episode], centres[20:][episode]
+    assert abs(visitation_distance(new, episode, old, episode, folds=4, ridge=1e-3).mean) < 0.5
+
+
+def test_the_same_data_shows_no_mismatch_and_other_data_does(agent: Agent, config: AdaptationConfig) -> None:
+    config = replace(config, mismatch=replace(config.mismatch, states=200))
+    encoder = agent.world_model.encoder
+    source = Replay(encoder, random_episodes(40, 1), 0.99)
+    baseline = measure_baseline(agent, source, config, "x", {})
+    same = measure_mismatch(agent, Replay(encoder, random_episodes(40, 2), 0.99), source, baseline, config, 0, every=True)
+    other = measure_mismatch(agent, Replay(encoder, random_episodes(40, 2, 3.0), 0.99), source, baseline, config, 0, every=True)
+    assert set(same.scores) == set(baseline.samples) == set(other.scores)
+    for name, score in same.scores.items():
+        assert abs(score.z) < 4.0, name
+    assert other.scores["visit_state"].z > 5.0
+    assert other.scores["ego"].z > 5.0
+    assert all(second >= 0.0 for second in other.seconds.values())
+
+
+def test_the_pair_follows_the_configuration(config: AdaptationConfig) -> None:
+    assert pair_of(config) == ("dynamics", "policy_imagined")
+    own = replace(config, mismatch=replace(config.mismatch, policy_evidence="returns"))
+    assert pair_of(own) == ("dynamics", "policy_returns")
+    paper = replace(config, mismatch=replace(config.mismatch, estimator="visitation"))
+    assert pair_of(paper) == ("visit_state_action", "visit_state")
+
+
+def test_a_baseline_belongs_to_its_model(agent: Agent, config: AdaptationConfig, tmp_path: Path) -> None:
+    source = Replay(agent.world_model.encoder, random_episodes(8, 1), 0.99)
+    baseline = measure_baseline(agent, source, config, "digest", {"task": "t"})
+    write_baseline(tmp_path / "b.json", baseline)
+    assert read_baseline(tmp_path / "b.json", "digest") == baseline
+    with pytest.raises(ValueError, match="another model"):
+        read_baseline(tmp_path / "b.json", "other")
+    with pytest.raises(ValueError, match="adawm baseline"):
+        read_baseline(tmp_path / "missing.json", "digest")
