@@ -6,7 +6,9 @@ the same quantity on pretraining data, with a standard error over episodes. `sel
 | score | of | unit |
 |---|---|---|
 | `dynamics` | posterior against prior of the latent, averaged over groups: how badly one-step predictions explain what came | TV |
-| `ego` | the same for speed and acceleration alone, which only the vehicle answers for | deviations on source data |
+| `ego` | error of the predicted acceleration, for which mostly the vehicle answers | state feature |
+| `world` | error of the predicted embedding, for which mostly road and traffic answer | embedding, squared |
+| `cause_vehicle`, `cause_task` | `ego` and `world` with each other's leak taken out, see `_Measure.cause` | deviations over source episodes |
 | `policy_imagined`, `policy_returns` | acting policy against an improved one, see `improvement` | TV |
 | `visit_state_action`, `visit_state` | new against source visitation, see `visitation` | TV |
 """
@@ -14,7 +16,7 @@ the same quantity on pretraining data, with a standard error over episodes. `sel
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,9 +34,12 @@ from adawm_planner.adaptation.scores import Baseline, Sample, Scales, Score
 from adawm_planner.adaptation.visitation import halves, state_action_points, state_points, visitation_distance
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.data_types import Float64
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay
+
+CAUSES = ("cause_vehicle", "cause_task")
 
 NULL_EPISODES = 24
 """Episodes on one side of the null of the visitation estimators: about one round."""
@@ -80,10 +85,13 @@ def measure_baseline(
     scales = measure.scales()
     samples = {
         "dynamics": measure.dynamics(),
-        "ego": measure.ego(scales),
+        "ego": measure.ego(),
+        "world": measure.world(),
         "policy_imagined": measure.policy_imagined(scales),
         "policy_returns": measure.policy_returns(scales),
     }
+    for name in CAUSES:
+        samples[name] = measure.cause(name, samples)
     last, others = (rows & visited.acted for rows in halves(visited, NULL_EPISODES))
     for name in ("visit_state_action", "visit_state"):
         samples[name] = measure.visitation(name, last, measure, others)
@@ -111,7 +119,10 @@ def measure_mismatch(
     measure = _Measure(agent, new, visited, config, np.random.default_rng(seed))
     wanted: dict[str, Callable[[], Sample]] = {
         "dynamics": measure.dynamics,
-        "ego": lambda: measure.ego(baseline.scales),
+        "ego": measure.ego,
+        "world": measure.world,
+        "cause_vehicle": lambda: measure.cause("cause_vehicle", baseline.samples),
+        "cause_task": lambda: measure.cause("cause_task", baseline.samples),
         "policy_imagined": lambda: measure.policy_imagined(baseline.scales),
         "policy_returns": lambda: measure.policy_returns(baseline.scales),
     }
@@ -142,11 +153,32 @@ class _Measure:
         seen = self.visited
         return Sample.of(seen.by_episode(seen.scored, seen.surprise[seen.scored]))
 
-    def ego(self, scales: Scales) -> Sample:
-        """Absolute error of the predicted speed and acceleration, in deviations on source data."""
-        seen = self.visited
-        error = np.abs(seen.ego_error[seen.scored] / np.asarray(scales.ego)).mean(-1)
-        return Sample.of(seen.by_episode(seen.scored, error))
+    def ego(self) -> Sample:
+        """Absolute error of the predicted acceleration."""
+        return Sample.of(self._per_episode(self.visited.ego_error))
+
+    def world(self) -> Sample:
+        """Squared error of the predicted embedding."""
+        return Sample.of(self._per_episode(self.visited.world_error))
+
+    def cause(self, name: str, baseline: Mapping[str, Sample]) -> Sample:
+        """What speaks for a changed vehicle or a changed task.
+
+        A new task makes the model worse at accelerations too, and a new vehicle at embeddings, each in a fixed
+        proportion (`leak_to_ego`, `leak_to_world`) when both are counted in deviations over source episodes. What
+        is more than that proportion has a cause of its own.
+        """
+        ego, world = (
+            (self._per_episode(error) - baseline[key].mean) / baseline[key].deviation
+            for key, error in (("ego", self.visited.ego_error), ("world", self.visited.world_error))
+        )
+        config = self.config.mismatch
+        if name == "cause_vehicle":
+            return Sample.of(ego - config.leak_to_ego * world)
+        return Sample.of(world - config.leak_to_world * ego)
+
+    def _per_episode(self, error: Float64) -> Float64:
+        return self.visited.by_episode(self.visited.scored, error[self.visited.scored])
 
     def policy_imagined(self, scales: Scales) -> Sample:
         """Distance to the policy that the current model would rather have."""
@@ -182,9 +214,8 @@ class _Measure:
         policy, advantage = imagined_advantages(self.agent, self.visited, rows, config.mismatch, config.fit.discount)
         acted = self.visited.acted
         own = own_advantages(self.agent, self.replay.episodes, self.visited, config.fit)[1][acted]
-        ego = np.sqrt((self.visited.ego_error[self.visited.scored] ** 2).mean(0))
         spread = float((policy * advantage**2).sum(-1).mean().sqrt())
-        return Scales(spread, float(own.std()), tuple(float(value) for value in ego))
+        return Scales(spread, float(own.std()))
 
     def _points(self, name: str) -> torch.Tensor:
         if name == "visit_state":

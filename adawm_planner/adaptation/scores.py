@@ -91,7 +91,6 @@ class Scales:
 
     imagined: float  # of imagined action values about the policy's own, return units
     returns: float  # of the rollouts' own advantages, return units
-    ego: tuple[float, ...]  # of the errors of the predicted speed and acceleration, state features
 
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
@@ -108,8 +107,7 @@ def read_baseline(path: Path, model_digest: str) -> Baseline:
         if values.pop("schema") != SCHEMA:
             raise ValueError(f"schema is not {SCHEMA}")
         samples: Mapping[str, Any] = values.pop("samples")
-        scales = values.pop("scales")
-        values["scales"] = Scales(scales["imagined"], scales["returns"], tuple(scales["ego"]))
+        values["scales"] = Scales(**values["scales"])
         baseline = Baseline(samples={name: Sample(**sample) for name, sample in samples.items()}, **values)
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not a mismatch baseline ({error}); run `adawm baseline`") from error

@@ -19,8 +19,8 @@ from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.world_model.rssm import State, most_probable
 
-EGO_FEATURES = tuple(STATE_FEATURES.index(name) for name in ("speed", "acceleration"))
-"""State features that follow from the ego's own actuation alone, whatever the road and the traffic."""
+ACCELERATION = STATE_FEATURES.index("acceleration")
+"""The state feature that follows most from the ego's own actuation and least from road and traffic."""
 
 CHUNK = 32
 """Episodes filtered at a time."""
@@ -32,7 +32,8 @@ class Visited:
 
     state: State  # h (N, D), z (N, G * N)
     surprise: Float64  # (N,) total variation between posterior and prior, averaged over groups, 0..1
-    ego_error: Float64  # (N, 2) seen minus predicted EGO_FEATURES
+    ego_error: Float64  # (N,) absolute error of the predicted acceleration, state feature
+    world_error: Float64  # (N,) mean squared error of the predicted embedding
     episode: Int64  # (N,) number of the episode, from 0
     scored: Bool  # (N,) beyond the burn-in
     ended: Bool  # (N,) last row of an episode, whose action was never taken
@@ -68,21 +69,22 @@ def visit(agent: Agent, replay: Replay, burn_in: int) -> Visited:
     begins = np.flatnonzero(first)
     ends = np.append(begins[1:], len(first))
     parts = [_visit_some(agent, replay, begins[i : i + CHUNK], ends[i : i + CHUNK]) for i in range(0, len(begins), CHUNK)]
-    h, z, surprise, error = (torch.cat(columns) for columns in zip(*parts, strict=True))
+    h, z, surprise, ego, world = (torch.cat(columns) for columns in zip(*parts, strict=True))
     episode = np.cumsum(first) - 1
     age = np.arange(len(first)) - begins[episode]
     return Visited(
         State(h, z),
         surprise.double().numpy(),
-        error.double().numpy(),
+        ego.double().numpy(),
+        world.double().numpy(),
         episode.astype(np.int64),
         age >= burn_in,
         replay.ended > 0.5,
     )
 
 
-def _visit_some(agent: Agent, replay: Replay, begins: Int64, ends: Int64) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """h, z, surprise and ego error of some episodes, padded while filtered and end to end again when returned."""
+def _visit_some(agent: Agent, replay: Replay, begins: Int64, ends: Int64) -> tuple[Tensor, ...]:
+    """h, z, surprise and both errors of some episodes, padded while filtered and end to end again when returned."""
     length = int((ends - begins).max())
     rows = np.minimum(begins[:, None] + np.arange(length), ends[:, None] - 1)
     kept = torch.from_numpy(begins[:, None] + np.arange(length) < ends[:, None])
@@ -98,6 +100,6 @@ def _visit_some(agent: Agent, replay: Replay, begins: Int64, ends: Int64) -> tup
     )
     surprise = 0.5 * (seen.posterior.exp() - seen.prior.exp()).abs().sum(-1).mean(-1)
     expected = torch.cat([seen.h, most_probable(seen.prior)], -1)
-    predicted = agent.world_model.vector(expected)[..., EGO_FEATURES]
-    error = torch.from_numpy(replay.episodes.state[rows][..., EGO_FEATURES]) - predicted
-    return seen.h[kept], seen.z[kept], surprise[kept], error[kept]
+    ego = torch.from_numpy(replay.episodes.state[rows][..., ACCELERATION]) - agent.world_model.vector(expected)[..., ACCELERATION]
+    world = (torch.from_numpy(replay.embedding[rows]) - agent.world_model.embedding_head(expected)).square().mean(-1)
+    return seen.h[kept], seen.z[kept], surprise[kept], ego.abs()[kept], world[kept]

@@ -66,7 +66,9 @@ class MismatchConfig:
     horizon: int  # K, imagined decisions
     temperature: float  # of the improved policy, in standard deviations of the advantages on source data
     folds: int  # of the cross-fitted two-sample classifier
-    ridge: float  # of classifier and regression, per sample
+    ridge: float  # of the classifier, per sample
+    leak_to_ego: float  # deviations that a task shift adds to the `ego` score per deviation of the `world` score
+    leak_to_world: float  # deviations that a vehicle shift adds to the `world` score per deviation of the `ego` score
 
     def __post_init__(self) -> None:
         if self.estimator not in ESTIMATORS:
@@ -77,6 +79,7 @@ class MismatchConfig:
         _above("mismatch", self, 0, "states", "samples", "horizon", "temperature", "ridge")
         _above("mismatch", self, 1, "folds")
         _above("mismatch", self, -1, "burn_in")
+        _share("mismatch", self, "leak_to_ego", "leak_to_world")
 
 
 @dataclass(frozen=True)
