@@ -130,9 +130,7 @@ def test_runtime_knows_nothing_of_adaptation_but_the_swap(module: str) -> None:
 def test_simulator_and_planner_meet_only_through_topics() -> None:
     reached = closure("adawm_planner.ros.planner_node")
     assert not [module for module in reached for name in imports(module) if name.split(".")[0] == "libsumo"]
-    assert (
-        not {f"adawm_planner.simulator.{name}" for name in ("world", "traffic", "env", "drivers", "expert")} & reached
-    )
+    assert not [module for module in reached if module.startswith("adawm_planner.simulator")]
     for module in (name for name in SOURCES if name.startswith("adawm_planner.simulator.")):
         assert not [
             name for name in imports(module) if name.split(".")[1:2] in (["runtime"], ["world_model"], ["policy"])

@@ -199,7 +199,8 @@ def improve_by_imagination(pipeline: Pipeline, agent: Agent, replay: Replay) -> 
         folders.append(folder)
         if time.monotonic() - begun > 60.0 * config.minutes:
             break
-    best = max(folders, key=lambda folder: _scored(pipeline, folder.name))
+    # Of equals the latest: it has learned from the most of its own driving.
+    best = max(reversed(folders), key=lambda folder: _scored(pipeline, folder.name))
     final = pipeline.folder / FINAL_FOLDER
     save_agent(load_agent(best), final)
     pipeline.note("final", begun, chosen=best.name, success=_scored(pipeline, best.name))

@@ -8,12 +8,12 @@ from typing import Any, Final
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.paths import models_dir
+from adawm_planner.reward import RewardWeights
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
 from adawm_planner.runtime.input_monitor import InputLimits
 from adawm_planner.runtime.planner_core import PlannerConfig
-from adawm_planner.simulator.tasks import RewardWeights
 
 _LIMITS: Final = InputLimits()
 _CONTROL: Final = ControlConfig()

@@ -12,9 +12,8 @@ from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.data_types import Action, Observation, RewardTerms, Scene
 from adawm_planner.observation.assemble import observe
 from adawm_planner.observation.route import project
+from adawm_planner.reward import RewardWeights, frame_reward
 from adawm_planner.runtime.drive_step import Decision
-from adawm_planner.simulator.reward import frame_reward
-from adawm_planner.simulator.tasks import RewardWeights
 
 
 @dataclass(frozen=True)

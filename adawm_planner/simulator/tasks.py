@@ -13,6 +13,7 @@ from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 import yaml
 
+from adawm_planner.reward import RewardWeights
 from adawm_planner.simulator.network import NETS_DIR
 from adawm_planner.simulator.vehicle import VehiclePreset
 
@@ -73,19 +74,6 @@ class TrafficDriver:
     tau: float = 0.5  # s
     sigma: float = 0.0  # 0..1, imperfection
     yields: bool = False  # whether traffic respects right of way in the junction
-
-
-@dataclass(frozen=True)
-class RewardWeights:
-    """Weights of the reward terms, per metre, second or event (CarDreamer's form, scaled by 1/20)."""
-
-    progress_per_m: float = 0.02
-    speed_per_s: float = 0.05
-    collision: float = 1.5
-    collision_per_mps: float = 0.05
-    lateral_per_s: float = 0.5
-    destination: float = 1.0
-    target_speed: float = 8.0  # m/s
 
 
 @dataclass(frozen=True)

@@ -29,9 +29,9 @@ from adawm_planner.data_types import (
 )
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import RouteProjection, project, route_from_points
+from adawm_planner.reward import frame_reward
 from adawm_planner.simulator.collision import first_overlap, time_to_collision
 from adawm_planner.simulator.network import LanePath, Network, load_network
-from adawm_planner.simulator.reward import frame_reward
 from adawm_planner.simulator.tasks import Task
 from adawm_planner.simulator.traffic import (
     EGO,

@@ -7,13 +7,26 @@ speed towards a target, a collision penalty growing with speed, lateral deviatio
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 from adawm_planner.data_types import EgoState, RewardTerms
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import RouteProjection, wrap_angle
-from adawm_planner.simulator.tasks import RewardWeights
 
 TOLERATED_LATERAL_M = 0.5
+
+
+@dataclass(frozen=True)
+class RewardWeights:
+    """Weights of the reward terms, per metre, second or event (CarDreamer's form, scaled by 1/20)."""
+
+    progress_per_m: float = 0.02
+    speed_per_s: float = 0.05
+    collision: float = 1.5
+    collision_per_mps: float = 0.05
+    lateral_per_s: float = 0.5
+    destination: float = 1.0
+    target_speed: float = 8.0  # m/s
 
 
 def frame_reward(
