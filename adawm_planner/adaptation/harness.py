@@ -211,10 +211,15 @@ def round_document(done: Round, env_steps: int) -> dict[str, Any]:
 
 def source_of(base: Agent, name: str, config: AdaptationConfig, cache: Path, run: Run) -> Rollouts:
     """Source rollouts of the base model, driven once per model and configuration."""
+    with run.progress("source", config.rollouts.source_decisions) as show:
+        return source_rollouts(base, config.rollouts, source_file(name, config, cache), show)
+
+
+def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
+    """Where the source rollouts of a model (its digest) are kept."""
     settings = json.dumps(to_mapping(config.rollouts) | {"decisions": 0, "train_seeds": 0}, sort_keys=True)
     key = hashlib.sha256(f"{name}{settings}".encode()).hexdigest()[:16]
-    with run.progress("source", config.rollouts.source_decisions) as show:
-        return source_rollouts(base, config.rollouts, cache / f"source-{key}.npz", show)
+    return cache / f"source-{key}.npz"
 
 
 def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: Run) -> Baseline:

@@ -8,7 +8,7 @@ the same quantity on pretraining data, with a standard error over episodes. `sel
 | `dynamics` | posterior against prior of the latent, averaged over groups: how badly one-step predictions explain what came | TV |
 | `ego` | error of the predicted acceleration, for which mostly the vehicle answers | state feature |
 | `world` | error of the predicted embedding, for which mostly road and traffic answer | embedding, squared |
-| `cause_vehicle`, `cause_task` | `ego` and `world` with each other's leak taken out, see `_Measure.cause` | deviations over source episodes |
+| `cause_vehicle`, `cause_task` | `ego` and `world` with each other's leak taken out, see `Measure.cause` | deviations over source episodes |
 | `policy_imagined`, `policy_returns` | acting policy against an improved one, see `improvement` | TV |
 | `visit_state_action`, `visit_state` | new against source visitation, see `visitation` | TV |
 """
@@ -40,6 +40,8 @@ from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay
 
 CAUSES = ("cause_vehicle", "cause_task")
+DIRECT = ("dynamics", "ego", "world", *CAUSES, "policy_imagined", "policy_returns")
+VISITATION = ("visit_state_action", "visit_state")
 
 NULL_EPISODES = 24
 """Episodes on one side of the null of the visitation estimators: about one round."""
@@ -81,19 +83,13 @@ def measure_baseline(
 ) -> Baseline:
     """Every quantity on the base model's own source rollouts, stored with the model by `adawm baseline`."""
     visited = visit(agent, source, config.mismatch.burn_in)
-    measure = _Measure(agent, source, visited, config, np.random.default_rng(0))
+    measure = Measure(agent, source, visited, config, np.random.default_rng(0))
     scales = measure.scales()
-    samples = {
-        "dynamics": measure.dynamics(),
-        "ego": measure.ego(),
-        "world": measure.world(),
-        "policy_imagined": measure.policy_imagined(scales),
-        "policy_returns": measure.policy_returns(scales),
-    }
-    for name in CAUSES:
-        samples[name] = measure.cause(name, samples)
+    samples: dict[str, Sample] = {}
+    for name in DIRECT:  # in this order: the causes need the samples of ego and world
+        samples[name] = Sample.of(measure.direct(name, samples, scales))
     last, others = (rows & visited.acted for rows in halves(visited, NULL_EPISODES))
-    for name in ("visit_state_action", "visit_state"):
+    for name in VISITATION:
         samples[name] = measure.visitation(name, last, measure, others)
     return Baseline(digest, origin, samples, scales)
 
@@ -116,19 +112,13 @@ def measure_mismatch(
     begun = time.monotonic()
     visited = visit(agent, new, config.mismatch.burn_in)
     seconds["filter"] = time.monotonic() - begun
-    measure = _Measure(agent, new, visited, config, np.random.default_rng(seed))
+    measure = Measure(agent, new, visited, config, np.random.default_rng(seed))
     wanted: dict[str, Callable[[], Sample]] = {
-        "dynamics": measure.dynamics,
-        "ego": measure.ego,
-        "world": measure.world,
-        "cause_vehicle": lambda: measure.cause("cause_vehicle", baseline.samples),
-        "cause_task": lambda: measure.cause("cause_task", baseline.samples),
-        "policy_imagined": lambda: measure.policy_imagined(baseline.scales),
-        "policy_returns": lambda: measure.policy_returns(baseline.scales),
+        name: lambda name=name: Sample.of(measure.direct(name, baseline.samples, baseline.scales)) for name in DIRECT
     }
     if every or config.mismatch.estimator == "visitation":
-        old = _Measure(agent, source, visit(agent, source, config.mismatch.burn_in), config, np.random.default_rng(seed))
-        for name in ("visit_state_action", "visit_state"):
+        old = Measure(agent, source, visit(agent, source, config.mismatch.burn_in), config, np.random.default_rng(seed))
+        for name in VISITATION:
             wanted[name] = lambda name=name: measure.visitation(name, visited.acted, old, old.visited.acted)
     scores = {}
     for name, sample in wanted.items():
@@ -139,8 +129,8 @@ def measure_mismatch(
 
 
 @dataclass(frozen=True)
-class _Measure:
-    """One set of rollouts, measured."""
+class Measure:
+    """One set of rollouts, measured: one number per episode, NaN where an episode gives none."""
 
     agent: Agent
     replay: Replay
@@ -148,54 +138,58 @@ class _Measure:
     config: AdaptationConfig
     rng: np.random.Generator
 
-    def dynamics(self) -> Sample:
+    def direct(self, name: str, baseline: Mapping[str, Sample], scales: Scales) -> Float64:
+        """The `direct` score of this name."""
+        if name in CAUSES:
+            return self.cause(name, baseline)
+        if name.startswith("policy"):
+            return self.policy_imagined(scales) if name == "policy_imagined" else self.policy_returns(scales)
+        return {"dynamics": self.dynamics, "ego": self.ego, "world": self.world}[name]()
+
+    def dynamics(self) -> Float64:
         """Surprise: total variation between posterior and prior."""
-        seen = self.visited
-        return Sample.of(seen.by_episode(seen.scored, seen.surprise[seen.scored]))
+        return self._per_episode(self.visited.surprise)
 
-    def ego(self) -> Sample:
+    def ego(self) -> Float64:
         """Absolute error of the predicted acceleration."""
-        return Sample.of(self._per_episode(self.visited.ego_error))
+        return self._per_episode(self.visited.ego_error)
 
-    def world(self) -> Sample:
+    def world(self) -> Float64:
         """Squared error of the predicted embedding."""
-        return Sample.of(self._per_episode(self.visited.world_error))
+        return self._per_episode(self.visited.world_error)
 
-    def cause(self, name: str, baseline: Mapping[str, Sample]) -> Sample:
+    def cause(self, name: str, baseline: Mapping[str, Sample]) -> Float64:
         """What speaks for a changed vehicle or a changed task.
 
         A new task makes the model worse at accelerations too, and a new vehicle at embeddings, each in a fixed
         proportion (`leak_to_ego`, `leak_to_world`) when both are counted in deviations over source episodes. What
         is more than that proportion has a cause of its own.
         """
-        ego, world = (
-            (self._per_episode(error) - baseline[key].mean) / baseline[key].deviation
-            for key, error in (("ego", self.visited.ego_error), ("world", self.visited.world_error))
-        )
-        config = self.config.mismatch
+        ego = (self.ego() - baseline["ego"].mean) / baseline["ego"].deviation
+        world = (self.world() - baseline["world"].mean) / baseline["world"].deviation
         if name == "cause_vehicle":
-            return Sample.of(ego - config.leak_to_ego * world)
-        return Sample.of(world - config.leak_to_world * ego)
+            return ego - self.config.mismatch.leak_to_ego * world
+        return world - self.config.mismatch.leak_to_world * ego
 
     def _per_episode(self, error: Float64) -> Float64:
         return self.visited.by_episode(self.visited.scored, error[self.visited.scored])
 
-    def policy_imagined(self, scales: Scales) -> Sample:
+    def policy_imagined(self, scales: Scales) -> Float64:
         """Distance to the policy that the current model would rather have."""
         config = self.config.mismatch
         rows = pick_states(self.visited, config.states, self.rng)
         policy, advantage = imagined_advantages(self.agent, self.visited, rows, config, self.config.fit.discount)
         step = imagined_step(policy, advantage, config.temperature * scales.imagined)
-        return Sample.of(self.visited.by_episode(rows, step))
+        return self.visited.by_episode(rows, step)
 
-    def policy_returns(self, scales: Scales) -> Sample:
+    def policy_returns(self, scales: Scales) -> Float64:
         """Distance to the policy that the rollouts' own returns would rather have."""
         acted = self.visited.acted
         taken, advantage = own_advantages(self.agent, self.replay.episodes, self.visited, self.config.fit)
         step = returns_step(taken[acted], advantage[acted], self.config.mismatch.temperature * scales.returns)
-        return Sample.of(self.visited.by_episode(acted, step))
+        return self.visited.by_episode(acted, step)
 
-    def visitation(self, name: str, rows: Bool, old: _Measure, old_rows: Bool) -> Sample:
+    def visitation(self, name: str, rows: Bool, old: Measure, old_rows: Bool) -> Sample:
         """Distance between where these rollouts and the old ones go."""
         new_points, old_points = self._points(name), old._points(name)
         return visitation_distance(

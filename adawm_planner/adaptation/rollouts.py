@@ -7,7 +7,7 @@ rollouts go to `mismatch` and to the replay of `fit`; `harness` reports the eval
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,7 +22,7 @@ from adawm_planner.evaluation.closed_loop import run_episode
 from adawm_planner.evaluation.model_pilot import ModelPilot
 from adawm_planner.evaluation.report import Evaluation
 from adawm_planner.policy.agent import Agent
-from adawm_planner.pretraining.collect import Job, Rig, drive_episode, driving_rig
+from adawm_planner.pretraining.collect import Driven, Job, Rig, drive_episode, driving_rig
 from adawm_planner.pretraining.dataset import Episodes, join, load_chunk, save_chunk
 from adawm_planner.pretraining.learners import AgentLearner
 from adawm_planner.runtime.engine import Imagined
@@ -81,12 +81,22 @@ def drive(
         show: progress.
     """
     rng = np.random.default_rng([seed, 23])
-    learner, driven, count = AgentLearner(agent), [], 0
-    while count < decisions or len(driven) < LEAST_EPISODES:
-        job = Job(int(rng.integers(*seeds)), "learner", sample=bool(rng.random() < sampled), label=False)
+    drawn = (int(rng.integers(*seeds)) for _ in iter(int, 1))
+    return drive_seeds(place, agent, drawn, decisions, sampled, seed, show)
+
+
+def drive_seeds(
+    place: Place, agent: Agent, seeds: Iterable[int], decisions: int, sampled: float, seed: int, show: Progress = quiet
+) -> Rollouts:
+    """Whole episodes of these seeds, in order, until they are used up or as `drive` has enough."""
+    rng, learner, driven, count = np.random.default_rng([seed, 29]), AgentLearner(agent), list[Driven](), 0
+    for number in seeds:
+        job = Job(number, "learner", sample=bool(rng.random() < sampled), label=False)
         driven.append(drive_episode(place.rig, job, learner))
         count += len(driven[-1].episodes)
         show(count, driven[-1].outcome)
+        if count >= decisions and len(driven) >= LEAST_EPISODES:
+            break
     return Rollouts(join([one.episodes for one in driven]), tuple(one.outcome for one in driven))
 
 

@@ -26,7 +26,17 @@ BUILT_IN_TASKS = (
     "left_turn_dense",
     "roundabout_moderate",
 )
-BUILT_IN_VEHICLES = ("nominal", "heavy", "weak_brakes", "delayed_actuation", "low_friction")
+BUILT_IN_VEHICLES = (
+    "nominal",
+    "heavy",
+    "weak_brakes",
+    "delayed_actuation",
+    "low_friction",
+    "overloaded",
+    "worn_brakes",
+    "late_brakes",
+    "slippery",
+)
 
 Range = tuple[float, float]
 

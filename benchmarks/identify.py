@@ -1,0 +1,259 @@
+"""Planted causes of mismatch, and what the estimators say of them.
+
+Only the vehicle changed, only the task, both, or nothing: the base model drives each, on seeds that nothing was tuned
+on, and its episodes are cut into disjoint trials. A trial is right when it names the planted cause from its own
+episodes alone.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+import torch
+from rich.console import Console
+from rich.progress import track
+
+from adawm_planner.adaptation.harness import source_file
+from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure
+from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
+from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, Sample, Score, read_baseline
+from adawm_planner.adaptation.select_part import Part, select_part
+from adawm_planner.adaptation.visited import Visited, visit
+from adawm_planner.cli.adapt import run_options
+from adawm_planner.cli.options import json_option
+from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
+from adawm_planner.data_types import Float64
+from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.policy.agent import Agent, load_agent
+from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.runtime.model_files import digest
+from benchmarks.record import ROOT, with_origin, write
+
+CAUSES = ("none", "vehicle", "task", "both")
+SOURCE = "right_turn_moderate"
+PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
+    "none": ((SOURCE, "nominal"),),
+    "vehicle": tuple(
+        (SOURCE, name) for name in ("heavy", "weak_brakes", "delayed_actuation", "overloaded", "worn_brakes", "late_brakes")
+    ),
+    "task": tuple(
+        (name, "nominal")
+        for name in ("right_turn_dense", "left_turn_moderate", "left_turn_dense", "roundabout_moderate")
+    ),
+    "both": (
+        ("right_turn_dense", "worn_brakes"),
+        ("left_turn_moderate", "overloaded"),
+        ("left_turn_dense", "late_brakes"),
+        ("roundabout_moderate", "delayed_actuation"),
+    ),
+}
+"""Cause -> task and vehicle of each condition; slippery and low_friction are left out, see docs/adaptation.md."""
+
+RESULT = ROOT / "benchmarks" / "results" / "adaptation" / "identify.json"
+EVERYTHING = 10**9
+
+
+@dataclass(frozen=True)
+class Pool:
+    """Episodes of one condition, measured."""
+
+    cause: str
+    condition: tuple[str, str]
+    success: float
+    values: dict[str, Float64]  # `direct` score -> one number per episode
+    measure: Measure
+
+    def trials(self, episodes: int, count: int) -> Iterator[np.ndarray]:
+        """Numbers of the episodes of up to `count` disjoint trials."""
+        for trial in range(min(count, self.measure.visited.episodes // episodes)):
+            yield np.arange(trial * episodes, (trial + 1) * episodes)
+
+
+@click.command()
+@click.option("--trials", type=click.IntRange(min=1), default=48, show_default=True, help="Per cause.")
+@click.option("--clean", type=click.IntRange(min=1), default=100, show_default=True, help="Trials without any cause.")
+@click.option("--episodes", type=click.IntRange(min=2), default=20, show_default=True, help="Rollouts per trial.")
+@click.option("--sizes", default="2,4,8,12,20", show_default=True, help="Rollouts per trial to compare.")
+@click.option("--seed", type=click.IntRange(min=0), default=5000, show_default=True, help="First episode seed.")
+@click.option("--estimator", type=click.Choice(["direct", "both"]), default="both", show_default=True,
+              help="The visitation estimator takes most of the time.")  # fmt: skip
+@run_options
+@json_option
+def identify(
+    trials: int, clean: int, episodes: int, sizes: str, seed: int, estimator: str, preset: str,
+    config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
+) -> None:  # fmt: skip
+    """Plant causes of mismatch and count how often the estimators name them."""
+    config, base, name = load_adaptation(config_file, preset), load_agent(model_dir), digest(model_dir)
+    torch.set_num_threads(config.threads)
+    baseline = read_baseline(model_dir / BASELINE_FILE, name)
+    pools = measured_pools(base, baseline, config, cache / name[:12], trials, clean, episodes, seed)
+    judge = Judge(baseline, config)
+    rows = [each for pool in pools for each in judge.direct(pool, episodes, per_condition(pool.cause, trials, clean))]
+    result: dict[str, Any] = {
+        "episodes_per_trial": episodes,
+        "first_seed": seed,
+        "conditions": [{"cause": p.cause, "task": p.condition[0], "vehicle": p.condition[1], "success": p.success} for p in pools],
+        "direct": verdict(rows),
+        "direct_by_rollouts": by_size(pools, judge, [int(size) for size in sizes.split(",")], trials, clean),
+    }
+    if estimator == "both":
+        source = source_measure(base, config, cache, name)
+        result["visitation"] = verdict(list(judge.visitation_all(pools, source, episodes, trials, clean)))
+    show(result, Console())
+    write(json_file or RESULT, with_origin("identify", result, ("torch", "libsumo")))
+
+
+def per_condition(cause: str, trials: int, clean: int) -> int:
+    """Trials of each condition of a cause, so that the cause gets at least as many as asked for."""
+    return clean if cause == "none" else -(-trials // len(PLANTED[cause]))
+
+
+def measured_pools(
+    base: Agent, baseline: Baseline, config: AdaptationConfig, folder: Path, trials: int, clean: int, episodes: int, seed: int
+) -> list[Pool]:
+    """Drive and measure every condition; what was driven is kept in `folder`."""
+    pools, encoder = [], base.world_model.encoder
+    conditions = [(cause, condition) for cause in CAUSES for condition in PLANTED[cause]]
+    for number, (cause, (task, vehicle)) in enumerate(track(conditions, description="driving")):
+        count = episodes * per_condition(cause, trials, clean)
+
+        def make(task: str = task, vehicle: str = vehicle, count: int = count, number: int = number) -> Any:
+            seeds = range(seed + number * 2500, seed + number * 2500 + count)
+            with Place(task, vehicle) as place:
+                return drive_seeds(place, base, seeds, EVERYTHING, config.rollouts.sampled, number)
+
+        rollouts = stored(folder / f"identify-{task}-{vehicle}-{seed}-{count}.npz", make)
+        replay = Replay(encoder, rollouts.episodes, config.fit.discount)
+        visited = visit(base, replay, config.mismatch.burn_in)
+        torch.manual_seed(number)
+        scaled = enough_states(config, visited)
+        measure = Measure(base, replay, visited, scaled, np.random.default_rng(number))
+        values = {score: measure.direct(score, baseline.samples, baseline.scales) for score in DIRECT}
+        pools.append(Pool(cause, (task, vehicle), rollouts.success, values, measure))
+    return pools
+
+
+def enough_states(config: AdaptationConfig, visited: Visited) -> AdaptationConfig:
+    """As many states per episode as a round of adaptation looks at."""
+    each = max(1, config.mismatch.states // 24)
+    return replace(config, mismatch=replace(config.mismatch, states=each * visited.episodes))
+
+
+def source_measure(base: Agent, config: AdaptationConfig, cache: Path, name: str) -> Measure:
+    """The source rollouts that visitation is compared with."""
+    rollouts = source_rollouts(base, config.rollouts, source_file(name, config, cache))
+    replay = Replay(base.world_model.encoder, rollouts.episodes, config.fit.discount)
+    return Measure(base, replay, visit(base, replay, config.mismatch.burn_in), config, np.random.default_rng(0))
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What one trial said."""
+
+    cause: str
+    named: str
+    part: Part
+    condition: tuple[str, str]
+
+
+@dataclass(frozen=True)
+class Judge:
+    """Names causes from scores."""
+
+    baseline: Baseline
+    config: AdaptationConfig
+
+    def direct(self, pool: Pool, episodes: int, trials: int) -> Iterator[Judgement]:
+        """Vehicle and task by the two attributed scores, the part by the rule of `select_part`."""
+        for chosen in pool.trials(episodes, trials):
+            scores = {name: self._score(name, Sample.of(values[chosen])) for name, values in pool.values.items()}
+            part = self._part(scores["dynamics"], scores[f"policy_{self.config.mismatch.policy_evidence}"])
+            yield Judgement(pool.cause, self._name(scores["cause_vehicle"], scores["cause_task"]), part, pool.condition)
+
+    def visitation_all(
+        self, pools: Sequence[Pool], source: Measure, episodes: int, trials: int, clean: int
+    ) -> Iterator[Judgement]:
+        """Task by state visitation, vehicle by what state-action visitation adds to it."""
+        for pool in track(pools, description="visitation"):
+            for chosen in pool.trials(episodes, per_condition(pool.cause, trials, clean)):
+                rows = pool.measure.visited.acted & np.isin(pool.measure.visited.episode, chosen)
+                both, state = (
+                    self._score(name, pool.measure.visitation(name, rows, source, source.visited.acted))
+                    for name in VISITATION
+                )
+                added = Score(both.value - state.value, float(np.hypot(both.error, state.error)), state.episodes)
+                yield Judgement(pool.cause, self._name(added, state), self._part(both, state), pool.condition)
+
+    def _score(self, name: str, sample: Sample) -> Score:
+        return Score.above(sample, self.baseline.samples[name])
+
+    def _name(self, vehicle: Score, task: Score) -> str:
+        limit = self.config.select.significance
+        flags = vehicle.significant(limit), task.significant(limit)
+        return {(False, False): "none", (True, False): "vehicle", (False, True): "task", (True, True): "both"}[flags]
+
+    def _part(self, dynamics: Score, policy: Score) -> Part:
+        return select_part(dynamics, policy, Part.NOTHING, self.config.select).part
+
+
+def verdict(rows: Sequence[Judgement]) -> dict[str, Any]:
+    """Confusion matrix, share of right trials with intervals, and the parts chosen."""
+    matrix = {cause: dict(Counter(each.named for each in rows if each.cause == cause)) for cause in CAUSES}
+    right = {cause: matrix[cause].get(cause, 0) for cause in CAUSES}
+    total = {cause: sum(matrix[cause].values()) for cause in CAUSES}
+    planted = [cause for cause in CAUSES if cause != "none"]
+    conditions = dict.fromkeys(each.condition for each in rows)
+    return {
+        "confusion": matrix,
+        "identified": {cause: _share(right[cause], total[cause]) for cause in CAUSES},
+        "identified_planted": _share(sum(right[c] for c in planted), sum(total[c] for c in planted)),
+        "nothing_is_wrong": _share(
+            sum(each.part is Part.NOTHING for each in rows if each.cause == "none"), total["none"]
+        ),
+        "parts": {cause: dict(Counter(each.part.value for each in rows if each.cause == cause)) for cause in CAUSES},
+        "by_condition": {
+            f"{task}, {vehicle}": dict(Counter(each.named for each in rows if each.condition == (task, vehicle)))
+            for task, vehicle in conditions
+        },
+    }
+
+
+def _share(successes: int, trials: int) -> dict[str, Any]:
+    if not trials:
+        return {"trials": 0}
+    return {"share": successes / trials, "ci95": list(wilson_interval(successes, trials)), "trials": trials}
+
+
+def by_size(
+    pools: Sequence[Pool], judge: Judge, sizes: Sequence[int], trials: int, clean: int
+) -> dict[str, Mapping[str, Any]]:
+    """Share identified for each number of rollouts per trial."""
+    found: dict[str, Mapping[str, Any]] = {}
+    for size in sizes:
+        rows = [each for p in pools for each in judge.direct(p, size, per_condition(p.cause, trials, clean))]
+        one = verdict(rows)
+        found[str(size)] = {key: one[key] for key in ("identified", "identified_planted", "nothing_is_wrong")}
+    return found
+
+
+def show(result: Mapping[str, Any], console: Console) -> None:
+    """Print both confusion matrices."""
+    for name in ("direct", "visitation"):
+        if name not in result:
+            continue
+        console.print(f"\n{name}: planted cause (rows) against named cause", highlight=False)
+        for cause in CAUSES:
+            named = result[name]["confusion"][cause]
+            cells = "  ".join(f"{other} {named.get(other, 0):4d}" for other in CAUSES)
+            console.print(f"  {cause:8s} {cells}   parts {result[name]['parts'][cause]}", highlight=False)
+        low, high = result[name]["identified_planted"]["ci95"]
+        console.print(f"  identified {result[name]['identified_planted']['share']:.3f} [{low:.3f}, {high:.3f}]")
+        clean = result[name]["nothing_is_wrong"]
+        console.print(f"  nothing is wrong {clean['share']:.3f} of {clean['trials']} clean trials", highlight=False)
