@@ -38,7 +38,7 @@ def load_pretraining(path: Path | None = None, preset: str = "default") -> Pretr
     presets = {"default": {}, **raw.pop("presets", {})}
     if preset not in presets:
         raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(presets))}")
-    return from_mapping(PretrainingConfig, merge(raw, presets[preset]), str(path))
+    return from_mapping(PretrainingConfig, {**merge(raw, presets[preset]), "preset": preset}, str(path))
 
 
 def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
