@@ -176,6 +176,7 @@ class ScoringConfig:
 class AdaptationConfig:
     """One finetuning run."""
 
+    preset: str  # which preset the values are of, set by `load_adaptation`
     rounds: int
     threads: int  # of torch
     rollouts: RolloutConfig

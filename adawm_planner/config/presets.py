@@ -42,7 +42,7 @@ def load_config(kind: type[Config], path: Path, preset: str) -> Config:
     presets = {"default": {}, **raw.pop("presets", {})}
     if preset not in presets:
         raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(presets))}")
-    return from_mapping(kind, merge(raw, presets[preset]), str(path))
+    return from_mapping(kind, {**merge(raw, presets[preset]), "preset": preset}, str(path))
 
 
 def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:

@@ -147,6 +147,7 @@ class ImaginationConfig:
 class PretrainingConfig:
     """The whole pipeline."""
 
+    preset: str  # name of the patch that was applied
     seed: int
     threads: int  # of torch in the training process
     checkpoint_every: int  # updates

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -244,8 +244,9 @@ class Fleet:
 def round_jobs(config: CollectionConfig, seed: int, round_index: int, weights: str, sample: bool) -> Iterator[Job]:
     """Endless jobs of one round; which ones depends on `seed` and the round alone."""
     rng = np.random.default_rng([seed, round_index, 11])
-    while True:
-        held_out = bool(rng.random() < config.validation)
+    for index in count():
+        # Evenly spread instead of drawn, so that a short round has held-out episodes too.
+        held_out = int((index + 1) * config.validation) > int(index * config.validation)
         low, high = config.validation_seeds if held_out else config.train_seeds
         driver = "learner" if weights else "expert"
         if rng.random() < (config.later_bad_drivers if weights else config.bad_drivers):
@@ -267,7 +268,8 @@ def round_jobs(config: CollectionConfig, seed: int, round_index: int, weights: s
 class RoundReport:
     """What one round of collection brought."""
 
-    decisions: int
+    decisions: int  # stored
+    added: int  # of them by this call
     episodes: int
     outcomes: dict[str, int]
     seconds: float
@@ -284,7 +286,7 @@ def collect_round(
     """Drive jobs until `decisions` are stored under `folder`; goes on where an earlier call stopped."""
     begun, target = time.monotonic(), folder / f"round-{round_index:02d}"
     metas = [(len(episodes), meta) for episodes, meta in map(load_chunk, chunk_files_of(target))]
-    stored = sum(count for count, _ in metas)
+    stored = before = sum(count for count, _ in metas)
     outcomes = [str(outcome) for _, meta in metas for outcome in meta["outcomes"]]
     for _ in outcomes:
         next(jobs)
@@ -301,7 +303,7 @@ def collect_round(
         if stored >= decisions:
             break
     counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}
-    return RoundReport(stored, len(outcomes), counts, time.monotonic() - begun)
+    return RoundReport(stored, stored - before, len(outcomes), counts, time.monotonic() - begun)
 
 
 def chunk_files_of(round_folder: Path) -> list[Path]:
@@ -314,11 +316,27 @@ def _write(path: Path, driven: Sequence[Driven]) -> None:
     save_chunk(path, join([item.episodes for item in driven]), meta)
 
 
-def score(fleet: Fleet, weights: str, seeds: Sequence[int]) -> dict[str, int]:
-    """Outcomes of greedy episodes of the learner on `seeds`, counted by name."""
+@dataclass(frozen=True)
+class Score:
+    """How a learner drives."""
+
+    success: float  # share of the episodes
+    mean_return: float  # undiscounted reward per episode
+    mean_decisions: float
+    outcomes: dict[str, int]
+
+
+def score(fleet: Fleet, weights: str, seeds: Sequence[int]) -> Score:
+    """Greedy episodes of the learner on `seeds`."""
     jobs = iter([Job(seed=seed, driver="learner", weights=weights, label=False) for seed in seeds])
-    outcomes = [driven.outcome for driven in fleet.drive(jobs)]
-    return {name: outcomes.count(name) for name in sorted(set(outcomes))}
+    driven = list(fleet.drive(jobs))
+    outcomes = [item.outcome for item in driven]
+    return Score(
+        success=outcomes.count("success") / len(driven),
+        mean_return=float(np.mean([item.episodes.reward.sum() for item in driven])),
+        mean_decisions=float(np.mean([len(item.episodes) for item in driven])),
+        outcomes={name: outcomes.count(name) for name in sorted(set(outcomes))},
+    )
 
 
 def rig_factory(task: str, vehicle: str) -> RigFactory:

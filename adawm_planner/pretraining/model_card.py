@@ -6,7 +6,6 @@ Everything in the card was measured or read from files; scores come from the JSO
 from __future__ import annotations
 
 import json
-import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,7 @@ from typing import Any
 import yaml
 
 from adawm_planner.config.presets import PRETRAINING_FILE
-from adawm_planner.pretraining.pipeline import FACTS_FILE
+from adawm_planner.pretraining.pipeline import COMMIT_FILE, FACTS_FILE
 from adawm_planner.runtime.model_files import MODEL_FILES, digest
 
 CARD_FILE = "MODEL_CARD.md"
@@ -43,10 +42,11 @@ def write_card(output: Path, run: Path, scores: Sequence[Path]) -> None:
     if not (run / FACTS_FILE).exists():
         raise ValueError(f"{run}: holds no finished stages ({FACTS_FILE} is missing)")
     facts = json.loads((run / FACTS_FILE).read_text())
+    config = yaml.safe_load((run / "config.yaml").read_text())
     sections = [
         INTRODUCTION,
-        _data(yaml.safe_load((run / "config.yaml").read_text()), facts),
-        _making(output),
+        _data(config, facts),
+        _making(config, run),
         _curves(facts),
         _scores(scores),
         LIMITS,
@@ -71,11 +71,17 @@ expert labels every state.
 {rows}"""
 
 
-def _making(output: Path) -> str:
-    commit = subprocess.run(["git", "rev-parse", "--short", "HEAD"], capture_output=True, text=True, check=False)
+def _making(config: Mapping[str, Any], run: Path) -> str:
+    commit = (run / COMMIT_FILE).read_text().strip() if (run / COMMIT_FILE).exists() else "unknown"
     return f"""## How it was made
-`adawm pretrain --preset PRESET` with `{PRETRAINING_FILE.name}` (all settings of this run: the run's config.yaml), then
-`adawm export --run RUN --output {output.name}`. Repository at export: commit {commit.stdout.strip() or "unknown"}."""
+```
+adawm pretrain --preset {config["preset"]} --run RUN
+adawm evaluate --task TASK --episodes 200 --seed SEED --json SCORES.json
+adawm export --run RUN --scores SCORES.json
+```
+Code of commit {commit}; seed {config["seed"]}, {config["threads"]} training thread(s), \
+{max(1, config["collection"]["workers"])} driving process(es), no accelerator. All other settings: \
+`{PRETRAINING_FILE.name}` with that preset."""
 
 
 def _curves(facts: Sequence[dict[str, Any]]) -> str:
@@ -91,7 +97,7 @@ Success is of greedy episodes on validation seeds. Collection and training took 
 
 def _told(fact: dict[str, Any]) -> str:
     held_out = fact.get("held_out", {})
-    told = [f"success {fact['success']:.3f}"] if "success" in fact else []
+    told = [f"{key} {fact[key]:.3f}" for key in ("success", "mean_return") if key in fact]
     told += [f"{key} {fact[key]}" for key in ("decisions", "updates", "chosen") if key in fact]
     told += [
         f"held-out {key} {value:.3f}" for key, value in held_out.items() if key in ("loss", "accuracy", "plain_kl")
@@ -107,10 +113,11 @@ def _scores(files: Sequence[Path]) -> str:
             "files to `adawm export --run RUN --scores FILE`."
         )
     rows = "\n".join(row for path in files for row in _score_rows(path))
-    return f"""{head}Each row is one `adawm evaluate`; the interval is Wilson's 95 %.
+    return f"""{head}Each row is one `adawm evaluate` of the exported model, most probable action;
+the interval is Wilson's 95 %. Seeds below 5000 also served to tune settings.
 
-| task | vehicle | driver | episodes | first seed | success | collisions | timeouts |
-|---|---|---|---|---|---|---|---|
+| task | vehicle | driver | episodes | first seed | success | collisions | timeouts | seconds |
+|---|---|---|---|---|---|---|---|---|
 {rows}"""
 
 
@@ -119,16 +126,17 @@ def _score_rows(path: Path) -> list[str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return [_score_row(one) for one in (found if isinstance(found, list) else [found])]
-    except (OSError, KeyError, TypeError, ValueError) as error:
+    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
         raise ValueError(f"{path}: not a result of `adawm evaluate --json` ({error!r})") from error
 
 
 def _score_row(score: Mapping[str, Any]) -> str:
     low, high = score["success_ci95"]
+    seconds = sum(episode["duration_s"] for episode in score["detail"]) / len(score["detail"])
     return (
         f"| {score['task']} | {score['vehicle']} | {score['driver']} | {score['episodes']} | {score['seed']} "
         f"| {score['success_rate']:.3f} [{low:.3f}, {high:.3f}] | {score['collision_rate']:.3f} "
-        f"| {score['timeout_rate']:.3f} |"
+        f"| {score['timeout_rate']:.3f} | {seconds:.1f} |"
     )
 
 

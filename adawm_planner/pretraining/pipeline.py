@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -38,6 +39,7 @@ from adawm_planner.runtime.model_files import WEIGHTS_FILE
 
 FACTS_FILE = "facts.json"
 FINAL_FOLDER = "final"
+COMMIT_FILE = "commit.txt"
 
 
 @dataclass
@@ -72,7 +74,10 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
     Returns the folder of the trained agent. Raises ValueError when `folder` holds a run of another config.
     """
     _claim(folder, config)
+    if not (folder / COMMIT_FILE).exists():
+        (folder / COMMIT_FILE).write_text(repository_commit())
     torch.manual_seed(config.seed)
+    torch.set_num_threads(config.threads)
     run = Run(folder, config.seed, config.threads, config.checkpoint_every)
     with Fleet(factory, config.collection.workers) as fleet:
         pipeline = Pipeline(config, data, run, fleet, console)
@@ -84,6 +89,16 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
         agent = model_world(pipeline, clone, train, held_out)
         agent = clone_on_latents(pipeline, agent, train, held_out)
         return improve_by_imagination(pipeline, agent, train)
+
+
+def repository_commit() -> str:
+    """Short hash of the code's commit, `unknown` outside a repository."""
+    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
+    try:
+        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
+    except OSError:
+        found = ""
+    return found or "unknown"
 
 
 def _claim(folder: Path, config: PretrainingConfig) -> None:
@@ -129,7 +144,7 @@ def collect(pipeline: Pipeline, index: int, weights: str, decisions: int, sample
     jobs = round_jobs(config.collection, config.seed, index, weights, sample)
     with pipeline.run.progress(f"drive {index}", decisions) as show:
         report = collect_round(pipeline.fleet, jobs, pipeline.data, index, decisions, lambda done: show(done, ""))
-    if report.seconds > 1.0:
+    if report.added:
         pipeline.note(f"collect-{index:02d}", begun, decisions=report.decisions, outcomes=report.outcomes)
 
 
@@ -181,7 +196,6 @@ def clone_on_latents(pipeline: Pipeline, agent: Agent, train: Replay, held_out: 
     train_policy(learner, train, config.imagination.warmup_updates, "critic", pipeline.run, warmup=True)
     save_agent(agent, folder)
     pipeline.note("cloned", begun, **_told(report))
-    _drive_and_note(pipeline, "cloned", str(folder))
     return agent
 
 
@@ -192,6 +206,7 @@ def improve_by_imagination(pipeline: Pipeline, agent: Agent, replay: Replay) -> 
     """Rounds of fresh driving and actor-critic updates; the round that drives best is the result."""
     config, begun = pipeline.config.imagination, time.monotonic()
     learner = ActorCritic(agent, pipeline.config.dynamics, config)
+    _drive_and_note(pipeline, "cloned", str(pipeline.folder / "cloned"))
     folders = [pipeline.folder / "cloned"]
     for index in range(1, config.rounds + 1):
         folder = pipeline.folder / f"imagined-{index:02d}"
@@ -217,10 +232,9 @@ def _imagine_round(
     episodes = join(fresh)
     replay.add(episodes.select(~episodes.held_out))
     report = train_policy(learner, replay, config.imagination.round_updates, folder.name, pipeline.run)
-    if (folder / WEIGHTS_FILE).exists():
-        return
-    save_agent(learner.agent, folder)
-    pipeline.note(folder.name, begun, decisions=len(replay), updates=report.updates)
+    if not (folder / WEIGHTS_FILE).exists():
+        save_agent(learner.agent, folder)
+        pipeline.note(folder.name, begun, decisions=len(replay), updates=report.updates)
     _drive_and_note(pipeline, folder.name, str(folder))
 
 
@@ -230,9 +244,12 @@ def _drive_and_note(pipeline: Pipeline, name: str, weights: str) -> None:
         return
     begun, config = time.monotonic(), pipeline.config
     low = config.collection.validation_seeds[0]
-    outcomes = score(pipeline.fleet, weights, range(low, low + config.imagination.score_episodes))
-    success = outcomes.get("success", 0) / config.imagination.score_episodes
-    pipeline.note(f"score-{name}", begun, success=round(success, 4), outcomes=outcomes)
+    driven = score(pipeline.fleet, weights, range(low, low + config.imagination.score_episodes))
+    pipeline.note(f"score-{name}", begun, **_rounded(asdict(driven)))
+
+
+def _rounded(values: dict[str, Any]) -> dict[str, Any]:
+    return {key: round(value, 4) if isinstance(value, float) else value for key, value in values.items()}
 
 
 def _scored(pipeline: Pipeline, name: str) -> float:

@@ -148,7 +148,7 @@ class World:
         self._ego.reset(float(route.x[0]), float(route.y[0]), float(route.yaw[0]), speed)
         self._start_sumo(seed)
         self._mirrored = False
-        self._episode_start = self._time + FRAME_S
+        self._first_frame = self._frame + 1
         self._route_s, self._arrived = 0.0, False
         self._near: int | None = None
         return self._advance(Command())
@@ -321,7 +321,7 @@ class World:
             return Outcome.OFF_LANE
         if at.s >= self._goal_s:
             return Outcome.SUCCESS
-        if self._time - self._episode_start >= self.task.limits.time:
+        if (self._frame - self._first_frame) * FRAME_S >= self.task.limits.time - 1e-9:
             return Outcome.TIMEOUT
         return None
 

@@ -82,6 +82,8 @@ def test_jobs_keep_to_their_seeds() -> None:
     for job in jobs:
         low, high = CONFIG.validation_seeds if job.held_out else CONFIG.train_seeds
         assert low <= job.seed < high < 5001
+    assert sum(job.held_out for job in jobs) == int(500 * CONFIG.validation)
+    assert any(job.held_out for job in jobs[: int(1 / CONFIG.validation) + 1]), "a short round has some as well"
     assert {job.driver for job in jobs} == {"expert", "blind", "random"}
     assert 0.3 < np.mean([job.at_line for job in jobs]) < 0.5
 
@@ -99,5 +101,6 @@ def test_score_counts_outcomes(tmp_path: Path) -> None:
     config = load_pretraining(preset="debug")
     save_clone(Clone(config.world_model, config.policy), tmp_path)
     with Fleet(crossing_rig, 0) as fleet:
-        outcomes = score(fleet, str(tmp_path), range(4))
-    assert sum(outcomes.values()) == 4 and set(outcomes) <= {"success", "collision", "timeout"}
+        driven = score(fleet, str(tmp_path), range(4))
+    assert sum(driven.outcomes.values()) == 4 and set(driven.outcomes) <= {"success", "collision", "timeout"}
+    assert driven.success == driven.outcomes.get("success", 0) / 4 and driven.mean_decisions > 2

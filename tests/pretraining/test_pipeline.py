@@ -63,11 +63,17 @@ def test_export_and_card(trained: tuple[Path, Path], tmp_path: Path) -> None:
     run, final = trained
     export_model(final, tmp_path / "model")
     result = {"task": "t", "vehicle": "nominal", "driver": "world_model", "episodes": 200, "seed": 5000}
-    rates = {"success_rate": 0.97, "success_ci95": [0.936, 0.986], "collision_rate": 0.02, "timeout_rate": 0.01}
+    rates = {
+        "success_rate": 0.97,
+        "success_ci95": [0.936, 0.986],
+        "collision_rate": 0.02,
+        "timeout_rate": 0.01,
+        "detail": [{"duration_s": 18.0}, {"duration_s": 20.0}],
+    }
     (tmp_path / "score.json").write_text(json.dumps({**result, **rates}))
     write_card(tmp_path / "model", run, [tmp_path / "score.json"])
     card = (tmp_path / "model" / "MODEL_CARD.md").read_text()
-    assert "| t | nominal | world_model | 200 | 5000 | 0.970 [0.936, 0.986] | 0.020 | 0.010 |" in card
+    assert "| t | nominal | world_model | 200 | 5000 | 0.970 [0.936, 0.986] | 0.020 | 0.010 | 19.0 |" in card
     assert OnnxEngine(tmp_path / "model", "cpu").digest in card
     (tmp_path / "score.json").write_text("{}")
     with pytest.raises(ValueError, match="score.json: not a result"):

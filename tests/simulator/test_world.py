@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import multiprocessing
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import gymnasium
@@ -52,6 +53,20 @@ def test_same_seed_same_episode_bit_for_bit_also_after_others_and_elsewhere() ->
     child.start()
     assert queue.get(timeout=120) == first
     child.join()
+
+
+def test_an_episode_times_out_at_the_same_frame_whatever_ran_before() -> None:
+    task = load_task("right_turn_moderate")
+    world = World(replace(task, limits=replace(task.limits, time=2.0)), load_vehicle("nominal"))
+
+    def frames(seed: int) -> int:
+        frame, count = world.reset(seed), 0
+        while frame.outcome is None:
+            frame, count = world.tick(Command(brake=1.0)), count + 1
+        assert frame.outcome is Outcome.TIMEOUT
+        return count
+
+    assert [frames(seed) for seed in range(25)] == [40] * 25
 
 
 @pytest.mark.parametrize("name", BUILT_IN_TASKS)
