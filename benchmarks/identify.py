@@ -40,7 +40,8 @@ SOURCE = "right_turn_moderate"
 PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
     "none": ((SOURCE, "nominal"),),
     "vehicle": tuple(
-        (SOURCE, name) for name in ("heavy", "weak_brakes", "delayed_actuation", "overloaded", "worn_brakes", "late_brakes")
+        (SOURCE, name)
+        for name in ("heavy", "weak_brakes", "delayed_actuation", "overloaded", "worn_brakes", "late_brakes")
     ),
     "task": tuple(
         (name, "nominal")
@@ -99,7 +100,9 @@ def identify(
     result: dict[str, Any] = {
         "episodes_per_trial": episodes,
         "first_seed": seed,
-        "conditions": [{"cause": p.cause, "task": p.condition[0], "vehicle": p.condition[1], "success": p.success} for p in pools],
+        "conditions": [
+            {"cause": p.cause, "task": p.condition[0], "vehicle": p.condition[1], "success": p.success} for p in pools
+        ],
         "direct": verdict(rows),
         "direct_by_rollouts": by_size(pools, judge, [int(size) for size in sizes.split(",")], trials, clean),
     }
@@ -116,7 +119,14 @@ def per_condition(cause: str, trials: int, clean: int) -> int:
 
 
 def measured_pools(
-    base: Agent, baseline: Baseline, config: AdaptationConfig, folder: Path, trials: int, clean: int, episodes: int, seed: int
+    base: Agent,
+    baseline: Baseline,
+    config: AdaptationConfig,
+    folder: Path,
+    trials: int,
+    clean: int,
+    episodes: int,
+    seed: int,
 ) -> list[Pool]:
     """Drive and measure every condition; what was driven is kept in `folder`."""
     pools, encoder = [], base.world_model.encoder

@@ -63,7 +63,9 @@ class Where:
 @click.option("--strategy", "strategies", multiple=True, type=click.Choice(list(STRATEGIES)), default=list(STRATEGIES),
               help="May be given several times [default: all].")  # fmt: skip
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per cell.")
-@click.option("--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time, one core each.")
+@click.option(
+    "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time, one core each."
+)
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/table"), show_default=True,
               help="Folder of the runs.")  # fmt: skip
 @click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS,
@@ -76,7 +78,9 @@ def table(
 ) -> None:  # fmt: skip
     """Adapt with every strategy on every shift; finished runs are kept."""
     where = Where(runs / preset, results)
-    cells = [Cell(*shift, strategy, seed) for shift in parse(shifts) for seed in range(seeds) for strategy in strategies]
+    cells = [
+        Cell(*shift, strategy, seed) for shift in parse(shifts) for seed in range(seeds) for strategy in strategies
+    ]
     shared = ["--preset", preset, "--model-dir", str(model_dir), "--cache", str(cache)]
     if config_file is not None:
         shared += ["--config", str(config_file)]
@@ -138,7 +142,10 @@ def finish(process: subprocess.Popen[bytes], cell: Cell, where: Where, console: 
         console.print(f"{cell.name}: failed, see {where.log(cell)}", highlight=False)
         return [cell.name]
     document: dict[str, Any] = compact(json.loads(source.read_text()))
-    write(where.result(cell), with_origin("adapt", document, ("torch", "peft", "libsumo")) | {"schema": document["schema"]})
+    write(
+        where.result(cell),
+        with_origin("adapt", document, ("torch", "peft", "libsumo")) | {"schema": document["schema"]},
+    )
     rates = " -> ".join(f"{document[name]['success_rate']:.3f}" for name in ("before", "after"))
     console.print(f"{cell.name}: success {rates}", highlight=False)
     return []

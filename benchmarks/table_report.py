@@ -119,7 +119,9 @@ def to_markdown(summary: Document) -> str:
     means = summary["mean_over_shifts"]
     if means:
         lines.append("| mean | | | " + " | ".join(f"{means[name]:.3f}" for name in names) + " |")
-    note = "\n\nSuccess (95 % Wilson interval over the pooled episodes, number of runs); - or + : significantly below or"
+    note = (
+        "\n\nSuccess (95 % Wilson interval over the pooled episodes, number of runs); - or + : significantly below or"
+    )
     return "\n".join(lines) + note + " above `adawm` (paired bootstrap over runs and episodes, p < 0.05).\n"
 
 
@@ -149,7 +151,10 @@ def figures(documents: Sequence[Document], folder: Path) -> None:
             for axis, part in ((axes[1], "dynamics"), (axes[2], "policy")):
                 _line(axis, name, [[(r["round"], r[f"{part}_mismatch"]) for r in run["rounds"]] for run in runs])
         for axis, title, x in zip(
-            axes, ("success", "dynamics mismatch", "policy mismatch"), ("environment steps", "round", "round"), strict=True
+            axes,
+            ("success", "dynamics mismatch", "policy mismatch"),
+            ("environment steps", "round", "round"),
+            strict=True,
         ):
             axis.set(title=title, xlabel=x)
             axis.grid(alpha=0.3)

@@ -93,7 +93,9 @@ def fit_dynamics(
 
     def step(number: int) -> Metrics:
         rng = step_generator(seed, "dynamics", number)
-        loss, metrics = low_rank_loss(model, replay, fit, rng) if student.low_rank else full_loss(model, replay, fit, rng)
+        loss, metrics = (
+            low_rank_loss(model, replay, fit, rng) if student.low_rank else full_loss(model, replay, fit, rng)
+        )
         _descend(optimizer, loss, fit.gradient_clip)
         return metrics
 
@@ -201,9 +203,7 @@ def policy_loss(agent: Agent, seen: Behaviour, spread: Spread, fit: FitConfig) -
     return actor_loss(agent.actor(seen.latent), seen.action, advantage, seen.weight, fit.entropy)
 
 
-def policy_gradients(
-    student: Student, replay: Replay, config: AdaptationConfig, seed: int
-) -> dict[str, Tensor]:
+def policy_gradients(student: Student, replay: Replay, config: AdaptationConfig, seed: int) -> dict[str, Tensor]:
     """Mean gradient (out, in) of each of the actor's matrices at the policy that acts now, by layer name."""
     plain = student.merged()
     plain.actor.requires_grad_(True)

@@ -51,7 +51,7 @@ def add_lora(agent: Agent, settings: LoraSettings, seed: int) -> None:
 
 def lora_parameters(agent: Agent) -> list[nn.Parameter]:
     """The trainable factors."""
-    return [weight for _, layer in _layers(agent) for weight in (_down(layer).weight, _up(layer).weight)]
+    return [parameter for _, layer in _layers(agent) for part in (_down, _up) for parameter in part(layer).parameters()]
 
 
 def lora_factors(agent: Agent) -> Factors:

@@ -5,10 +5,10 @@ the same quantity on pretraining data, with a standard error over episodes. `sel
 
 | score | of | unit |
 |---|---|---|
-| `dynamics` | posterior against prior of the latent, averaged over groups: how badly one-step predictions explain what came | TV |
+| `dynamics` | posterior against prior, averaged over groups: how badly predictions explain what came | TV |
 | `ego` | error of the predicted acceleration, for which mostly the vehicle answers | state feature |
 | `world` | error of the predicted embedding, for which mostly road and traffic answer | embedding, squared |
-| `cause_vehicle`, `cause_task` | `ego` and `world` with each other's leak taken out, see `Measure.cause` | deviations over source episodes |
+| `cause_vehicle`, `cause_task` | `ego` and `world` without each other's leak, see `Measure.cause` | source deviations |
 | `policy_imagined`, `policy_returns` | acting policy against an improved one, see `improvement` | TV |
 | `visit_state_action`, `visit_state` | new against source visitation, see `visitation` | TV |
 """
@@ -18,6 +18,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -95,7 +96,13 @@ def measure_baseline(
 
 
 def measure_mismatch(
-    agent: Agent, new: Replay, source: Replay, baseline: Baseline, config: AdaptationConfig, seed: int, every: bool = False
+    agent: Agent,
+    new: Replay,
+    source: Replay,
+    baseline: Baseline,
+    config: AdaptationConfig,
+    seed: int,
+    every: bool = False,
 ) -> Mismatch:
     """Scores of one round.
 
@@ -113,13 +120,15 @@ def measure_mismatch(
     visited = visit(agent, new, config.mismatch.burn_in)
     seconds["filter"] = time.monotonic() - begun
     measure = Measure(agent, new, visited, config, np.random.default_rng(seed))
-    wanted: dict[str, Callable[[], Sample]] = {
-        name: lambda name=name: Sample.of(measure.direct(name, baseline.samples, baseline.scales)) for name in DIRECT
-    }
+
+    def direct(name: str) -> Sample:
+        return Sample.of(measure.direct(name, baseline.samples, baseline.scales))
+
+    wanted: dict[str, Callable[[], Sample]] = {name: partial(direct, name) for name in DIRECT}
     if every or config.mismatch.estimator == "visitation":
         old = Measure(agent, source, visit(agent, source, config.mismatch.burn_in), config, np.random.default_rng(seed))
         for name in VISITATION:
-            wanted[name] = lambda name=name: measure.visitation(name, visited.acted, old, old.visited.acted)
+            wanted[name] = partial(measure.visitation, name, visited.acted, old, old.visited.acted)
     scores = {}
     for name, sample in wanted.items():
         begun = time.monotonic()

@@ -67,7 +67,13 @@ class Place:
 
 
 def drive(
-    place: Place, agent: Agent, decisions: int, sampled: float, seeds: tuple[int, int], seed: int, show: Progress = quiet
+    place: Place,
+    agent: Agent,
+    decisions: int,
+    sampled: float,
+    seeds: tuple[int, int],
+    seed: int,
+    show: Progress = quiet,
 ) -> Rollouts:
     """Whole episodes of the agent until there are at least `decisions` and LEAST_EPISODES.
 

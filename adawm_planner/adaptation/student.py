@@ -59,7 +59,7 @@ class Student:
             layer.fold(self._max_rank)
 
     def factors(self) -> Factors:
-        """All that changed since the base, critic excepted. Raises ValueError after a full update, which has no factors."""
+        """All that changed since the base, critic excepted. Raises ValueError after a full update: no factors."""
         if not self.low_rank:
             raise ValueError("a full update cannot be written as low-rank factors")
         return {**lora_factors(self.agent), **subunit_factors(self.agent)}

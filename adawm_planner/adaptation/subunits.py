@@ -5,8 +5,8 @@ A6); how the sub-units w_i are made is not given. Here they stand in opposite pa
 
     W_k+ = W + s u_k v_k^T,    W_k- = W - s u_k v_k^T,    delta = softmax(theta),
 
-so that W_eff = W + sum_k c_k u_k v_k^T with c_k = s (delta_k+ - delta_k-). u_k and v_k are the first singular vectors of
-the policy gradient on the new task: the few directions in which a change of W pays most. What follows:
+so that W_eff = W + sum_k c_k u_k v_k^T with c_k = s (delta_k+ - delta_k-). u_k and v_k are the first singular vectors
+of the policy gradient on the new task: the few directions in which a change of W pays most. What follows:
 - theta = 0 gives c = 0, exactly W: the base policy is the middle of the hull, bit for bit;
 - sum_k |c_k| <= s whatever theta is: the hull is a trust region in nuclear norm, out of which no stale model can lure
   the policy;

@@ -68,7 +68,9 @@ def visit(agent: Agent, replay: Replay, burn_in: int) -> Visited:
     first = replay.episodes.first
     begins = np.flatnonzero(first)
     ends = np.append(begins[1:], len(first))
-    parts = [_visit_some(agent, replay, begins[i : i + CHUNK], ends[i : i + CHUNK]) for i in range(0, len(begins), CHUNK)]
+    parts = [
+        _visit_some(agent, replay, begins[i : i + CHUNK], ends[i : i + CHUNK]) for i in range(0, len(begins), CHUNK)
+    ]
     h, z, surprise, ego, world = (torch.cat(columns) for columns in zip(*parts, strict=True))
     episode = np.cumsum(first) - 1
     age = np.arange(len(first)) - begins[episode]
@@ -100,6 +102,9 @@ def _visit_some(agent: Agent, replay: Replay, begins: Int64, ends: Int64) -> tup
     )
     surprise = 0.5 * (seen.posterior.exp() - seen.prior.exp()).abs().sum(-1).mean(-1)
     expected = torch.cat([seen.h, most_probable(seen.prior)], -1)
-    ego = torch.from_numpy(replay.episodes.state[rows][..., ACCELERATION]) - agent.world_model.vector(expected)[..., ACCELERATION]
+    ego = (
+        torch.from_numpy(replay.episodes.state[rows][..., ACCELERATION])
+        - agent.world_model.vector(expected)[..., ACCELERATION]
+    )
     world = (torch.from_numpy(replay.embedding[rows]) - agent.world_model.embedding_head(expected)).square().mean(-1)
     return seen.h[kept], seen.z[kept], surprise[kept], ego.abs()[kept], world[kept]

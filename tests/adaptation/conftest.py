@@ -31,7 +31,9 @@ def agent() -> Agent:
     agent = Agent(sizes.world_model, sizes.policy).eval()
     with torch.no_grad():
         for name, parameter in agent.named_parameters():
-            if name.endswith("logits.weight") or name.startswith(("critic.head.net.6", "slow_critic.head.net.6", "actor.net.6")):
+            if name.endswith("logits.weight") or name.startswith(
+                ("critic.head.net.6", "slow_critic.head.net.6", "actor.net.6")
+            ):
                 parameter.copy_(torch.randn_like(parameter))
             elif name.startswith("world_model.reward_head.net.3"):
                 parameter.copy_(0.3 * torch.randn_like(parameter))

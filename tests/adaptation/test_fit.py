@@ -29,7 +29,9 @@ def changed(student: Student) -> set[str]:
     return {name.split(".")[0] for (name, ours), theirs in pairs if not torch.equal(ours, theirs)}
 
 
-def test_a_dynamics_update_changes_the_world_model_alone(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+def test_a_dynamics_update_changes_the_world_model_alone(
+    agent: Agent, config: AdaptationConfig, replay: Replay
+) -> None:
     student = Student(agent, config, low_rank=True, seed=0)
     report = fit_dynamics(student, replay, config, 3, 0)
     assert changed(student) == {"world_model"}
@@ -51,9 +53,7 @@ def test_a_full_update_trains_the_encoder_too(agent: Agent, config: AdaptationCo
     mine = Replay(student.agent.world_model.encoder, replay.episodes, 0.99)
     before = mine.embedding.copy()
     fit_dynamics(student, mine, config, 3, 0)
-    assert not torch.equal(
-        student.agent.world_model.encoder.join.weight, agent.world_model.encoder.join.weight
-    )
+    assert not torch.equal(student.agent.world_model.encoder.join.weight, agent.world_model.encoder.join.weight)
     assert abs(mine.embedding - before).max() > 0.0
     with pytest.raises(ValueError, match="cannot be written as low-rank factors"):
         student.factors()

@@ -75,7 +75,9 @@ def test_adapters_change_what_the_agent_does(agent: Agent, config: AdaptationCon
 
 
 def test_encoder_and_posterior_stand_still(agent: Agent, config: AdaptationConfig) -> None:
-    names = [name for name in factor_tensors(trained(agent, config).factors()) if "encoder" in name or "posterior" in name]
+    names = [
+        name for name in factor_tensors(trained(agent, config).factors()) if "encoder" in name or "posterior" in name
+    ]
     assert names == []
 
 
@@ -104,7 +106,9 @@ def test_the_runtime_with_factors_equals_torch(agent: Agent, config: AdaptationC
     assert changed > 0.05
 
 
-def test_the_runtime_without_factors_is_the_base_bit_for_bit(agent: Agent, config: AdaptationConfig, model_dir: Path) -> None:
+def test_the_runtime_without_factors_is_the_base_bit_for_bit(
+    agent: Agent, config: AdaptationConfig, model_dir: Path
+) -> None:
     session = onnxruntime.InferenceSession(str(model_dir / PLANNER_FILE), providers=["CPUExecutionProvider"])
     before = session.run(None, feeds(agent, 0))
     session.run(None, {**feeds(agent, 0), **in_runtime(agent, trained(agent, config).factors())})

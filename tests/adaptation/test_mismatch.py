@@ -28,7 +28,10 @@ def test_filtering_equals_one_step_at_a_time(agent: Agent) -> None:
     with torch.no_grad():
         for row in range(30):
             first = torch.full((1, 1), float(replay.episodes.first[row]))
-            embedding, action = torch.from_numpy(replay.embedding[row])[None], torch.from_numpy(replay.action[row])[None]
+            embedding, action = (
+                torch.from_numpy(replay.embedding[row])[None],
+                torch.from_numpy(replay.action[row])[None],
+            )
             kept = 1.0 - first
             h = rssm.advance(type(state)(state.h * kept, state.z * kept), action * kept)
             posterior, prior = rssm.posterior(h, embedding), rssm.prior(h)
@@ -105,8 +108,12 @@ def test_the_same_data_shows_no_mismatch_and_other_data_does(agent: Agent, confi
     encoder = agent.world_model.encoder
     source = Replay(encoder, random_episodes(40, 1), 0.99)
     baseline = measure_baseline(agent, source, config, "x", {})
-    same = measure_mismatch(agent, Replay(encoder, random_episodes(40, 2), 0.99), source, baseline, config, 0, every=True)
-    other = measure_mismatch(agent, Replay(encoder, random_episodes(40, 2, 3.0), 0.99), source, baseline, config, 0, every=True)
+    same = measure_mismatch(
+        agent, Replay(encoder, random_episodes(40, 2), 0.99), source, baseline, config, 0, every=True
+    )
+    other = measure_mismatch(
+        agent, Replay(encoder, random_episodes(40, 2, 3.0), 0.99), source, baseline, config, 0, every=True
+    )
     assert set(same.scores) == set(baseline.samples) == set(other.scores)
     for name, score in same.scores.items():
         assert abs(score.z) < 4.0, name
