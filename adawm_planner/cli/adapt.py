@@ -18,19 +18,25 @@ CACHE = Path("data/adaptation")
 STRATEGIES = ("none", "model", "policy", "alternate", "full", "adawm")
 
 
-def run_options(command: Any) -> Any:
-    """`--preset`, `--config`, `--model-dir` and `--cache`, which every adaptation command takes."""
+def config_options(command: Any) -> Any:
+    """`--preset`, `--config` and `--model-dir`: which model is adapted, and how."""
     options = (
         click.option("--preset", default="default", show_default=True, help="Named patch of the configuration."),
         click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
                      help="Configuration instead of the packaged adaptation.yaml."),
         click.option("--model-dir", type=FOLDER, default=default_model_dir, show_default="models/base",
                      help="Folder of the base model."),
-        click.option("--cache", type=FOLDER, default=CACHE, show_default=True, help="Source rollouts, kept for reuse."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def run_options(command: Any) -> Any:
+    """`config_options` and `--cache`, which every command takes that needs source rollouts."""
+    text = "Source rollouts, kept for reuse."
+    cached = click.option("--cache", type=FOLDER, default=CACHE, show_default=True, help=text)(command)
+    return config_options(cached)
 
 
 @click.command()

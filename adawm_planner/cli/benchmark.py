@@ -18,6 +18,7 @@ BENCHMARKS = {
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "identify": "Planted causes of mismatch against what the estimators say.",
     "table": "Tasks and vehicles against adaptation strategies, over seeds.",
+    "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
 }
 """Name, which is also that of the module and of its command -> one line of help."""

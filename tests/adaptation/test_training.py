@@ -1,0 +1,62 @@
+"""The training benchmark measures what it says; no figure is judged here."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from adawm_planner.adaptation.rollouts import Rollouts
+from adawm_planner.adaptation.select_part import Part
+from adawm_planner.cli.main import adawm
+from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.dataset import save_chunk
+from benchmarks import training
+from tests.adaptation.conftest import random_episodes
+
+
+def test_the_first_update_is_not_timed(monkeypatch: pytest.MonkeyPatch) -> None:
+    times = iter([5.0, 7.0, 8.0])
+    monkeypatch.setattr(training.time, "perf_counter", lambda: next(times))
+    clock = training.Clock()
+    for done in (1, 11, 13):
+        clock(done, "")
+    assert clock.per_update == pytest.approx(3.0 / 12)
+
+
+def test_all_four_are_timed_in_every_block(agent: Agent, config: AdaptationConfig) -> None:
+    contenders = training.timed(agent, config, random_episodes(12, 1), blocks=2, updates=3)
+    found = {key: contender.figures() for key, contender in contenders.items()}
+    assert len(found) == 4
+    for values in found.values():
+        assert len(values["blocks"]) == 2 and min(values["blocks"]) > 0.0
+        assert values["optimizer_bytes"] == 12 * (values["trainable"] + values["trainable_critic"])
+    for part in training.PARTS:
+        assert found[part, "low_rank"]["trainable"] < found[part, "full"]["trainable"]
+    assert found[Part.DYNAMICS, "full"]["trainable"] == training.count(agent.world_model)
+    assert found[Part.POLICY, "full"]["trainable"] == training.count(agent.actor)
+
+
+def test_memory_is_measured_in_another_process(model_dir: Path, config: AdaptationConfig, tmp_path: Path) -> None:
+    save_chunk(tmp_path / "episodes.npz", random_episodes(8, 1), {"outcomes": ["success"] * 8})
+    growth = training.peak_growth(model_dir, config, tmp_path / "episodes.npz", Part.DYNAMICS, low_rank=False)
+    assert growth is None or growth > 0
+
+
+def test_the_command_gives_ratios(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training, "driven", lambda *_: Rollouts(random_episodes(8, 1), ("success",) * 8))
+    words = ["--preset", "debug", "--model-dir", str(model_dir), "--blocks", "1", "--updates", "2", "--no-memory"]
+    result = CliRunner().invoke(
+        adawm, ["--debug", "benchmark", "training", *words, "--json", str(tmp_path / "x.json")], catch_exceptions=False
+    )
+    assert result.exit_code == 0 and "at least 3 is needed" in result.output
+    document: dict[str, Any] = json.loads((tmp_path / "x.json").read_text())
+    assert document["benchmark"] == "training"
+    for part in ("dynamics", "policy"):
+        low, full = (document[part][kind]["seconds_per_update"] for kind in ("low_rank", "full"))
+        assert document[part]["ratio"]["seconds_per_update"] == pytest.approx(full / low)
+        assert "peak_growth_bytes" not in document[part]["ratio"]
