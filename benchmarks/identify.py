@@ -19,10 +19,10 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from adawm_planner.adaptation.harness import source_file
+from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
-from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, Sample, Score, read_baseline
+from adawm_planner.adaptation.scores import Baseline, Sample, Score
 from adawm_planner.adaptation.select_part import Part, select_part
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.cli.adapt import run_options
@@ -93,7 +93,7 @@ def identify(
     """Plant causes of mismatch and count how often the estimators name them."""
     config, base, name = load_adaptation(config_file, preset), load_agent(model_dir), digest(model_dir)
     torch.set_num_threads(config.threads)
-    baseline = read_baseline(model_dir / BASELINE_FILE, name)
+    baseline, rollouts_per_trial = baseline_of(model_dir, name, config), parse_sizes(sizes)
     pools = measured_pools(base, baseline, config, cache / name[:12], trials, clean, episodes, seed)
     judge = Judge(baseline, config)
     rows = [each for pool in pools for each in judge.direct(pool, episodes, per_condition(pool.cause, trials, clean))]
@@ -104,13 +104,23 @@ def identify(
             {"cause": p.cause, "task": p.condition[0], "vehicle": p.condition[1], "success": p.success} for p in pools
         ],
         "direct": verdict(rows),
-        "direct_by_rollouts": by_size(pools, judge, [int(size) for size in sizes.split(",")], trials, clean),
+        "direct_by_rollouts": by_size(pools, judge, rollouts_per_trial, trials, clean),
     }
     if estimator == "both":
         source = source_measure(base, config, cache, name)
         result["visitation"] = verdict(list(judge.visitation_all(pools, source, episodes, trials, clean)))
     show(result, Console())
+    if preset != "default" and json_file is None:  # only the default's figures are the project's
+        return
     write(json_file or RESULT, with_origin("identify", result, ("torch", "libsumo")))
+
+
+def parse_sizes(text: str) -> list[int]:
+    """Numbers of rollouts. Raises BadParameter for what is none, or too few for a standard error."""
+    words = text.split(",")
+    if not all(word.strip().isdecimal() and int(word) >= 2 for word in words):
+        raise click.BadParameter(f"--sizes is '{text}', must be whole numbers of at least 2 with commas between")
+    return [int(word) for word in words]
 
 
 def per_condition(cause: str, trials: int, clean: int) -> int:
@@ -139,7 +149,7 @@ def measured_pools(
             with Place(task, vehicle) as place:
                 return drive_seeds(place, base, seeds, EVERYTHING, config.rollouts.sampled, number)
 
-        rollouts = stored(folder / f"identify-{task}-{vehicle}-{seed}-{count}.npz", make)
+        rollouts = stored(folder / f"identify-{task}-{vehicle}-{seed}-{count}-{config.rollouts.sampled:g}.npz", make)
         replay = Replay(encoder, rollouts.episodes, config.fit.discount)
         visited = visit(base, replay, config.mismatch.burn_in)
         torch.manual_seed(number)

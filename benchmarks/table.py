@@ -18,10 +18,15 @@ from typing import Any
 import click
 from rich.console import Console
 
-from adawm_planner.adaptation.harness import Cell
+from adawm_planner.adaptation.harness import Cell, baseline_of, first_difference
+from adawm_planner.adaptation.rollouts import check_place
 from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
+from adawm_planner.cli.processes import Interrupted, interruptible
+from adawm_planner.config.adaptation import load_adaptation
+from adawm_planner.config.presets import to_mapping
+from adawm_planner.runtime.model_files import digest
 from benchmarks.record import ROOT, with_origin, write
 from benchmarks.table_report import compact, figures, summarise, to_markdown
 
@@ -68,16 +73,19 @@ class Where:
 )
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/table"), show_default=True,
               help="Folder of the runs.")  # fmt: skip
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS,
-              show_default="benchmarks/results/adaptation", help="Folder of results, table and figures.")  # fmt: skip
+@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=None,
+              help="Folder of results, table and figures [default: benchmarks/results/adaptation, or with a preset "
+              "the folder of its runs].")  # fmt: skip
 @run_options
 @json_option
 def table(
-    shifts: tuple[str, ...], strategies: tuple[str, ...], seeds: int, workers: int, runs: Path, results: Path,
+    shifts: tuple[str, ...], strategies: tuple[str, ...], seeds: int, workers: int, runs: Path, results: Path | None,
     preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Adapt with every strategy on every shift; finished runs are kept."""
-    where = Where(runs / preset, results)
+    config, model = load_adaptation(config_file, preset), digest(model_dir)
+    baseline_of(model_dir, model, config)  # what every run needs is missed here and not in each of their logs
+    where = Where(runs / preset, results or (RESULTS if preset == "default" else runs / preset))
     cells = [
         Cell(*shift, strategy, seed) for shift in parse(shifts) for seed in range(seeds) for strategy in strategies
     ]
@@ -85,30 +93,64 @@ def table(
     if config_file is not None:
         shared += ["--config", str(config_file)]
     console = Console()
-    failed = run_all([cell for cell in cells if not where.result(cell).exists()], where, shared, workers, console)
-    documents = [json.loads(where.result(cell).read_text()) for cell in cells if where.result(cell).exists()]
+    settings = {"model_digest": model, "config": to_mapping(config)}
+    done = finished(cells, where, settings)
+    try:
+        with interruptible():
+            failed = run_all([cell for cell in cells if cell not in done], where, shared, workers, console)
+    except Interrupted as error:
+        console.print(f"[yellow]{error}; the running ones are ended and go on when called again[/]")
+        raise SystemExit(128 + error.signum) from error
+    report(list(finished(cells, where, settings).values()), failed, where, json_file, console)
+
+
+def report(
+    documents: list[dict[str, Any]], failed: list[str], where: Where, json_file: Path | None, console: Console
+) -> None:
+    """Write and print the table of the finished runs. Raises ClickException when there are none or some failed."""
     if not documents:
         raise click.ClickException(f"no run finished; see the logs in {where.runs}")
     summary = summarise(documents)
-    (results / "table.md").write_text(to_markdown(summary))
-    figures(documents, results)
+    (where.results / "table.md").write_text(to_markdown(summary))
+    figures(documents, where.results)
     console.print(to_markdown(summary), highlight=False)
-    write(json_file or results / "table.json", with_origin("table", summary, ("torch", "peft", "libsumo")))
+    write(json_file or where.results / "table.json", with_origin("table", summary, ("torch", "peft", "libsumo")))
     if failed:
         raise click.ClickException(f"{len(failed)} runs failed: {', '.join(failed)}; see the logs in {where.runs}")
 
 
 def parse(shifts: Sequence[str]) -> list[tuple[str, str]]:
-    """Shifts from TASK:VEHICLE; all where none is given. Raises BadParameter for a shift without a vehicle."""
+    """Shifts from TASK:VEHICLE; all where none is given.
+
+    Raises BadParameter for a shift without a vehicle, ValueError for an unknown task or vehicle.
+    """
     pairs = [tuple(shift.split(":")) for shift in shifts]
     for shift, pair in zip(shifts, pairs, strict=True):
         if len(pair) != 2:
-            raise click.BadParameter(f"'{shift}' is not TASK:VEHICLE")
+            raise click.BadParameter(f"'{shift}' is not TASK:VEHICLE, as in left_turn_moderate:heavy")
+        check_place(*pair)
     return [(task, vehicle) for task, vehicle in pairs] or list(SHIFTS)
 
 
+def finished(cells: Sequence[Cell], where: Where, settings: dict[str, Any]) -> dict[Cell, dict[str, Any]]:
+    """Results that are there already. Raises ValueError for a damaged one or one of another model or configuration."""
+    done = {}
+    for cell in cells:
+        path = where.result(cell)
+        if path.exists():
+            try:
+                document = json.loads(path.read_text())
+                difference = first_difference({key: document[key] for key in settings}, settings)
+            except (KeyError, TypeError, ValueError) as error:
+                raise ValueError(f"{path}: not the result of a run ({error}); remove it") from error
+            if difference:
+                raise ValueError(f"{path}: of another run, {difference}; choose another --results or remove it")
+            done[cell] = document
+    return done
+
+
 def run_all(cells: list[Cell], where: Where, shared: list[str], workers: int, console: Console) -> list[str]:
-    """Run the cells, `workers` at a time; return the names of those that failed. Ctrl-C ends the running ones."""
+    """Run the cells, `workers` at a time; return the names of those that failed. None runs on after this."""
     waiting, running, failed = list(cells), dict[subprocess.Popen[bytes], Cell](), list[str]()
     try:
         while waiting or running:
@@ -122,6 +164,8 @@ def run_all(cells: list[Cell], where: Where, shared: list[str], workers: int, co
     finally:
         for process in running:
             process.terminate()
+        for process in running:
+            process.wait()
     return failed
 
 

@@ -6,20 +6,21 @@ so that a killed run, called again, goes on where it was and ends with the same 
 
 from __future__ import annotations
 
+import fcntl
 import hashlib
 import json
 import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import torch
 import yaml
 
 from adawm_planner.adaptation.adapt_step import Round, adapt_step
 from adawm_planner.adaptation.mismatch import measure_baseline
-from adawm_planner.adaptation.rollouts import Place, Rollouts, drive, evaluate, source_rollouts, stored
+from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, read_baseline, write_baseline
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
@@ -34,6 +35,9 @@ from adawm_planner.runtime.model_files import digest
 
 SCHEMA = "adawm.adaptation/1"
 ADAPTER_FILE = "adapter_factors.safetensors"
+
+NOT_COMPARED = {"estimator", "policy_evidence", "states"}
+"""Fields of MismatchConfig that change no score, only which of them is looked at or how precisely."""
 
 
 @dataclass(frozen=True)
@@ -68,16 +72,19 @@ class Adaptation:
             folder: of this run.
 
         Raises:
-            ValueError: a file does not fit, or `folder` holds a run of another configuration.
+            ValueError: a file does not fit, `folder` holds a run of another configuration, or another process is
+                working on it.
         """
         self.cell, self.config, self.folder, self.strategy = cell, config, folder, strategy_of(cell.strategy)
         torch.set_num_threads(config.threads)
-        _claim(folder, cell, config)
-        self.digest = digest(model_dir)
-        self.base = load_agent(model_dir)
-        self.baseline = read_baseline(model_dir / BASELINE_FILE, self.digest)
-        self.run = Run(folder, cell.seed, config.threads, 1)
+        check_place(cell.task, cell.vehicle)
+        check_place(config.rollouts.source_task, config.rollouts.source_vehicle)
+        self.base, self.digest = load_agent(model_dir), digest(model_dir)
+        self.baseline = baseline_of(model_dir, self.digest, config)
         self.student = Student(self.base, config, self.strategy.low_rank, cell.seed)
+        # Only now, because a folder must not be taken by a run that cannot begin.
+        self._claim = _claim(folder, {**asdict(cell), "model": self.digest, **to_mapping(config)})
+        self.run = Run(folder, cell.seed, config.threads, 1)
         self.encoder = self.student.agent.world_model.encoder
         discount = config.fit.discount
         rollouts = source_of(self.base, self.digest, config, cache, self.run)
@@ -87,7 +94,11 @@ class Adaptation:
         self.begun = time.monotonic()
 
     def execute(self) -> dict[str, Any]:
-        """Run to the end; return the document."""
+        """Run to the end, give the folder back, and return the document."""
+        with self._claim:
+            return self._execute()
+
+    def _execute(self) -> dict[str, Any]:
         with Place(self.cell.task, self.cell.vehicle) as place:
             before = self._scored("before", place, self.config.scoring.seed, self.config.scoring.episodes)
             self._curve(place, 0)
@@ -103,22 +114,15 @@ class Adaptation:
     def _round(self, place: Place, index: int) -> None:
         """One round, or what is on disk of it."""
         record, state = (self.folder / f"round-{index:02d}.{kind}" for kind in ("json", "safetensors"))
-        rollouts_file = self.folder / f"rollouts-{index:02d}.npz"
+        begun, seed = time.monotonic(), 1000 * self.cell.seed + index
+        rollouts = self._rollouts(place, index, seed)
         if record.exists():
-            rollouts = stored(rollouts_file, _absent)
             self.student.load(state)
+            self.replay.add(rollouts.episodes)
             if not self.strategy.low_rank:
                 self.replay.embed_again()
-            self.replay.add(rollouts.episodes)
-            self.rounds.append(json.loads(record.read_text()))
+            self.rounds.append(_read(record))
             return
-        begun, config, seed = time.monotonic(), self.config.rollouts, 1000 * self.cell.seed + index
-        with self.run.progress(f"drive {index}", config.decisions) as show:
-            agent = self.student.merged()
-            rollouts = stored(
-                rollouts_file,
-                lambda: drive(place, agent, config.decisions, config.sampled, config.train_seeds, seed, show),
-            )
         driven = time.monotonic() - begun
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
             done = adapt_step(index, self.student, self.strategy, rollouts, self.source, self.replay, self.baseline,
@@ -129,6 +133,17 @@ class Adaptation:
         _write(record, values)
         self.rounds.append(values)
         self._log(values)
+
+    def _rollouts(self, place: Place, index: int, seed: int) -> Rollouts:
+        """What the student as it is drives in this round, or drove before the run was killed."""
+        config, path = self.config.rollouts, self.folder / f"rollouts-{index:02d}.npz"
+        with self.run.progress(f"drive {index}", config.decisions) as show:
+            agent = self.student.merged()
+            rollouts = stored(
+                path, lambda: drive(place, agent, config.decisions, config.sampled, config.train_seeds, seed, show)
+            )
+            show(len(rollouts.episodes), "")
+        return rollouts
 
     def _last_part(self) -> Part:
         return Part(self.rounds[-1]["selected"]) if self.rounds else Part.NOTHING
@@ -150,8 +165,7 @@ class Adaptation:
             with self.run.progress(name, episodes) as show:
                 result = evaluate(place, agent, _digest_of(agent), seed, episodes, show)
             _write(path, to_document(result))
-        document: dict[str, Any] = json.loads(path.read_text())
-        return document
+        return _read(path)
 
     def _document(self, before: dict[str, Any], after: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
         document = {
@@ -175,7 +189,7 @@ class Adaptation:
     def _curve_points(self) -> list[dict[str, Any]]:
         points = []
         for path in sorted(self.folder.glob("evaluation-curve-*.json")):
-            index, values = int(path.stem.rpartition("-")[2]), json.loads(path.read_text())
+            index, values = int(path.stem.rpartition("-")[2]), _read(path)
             steps = sum(each["decisions"] for each in self.rounds[:index])
             kept = {key: values[key] for key in ("success_rate", "collision_rate", "timeout_rate", "episodes")}
             points.append({"env_steps": steps, "round": index, **kept})
@@ -212,7 +226,9 @@ def round_document(done: Round, env_steps: int) -> dict[str, Any]:
 def source_of(base: Agent, name: str, config: AdaptationConfig, cache: Path, run: Run) -> Rollouts:
     """Source rollouts of the base model, driven once per model and configuration."""
     with run.progress("source", config.rollouts.source_decisions) as show:
-        return source_rollouts(base, config.rollouts, source_file(name, config, cache), show)
+        rollouts = source_rollouts(base, config.rollouts, source_file(name, config, cache), show)
+        show(len(rollouts.episodes), "")
+    return rollouts
 
 
 def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
@@ -220,6 +236,19 @@ def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
     settings = json.dumps(to_mapping(config.rollouts) | {"decisions": 0, "train_seeds": 0}, sort_keys=True)
     key = hashlib.sha256(f"{name}{settings}".encode()).hexdigest()[:16]
     return cache / f"source-{key}.npz"
+
+
+def baseline_of(model_dir: Path, name: str, config: AdaptationConfig) -> Baseline:
+    """Mismatch baseline of a model (its digest). Raises ValueError when it does not fit the model or `config`."""
+    baseline = read_baseline(model_dir / BASELINE_FILE, name)
+    measured, wanted = baseline.source.get("mismatch", {}), to_mapping(config.mismatch)
+    for key in sorted(wanted.keys() - NOT_COMPARED):
+        if measured.get(key) != wanted[key]:
+            raise ValueError(
+                f"{model_dir / BASELINE_FILE}: measured with mismatch.{key} {measured.get(key)}, this run has "
+                f"{wanted[key]}; run `adawm baseline --model-dir {model_dir}` with this run's --preset and --config"
+            )
+    return baseline
 
 
 def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: Run) -> Baseline:
@@ -242,17 +271,49 @@ def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: R
     return baseline
 
 
-def _absent() -> Rollouts:
-    raise ValueError("a round's record is there but its rollouts are not; remove the run's folder and start again")
+def _claim(folder: Path, settings: dict[str, Any]) -> TextIO:
+    """Keep the settings with the run and lock its folder until the returned file is closed.
 
-
-def _claim(folder: Path, cell: Cell, config: AdaptationConfig) -> None:
-    """Keep the configuration with the run; a run is never continued with another one."""
-    path, text = folder / "run.yaml", yaml.safe_dump(asdict(cell) | to_mapping(config), sort_keys=False)
-    if path.exists() and path.read_text() != text:
-        raise ValueError(f"{folder}: holds a run with another configuration; choose another --run folder or remove it")
+    A run is never continued with other settings, nor by two processes at a time.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
+    path, lock = folder / "run.yaml", (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        raise ValueError(f"{folder}: another process works on this run; wait for it or choose another --run") from None
+    if path.exists():
+        difference = first_difference(yaml.safe_load(path.read_text()) or {}, settings)
+        if difference:
+            raise ValueError(f"{folder}: holds another run, {difference}; choose another --run or remove the folder")
+    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    return lock
+
+
+def first_difference(before: dict[str, Any], now: dict[str, Any]) -> str | None:
+    """The first setting in which two runs differ, in words; None when they are the same."""
+    before, now = _flat(before), _flat(now)
+    for key in sorted(before.keys() | now.keys()):
+        if before.get(key) != now.get(key):
+            return f"its {key} is {before.get(key)} and not {now.get(key)}"
+    return None
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Leaves of nested mappings by dotted name."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
+    return flat
+
+
+def _read(path: Path) -> dict[str, Any]:
+    """What `_write` wrote. Raises ValueError for a damaged file."""
+    try:
+        values: dict[str, Any] = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it, then it is made again") from error
+    return values
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:

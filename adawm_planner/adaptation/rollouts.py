@@ -51,6 +51,15 @@ class Rollouts:
         return sum(outcome == "success" for outcome in self.outcomes) / len(self.outcomes)
 
 
+def check_place(task: str, vehicle: str) -> None:
+    """Raise ValueError when task or vehicle cannot be used, before anything is driven."""
+    # Only here, so that training on stored data needs no simulator.
+    from adawm_planner.simulator.tasks import load_task, load_vehicle
+
+    load_task(task)
+    load_vehicle(vehicle)
+
+
 class Place:
     """Where to drive: a task with a vehicle, its world open in this process. Use as a context."""
 
@@ -107,9 +116,15 @@ def drive_seeds(
 
 
 def stored(path: Path, make: Callable[[], Rollouts]) -> Rollouts:
-    """Rollouts from a file, made and written where there is none, so that a killed run drives nothing twice."""
+    """Rollouts from a file, made and written where there is none, so that a killed run drives nothing twice.
+
+    Raises ValueError for a damaged file.
+    """
     if path.exists():
-        episodes, meta = load_chunk(path)
+        try:
+            episodes, meta = load_chunk(path)
+        except ValueError as error:
+            raise ValueError(f"{error}; remove it, then it is driven again") from error
         return Rollouts(episodes, tuple(str(outcome) for outcome in meta["outcomes"]))
     rollouts = make()
     save_chunk(path, rollouts.episodes, {"outcomes": list(rollouts.outcomes)})

@@ -102,6 +102,7 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 
 def read_baseline(path: Path, model_digest: str) -> Baseline:
     """Read a baseline. Raises ValueError when it is missing, of another kind, or of another model."""
+    remedy = f"run `adawm baseline --model-dir {path.parent}`"
     try:
         values = json.loads(path.read_text())
         if values.pop("schema") != SCHEMA:
@@ -109,8 +110,12 @@ def read_baseline(path: Path, model_digest: str) -> Baseline:
         samples: Mapping[str, Any] = values.pop("samples")
         values["scales"] = Scales(**values["scales"])
         baseline = Baseline(samples={name: Sample(**sample) for name, sample in samples.items()}, **values)
-    except (OSError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(f"{path}: not a mismatch baseline ({error}); run `adawm baseline`") from error
+    except OSError as error:
+        raise ValueError(
+            f"{path}: the model's mismatch baseline cannot be read ({error.strerror}); {remedy}"
+        ) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not a mismatch baseline ({error}); {remedy}") from error
     if baseline.model_digest != model_digest:
-        raise ValueError(f"{path}: made for another model than the one beside it; run `adawm baseline`")
+        raise ValueError(f"{path}: made for another model than the one beside it; {remedy}")
     return baseline

@@ -10,6 +10,7 @@ import copy
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -84,15 +85,16 @@ class Student:
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote. Raises ValueError when it does not fit."""
+        remedy = f"remove it and {path.with_suffix('.json').name}, then the round is repeated"
         try:
             tensors = load_file(path)
             self.spread.square.copy_(tensors.pop("spread"))
             factors = tensor_factors(tensors)
             missing, unknown = self.agent.load_state_dict(tensors, strict=False)
-        except (OSError, KeyError, RuntimeError) as error:
-            raise ValueError(f"{path}: not a state of this run ({error})") from error
+        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            raise ValueError(f"{path}: not a state of this run ({error}); {remedy}") from error
         if unknown or (missing and not self.low_rank):
-            raise ValueError(f"{path}: not a state of this run (unknown {unknown}, missing {missing})")
+            raise ValueError(f"{path}: not a state of this run (unknown {unknown}, missing {missing}); {remedy}")
         if self.low_rank:
             load_lora_factors(self.agent, factors)
             load_subunit_factors(self.agent, factors)

@@ -14,6 +14,7 @@ from rich.table import Table
 from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
+MODEL_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 CACHE = Path("data/adaptation")
 STRATEGIES = ("none", "model", "policy", "alternate", "full", "adawm")
 
@@ -24,7 +25,7 @@ def config_options(command: Any) -> Any:
         click.option("--preset", default="default", show_default=True, help="Named patch of the configuration."),
         click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
                      help="Configuration instead of the packaged adaptation.yaml."),
-        click.option("--model-dir", type=FOLDER, default=default_model_dir, show_default="models/base",
+        click.option("--model-dir", type=MODEL_FOLDER, default=default_model_dir, show_default="models/base",
                      help="Folder of the base model."),
     )  # fmt: skip
     for option in reversed(options):

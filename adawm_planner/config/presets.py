@@ -7,6 +7,7 @@ pretraining pipeline, the model section also to whoever loads a saved model.
 from __future__ import annotations
 
 import dataclasses
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -36,7 +37,7 @@ def load_config(kind: type[Config], path: Path, preset: str) -> Config:
     try:
         raw = yaml.safe_load(path.read_text())
     except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {error}") from error
+        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
     if not isinstance(raw, dict):
         raise ValueError(f"{path}: must hold a mapping of sections")
     presets = {"default": {}, **raw.pop("presets", {})}
@@ -80,12 +81,21 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
             raise ValueError(f"{where}: must be a mapping, is {value!r}")
         return from_mapping(hint, value, where)
     if isinstance(hint, types.GenericAlias):
-        if not isinstance(value, list):
-            raise ValueError(f"{where}: must be a list, is {value!r}")
-        kind = typing.get_args(hint)[0]
-        return tuple(kind(item) for item in value)
+        return _convert_list(typing.get_args(hint), value, where)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
         raise ValueError(f"{where}: must be a {hint.__name__}, is {value!r}")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise ValueError(f"{where}: must be finite, is {value}")
     return value
+
+
+def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:
+    if not isinstance(value, list):
+        raise ValueError(f"{where}: must be a list, is {value!r}")
+    if kinds[-1] is Ellipsis:
+        kinds = kinds[:1] * len(value)
+    if len(kinds) != len(value):
+        raise ValueError(f"{where}: must hold {len(kinds)} values, is {value!r}")
+    return tuple(_convert(kind, item, where) for kind, item in zip(kinds, value, strict=True))

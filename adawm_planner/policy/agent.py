@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
@@ -93,7 +94,7 @@ def load_agent(folder: Path) -> Agent:
     agent = Agent(*read_sizes(folder))
     try:
         agent.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         raise ValueError(f"{folder / WEIGHTS_FILE}: weights do not fit config.yaml ({error})") from error
     return agent.eval()
 

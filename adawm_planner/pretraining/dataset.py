@@ -7,10 +7,12 @@ the reward and end flag that came with it, and the action taken after it; the la
 from __future__ import annotations
 
 import os
+import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from numpy.typing import NDArray
@@ -85,7 +87,7 @@ def join(parts: Sequence[Episodes]) -> Episodes:
 def save_chunk(path: Path, episodes: Episodes, meta: dict[str, Any]) -> None:
     """Write a chunk so that it is either whole or absent; `meta` holds numbers and lists of numbers or text."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(".part.npz")
+    part = path.with_suffix(f".{os.getpid()}.part.npz")  # two processes may fill one cache
     arrays: dict[str, Any] = {field.name: getattr(episodes, field.name) for field in fields(episodes)}
     arrays |= {f"meta_{key}": np.asarray(value) for key, value in meta.items()}
     np.savez_compressed(part, **arrays)
@@ -98,7 +100,7 @@ def load_chunk(path: Path) -> tuple[Episodes, dict[str, Any]]:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {field.name: archive[field.name] for field in fields(Episodes)}
             meta = {key.removeprefix("meta_"): archive[key] for key in archive.files if key.startswith("meta_")}
-    except (OSError, KeyError, ValueError, EOFError) as error:
+    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a chunk of driving data ({error})") from error
     return Episodes(**arrays), meta
 

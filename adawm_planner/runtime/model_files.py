@@ -58,9 +58,13 @@ def read_config(folder: Path) -> dict[str, Any]:
 
 
 def digest(folder: Path) -> str:
-    """sha256 over the names and contents of the model's files, hexadecimal."""
+    """sha256 over the names and contents of the model's files, hexadecimal. Raises ValueError when one is missing."""
     total = hashlib.sha256()
     for name in MODEL_FILES:
+        try:
+            content = (folder / name).read_bytes()
+        except OSError as error:
+            raise ValueError(f"{folder / name}: cannot be read ({error.strerror}); `adawm export` writes it") from error
         total.update(name.encode())
-        total.update(hashlib.sha256((folder / name).read_bytes()).digest())
+        total.update(hashlib.sha256(content).digest())
     return total.hexdigest()

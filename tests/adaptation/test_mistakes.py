@@ -1,0 +1,126 @@
+"""What a user can get wrong is told in one line that names the thing, its value, and what to do."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from adawm_planner.adaptation.harness import source_file
+from adawm_planner.adaptation.mismatch import measure_baseline
+from adawm_planner.adaptation.scores import BASELINE_FILE, write_baseline
+from adawm_planner.cli.main import adawm
+from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig
+from adawm_planner.config.presets import to_mapping
+from adawm_planner.policy.agent import Agent, load_agent
+from adawm_planner.pretraining.dataset import save_chunk
+from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.runtime.model_files import WEIGHTS_FILE, digest
+from tests.adaptation.conftest import random_episodes
+
+Mistake = Callable[..., str]
+
+
+@pytest.fixture
+def measured(model_dir: Path, config: AdaptationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The model with a baseline and a cache of source rollouts, all from random episodes."""
+    monkeypatch.chdir(tmp_path)
+    agent, name, episodes = load_agent(model_dir), digest(model_dir), random_episodes(8, 1)
+    replay = Replay(agent.world_model.encoder, episodes, config.fit.discount)
+    origin = {"mismatch": to_mapping(config.mismatch)}
+    write_baseline(model_dir / BASELINE_FILE, measure_baseline(agent, replay, config, name, origin))
+    save_chunk(source_file(name, config, Path("data/adaptation")), episodes, {"outcomes": ["success"] * 8})
+    return model_dir
+
+
+@pytest.fixture
+def mistake(measured: Path) -> Mistake:
+    """Call a command that has to fail; return its last line."""
+
+    def call(*words: str, model: Path = measured) -> str:
+        result = CliRunner().invoke(adawm, [*words, "--preset", "debug", "--model-dir", str(model)])
+        assert isinstance(result.exception, SystemExit) and result.exit_code in (1, 2), result.output
+        error = result.output[result.output.index("Error: ") :]
+        assert error.count("\n") == 1, error
+        return error
+
+    return call
+
+
+def edited(old: str, new: str) -> str:
+    """A copy of the packaged configuration with one change."""
+    text = ADAPTATION_FILE.read_text()
+    assert old in text
+    Path("edited.yaml").write_text(text.replace(old, new, 1))
+    return "edited.yaml"
+
+
+def test_unknown_task_and_vehicle_before_anything_is_driven(mistake: Mistake) -> None:
+    assert "task 'nowhere' is neither a file nor built in; built in are" in mistake("adapt", "--task", "nowhere")
+    assert "vehicle 'flying' is neither a file nor built in" in mistake("adapt", "--vehicle", "flying")
+    assert "task 'x'" in mistake("benchmark", "table", "--shift", "x:nominal")
+    assert "'x' is not TASK:VEHICLE" in mistake("benchmark", "table", "--shift", "x")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("command", [("adapt",), ("benchmark", "table"), ("benchmark", "identify")])
+def test_baselines(mistake: Mistake, measured: Path, command: tuple[str, ...], agent: Agent) -> None:
+    without = measured.with_name("without")
+    shutil.copytree(measured, without)
+    (without / BASELINE_FILE).unlink()
+    assert f"run `adawm baseline --model-dir {without}`" in mistake(*command, model=without)
+    other = measured.with_name("other")
+    shutil.copytree(measured, other)
+    (other / "planner.onnx").write_bytes(b"another model")
+    assert "made for another model" in mistake(*command, model=other)
+    folds = edited("folds: 2", "folds: 3")
+    assert "measured with mismatch.folds 2, this run has 3; run `adawm baseline" in mistake(*command, "--config", folds)
+
+
+def test_models(mistake: Mistake, measured: Path) -> None:
+    assert "Directory 'nothing' does not exist" in mistake("adapt", model=Path("nothing"))
+    (measured / WEIGHTS_FILE).write_bytes((measured / WEIGHTS_FILE).read_bytes()[:1000])
+    assert "weights.safetensors: weights do not fit config.yaml" in mistake("adapt")
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "said"),
+    [
+        ("dynamics_rate: 1.0e-3", "dynamics_rate: .nan", "dynamics_rate: must be finite, is nan"),
+        ("entropy: 1.0e-2", "entropy: .inf", "entropy: must be finite, is inf"),
+        ("train_seeds: [0, 4000]", "train_seeds: [0, abc]", "train_seeds: must be a int, is 'abc'"),
+        ("train_seeds: [0, 4000]", "train_seeds: [0]", "train_seeds: must hold 2 values, is [0]"),
+        ("seed: 5000", "seed: 5000.5", "seed: must be a int, is 5000.5"),
+        ("radius: 0.5", "radius: 0.0", "subunits.radius is 0.0, must be above 0"),
+        ("threads: 1", "threads: [", "edited.yaml: cannot be read as YAML"),
+        ("targets: [rssm.input_layer,", "targets: [rssm.input,", "no Linear layer is called 'rssm.input', there are"),
+        ("threads: 1", "", "missing fields ['threads']"),
+    ],
+)
+def test_configurations(mistake: Mistake, old: str, new: str, said: str) -> None:
+    assert said in mistake("adapt", "--config", edited(old, new))
+    assert not Path("runs").exists()
+
+
+def test_a_damaged_cache(mistake: Mistake, measured: Path, config: AdaptationConfig) -> None:
+    path = source_file(digest(measured), config, Path("data/adaptation"))
+    path.write_bytes(path.read_bytes()[:2000])
+    assert "not a chunk of driving data (File is not a zip file); remove it, then" in mistake("adapt", "--run", "one")
+    assert "its seed is 0 and not 1; choose another --run or remove" in mistake("adapt", "--run", "one", "--seed", "1")
+
+
+def test_a_run_in_two_processes(mistake: Mistake, measured: Path) -> None:
+    import fcntl
+
+    Path("one").mkdir()
+    with Path("one/lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        assert "one: another process works on this run" in mistake("adapt", "--run", "one")
+
+
+@pytest.mark.parametrize("sizes", ["a", "2,", "1", "-3"])
+def test_sizes_of_trials(mistake: Mistake, sizes: str) -> None:
+    assert f"--sizes is '{sizes}', must be" in mistake("benchmark", "identify", "--sizes", sizes)
