@@ -1,7 +1,8 @@
 """What one low-rank update costs against one update of all weights, of the dynamics and of the policy, in one run.
 
 Blocks of the four alternate on the same driven episodes, with the functions that `adawm adapt` runs. Not counted
-against the full dynamics update: every cached embedding is stale after it and has to be made anew.
+against the full dynamics update: every cached embedding is stale after it and has to be made anew. What a round does
+besides its updates (the critic's warm-up, new sub-units at its start) is timed apart.
 """
 
 from __future__ import annotations
@@ -153,7 +154,7 @@ def _resident(name: str) -> int:
 
 @click.command()
 @click.option("--blocks", type=click.IntRange(min=1), default=3, show_default=True, help="Alternations of the four.")
-@click.option("--updates", type=click.IntRange(min=2), default=12, show_default=True, help="Updates per block.")
+@click.option("--updates", type=click.IntRange(min=2), default=26, show_default=True, help="Updates per block.")
 @click.option("--decisions", type=click.IntRange(min=1), default=1000, show_default=True,
               help="Decisions to drive and learn from.")  # fmt: skip
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure resident memory as well.")
