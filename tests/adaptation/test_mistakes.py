@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from adawm_planner.adaptation.harness import source_file
@@ -50,11 +53,15 @@ def mistake(measured: Path) -> Mistake:
     return call
 
 
-def edited(old: str, new: str) -> str:
-    """A copy of the packaged configuration with one change."""
-    text = ADAPTATION_FILE.read_text()
-    assert old in text
-    Path("edited.yaml").write_text(text.replace(old, new, 1))
+def edited(name: str, value: Any) -> str:
+    """A copy of the packaged configuration with one value, by dotted name, changed in it and in its debug preset."""
+    content = yaml.safe_load(ADAPTATION_FILE.read_text())
+    *path, leaf = name.split(".")
+    for section in (content, content["presets"]["debug"]):
+        for key in path:
+            section = section.setdefault(key, {})
+        section[leaf] = value
+    Path("edited.yaml").write_text(yaml.safe_dump(content))
     return "edited.yaml"
 
 
@@ -76,8 +83,8 @@ def test_baselines(mistake: Mistake, measured: Path, command: tuple[str, ...], a
     shutil.copytree(measured, other)
     (other / "planner.onnx").write_bytes(b"another model")
     assert "made for another model" in mistake(*command, model=other)
-    folds = edited("folds: 2", "folds: 3")
-    assert "measured with mismatch.folds 2, this run has 3; run `adawm baseline" in mistake(*command, "--config", folds)
+    folds = edited("mismatch.folds", 7)
+    assert "this run has 7; run `adawm baseline --model-dir" in mistake(*command, "--config", folds)
 
 
 def test_models(mistake: Mistake, measured: Path) -> None:
@@ -87,22 +94,26 @@ def test_models(mistake: Mistake, measured: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "said"),
+    ("name", "value", "said"),
     [
-        ("dynamics_rate: 1.0e-3", "dynamics_rate: .nan", "dynamics_rate: must be finite, is nan"),
-        ("entropy: 1.0e-2", "entropy: .inf", "entropy: must be finite, is inf"),
-        ("train_seeds: [0, 4000]", "train_seeds: [0, abc]", "train_seeds: must be a int, is 'abc'"),
-        ("train_seeds: [0, 4000]", "train_seeds: [0]", "train_seeds: must hold 2 values, is [0]"),
-        ("seed: 5000", "seed: 5000.5", "seed: must be a int, is 5000.5"),
-        ("radius: 0.5", "radius: 0.0", "subunits.radius is 0.0, must be above 0"),
-        ("threads: 1", "threads: [", "edited.yaml: cannot be read as YAML"),
-        ("targets: [rssm.input_layer,", "targets: [rssm.input,", "no Linear layer is called 'rssm.input', there are"),
-        ("threads: 1", "", "missing fields ['threads']"),
+        ("fit.dynamics_rate", float("nan"), "dynamics_rate: must be finite, is nan"),
+        ("fit.entropy", float("inf"), "entropy: must be finite, is inf"),
+        ("rollouts.train_seeds", [0, "abc"], "train_seeds: must be a int, is 'abc'"),
+        ("rollouts.train_seeds", [0], "train_seeds: must hold 2 values, is [0]"),
+        ("fit.batch", 16.5, "batch: must be a int, is 16.5"),
+        ("subunits.radius", 0.0, "subunits.radius is 0.0, must be above 0"),
+        ("lora.targets", ["rssm.input"], "no Linear layer is called 'rssm.input', there are"),
+        ("fit.speed", 1.0, "unknown fields ['speed']"),
     ],
 )
-def test_configurations(mistake: Mistake, old: str, new: str, said: str) -> None:
-    assert said in mistake("adapt", "--config", edited(old, new))
+def test_configurations(mistake: Mistake, name: str, value: Any, said: str) -> None:
+    assert said in mistake("adapt", "--config", edited(name, value))
     assert not Path("runs").exists()
+
+
+def test_a_file_that_is_no_yaml(mistake: Mistake) -> None:
+    Path("edited.yaml").write_text("threads: [")
+    assert "edited.yaml: cannot be read as YAML" in mistake("adapt", "--config", "edited.yaml")
 
 
 def test_a_damaged_cache(mistake: Mistake, measured: Path, config: AdaptationConfig) -> None:
@@ -113,8 +124,6 @@ def test_a_damaged_cache(mistake: Mistake, measured: Path, config: AdaptationCon
 
 
 def test_a_run_in_two_processes(mistake: Mistake, measured: Path) -> None:
-    import fcntl
-
     Path("one").mkdir()
     with Path("one/lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
