@@ -62,7 +62,7 @@ class Adaptation:
     """One run."""
 
     def __init__(self, cell: Cell, config: AdaptationConfig, model_dir: Path, cache: Path, folder: Path) -> None:
-        """Load the base model, its baseline and the source rollouts.
+        """Load the base model and its baseline, and take the folder until `execute` ends.
 
         Args:
             cell: what to run.
@@ -86,10 +86,7 @@ class Adaptation:
         self._claim = _claim(folder, {**asdict(cell), "model": self.digest, **to_mapping(config)})
         self.run = Run(folder, cell.seed, config.threads, 1)
         self.encoder = self.student.agent.world_model.encoder
-        discount = config.fit.discount
-        rollouts = source_of(self.base, self.digest, config, cache, self.run)
-        self.source = Replay(self.encoder, rollouts.episodes, discount)
-        self.replay = Replay(self.encoder, self.source.episodes, discount)
+        self.cache = cache
         self.rounds: list[dict[str, Any]] = []
         self.begun = time.monotonic()
 
@@ -99,6 +96,9 @@ class Adaptation:
             return self._execute()
 
     def _execute(self) -> dict[str, Any]:
+        rollouts = source_of(self.base, self.digest, self.config, self.cache, self.run)
+        self.source = Replay(self.encoder, rollouts.episodes, self.config.fit.discount)
+        self.replay = Replay(self.encoder, self.source.episodes, self.config.fit.discount)
         with Place(self.cell.task, self.cell.vehicle) as place:
             before = self._scored("before", place, self.config.scoring.seed, self.config.scoring.episodes)
             self._curve(place, 0)
