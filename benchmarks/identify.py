@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.progress import track
 
 from adawm_planner.adaptation.harness import baseline_of, source_file
-from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure
+from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
 from adawm_planner.adaptation.scores import Baseline, Sample, Score
 from adawm_planner.adaptation.select_part import Part, select_part
@@ -54,7 +54,7 @@ PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
         ("roundabout_moderate", "delayed_actuation"),
     ),
 }
-"""Cause -> task and vehicle of each condition; slippery and low_friction are left out, see docs/adaptation.md."""
+"""Cause -> task and vehicle of each condition; low_friction is left out, see docs/adaptation.md."""
 
 RESULT = ROOT / "benchmarks" / "results" / "adaptation" / "identify.json"
 EVERYTHING = 10**9
@@ -194,7 +194,7 @@ class Judge:
         """Vehicle and task by the two attributed scores, the part by the rule of `select_part`."""
         for chosen in pool.trials(episodes, trials):
             scores = {name: self._score(name, Sample.of(values[chosen])) for name, values in pool.values.items()}
-            part = self._part(scores["dynamics"], scores[f"policy_{self.config.mismatch.policy_evidence}"])
+            part = self._part(*(scores[name] for name in pair_of(self.config)))
             yield Judgement(pool.cause, self._name(scores["cause_vehicle"], scores["cause_task"]), part, pool.condition)
 
     def visitation_all(

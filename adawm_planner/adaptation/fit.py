@@ -1,8 +1,7 @@
 """Replayed rollouts in, a repaired part out: the dynamics by its losses on sequences, the policy by imagination.
 
-Both updates use the losses of pretraining. What differs, and why, is what feasibility trials taught: a small step and
-no oversampling of crashes (else the model turns pessimistic and the policy freezes), no gradient into the posterior's
-weights, and no labels, because a vehicle has no expert.
+Both updates use the losses of pretraining. What differs: no oversampling of crashes (else the model turns pessimistic
+and the policy freezes), a frozen encoder with its embeddings cached, and no labels, because a vehicle has no expert.
 """
 
 from __future__ import annotations
@@ -19,6 +18,7 @@ from torch.nn import functional
 from adawm_planner.adaptation.rollouts import Progress, quiet
 from adawm_planner.adaptation.student import Student
 from adawm_planner.adaptation.subunits import propose_subunits
+from adawm_planner.adaptation.visited import visit
 from adawm_planner.config.adaptation import AdaptationConfig, FitConfig
 from adawm_planner.policy.agent import Agent
 from adawm_planner.policy.critic import follow
@@ -32,7 +32,7 @@ from adawm_planner.pretraining.losses import (
     picture_loss,
     scaled_advantage,
 )
-from adawm_planner.pretraining.trainer import Replay, Spread, filtered, imagine
+from adawm_planner.pretraining.trainer import Replay, Spread, imagine
 from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import State
 
@@ -83,7 +83,7 @@ def fit_dynamics(
 ) -> FitReport:
     """Fit the world model to replayed sequences.
 
-    Low rank: encoder and posterior stand still and cached embeddings are read. Full: everything is trained, encoder and
+    Low rank: the encoder stands still and cached embeddings are read. Full: everything is trained, encoder and
     decoder too, and the replay is embedded anew afterwards.
     """
     fit, model = config.fit, student.agent.world_model
@@ -183,14 +183,35 @@ class Behaviour:
         return scaled_advantage(self.returns, self.value, deviation, clip)
 
 
+@dataclass(frozen=True)
+class Starts:
+    """States that imagined futures start from: all of a replay, filtered once, because the model stands still while
+    the policy is fitted."""
+
+    state: State  # h (N, D), z (N, G * N)
+    going: Tensor  # (N,) 1.0 where the episode really goes on after the row
+    newest: int  # rows of the new task, at the end
+
+    @staticmethod
+    def of(agent: Agent, replay: Replay) -> Starts:
+        """Filter every episode of a replay with the model as it is now."""
+        seen = visit(agent, replay, 0)
+        return Starts(seen.state, torch.from_numpy(1.0 - replay.ended), replay.newest)
+
+    def draw(self, count: int, fresh: float, rng: np.random.Generator) -> tuple[State, Tensor]:
+        """`count` states, a share `fresh` of them from the new task, and whether the episode goes on there."""
+        total, new = len(self.going), round(count * fresh)
+        border = total - self.newest
+        rows = np.concatenate([rng.integers(border, total, new), rng.integers(0, max(border, 1), count - new)])
+        chosen = torch.from_numpy(rows)
+        return State(self.state.h[chosen], self.state.z[chosen]), self.going[chosen]
+
+
 @torch.no_grad()
-def dream(agent: Agent, replay: Replay, fit: FitConfig, rng: np.random.Generator) -> Behaviour:
-    """Imagine from states of a batch, filtered by the model as it is now."""
-    batch = replay.draw(fit.batch, fit.length, 0, fit.fresh, rng)
-    seen = filtered(agent, batch, sample=True)
-    chosen = torch.from_numpy(rng.choice(batch.reward.numel(), min(fit.starts, batch.reward.numel()), replace=False))
-    start = State(seen.h.flatten(0, 1)[chosen], seen.z.flatten(0, 1)[chosen])
-    future = imagine(agent, start, 1.0 - batch.ended.flatten()[chosen], fit.horizon)
+def dream(agent: Agent, starts: Starts, fit: FitConfig, rng: np.random.Generator) -> Behaviour:
+    """Imagine from some of these states."""
+    start, going = starts.draw(fit.starts, fit.fresh, rng)
+    future = imagine(agent, start, going, fit.horizon)
     slow = agent.slow_critic(future.latent)
     returns = lambda_returns(future.reward, future.going[1:], slow[1:], fit.discount, fit.trace)
     before = future.latent[:-1]
@@ -203,12 +224,12 @@ def policy_loss(agent: Agent, seen: Behaviour, spread: Spread, fit: FitConfig) -
     return actor_loss(agent.actor(seen.latent), seen.action, advantage, seen.weight, fit.entropy)
 
 
-def policy_gradients(student: Student, replay: Replay, config: AdaptationConfig, seed: int) -> dict[str, Tensor]:
+def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig, seed: int) -> dict[str, Tensor]:
     """Mean gradient (out, in) of each of the actor's matrices at the policy that acts now, by layer name."""
     plain = student.merged()
     plain.actor.requires_grad_(True)
     for number in range(config.subunits.gradients):
-        behaviour = dream(plain, replay, config.fit, step_generator(seed, "gradients", number))
+        behaviour = dream(plain, starts, config.fit, step_generator(seed, "gradients", number))
         policy_loss(plain, behaviour, student.spread, config.fit)[0].backward()  # type: ignore[no-untyped-call]
     layers = [(name, module) for name, module in plain.named_modules() if isinstance(module, nn.Linear)]
     return {name: layer.weight.grad for name, layer in layers if layer.weight.grad is not None}
@@ -219,32 +240,42 @@ def fit_policy(
 ) -> FitReport:
     """Improve the policy in the current model; the critic is fitted along with it, first of all alone.
 
-    Low rank: sub-units are proposed along the policy gradient, their weights trained, the result folded in.
+    With sub-units, every `subunits.updates` updates their sum is folded in and new ones are proposed along the policy
+    gradient as it is then: directions chosen once per round are used up long before the round is.
     """
     fit, agent, begun = config.fit, student.agent, time.monotonic()
-    critic = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6)
+    critic, starts = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6), Starts.of(agent, replay)
 
     def evaluate_policy(number: int) -> Metrics:
         rng = step_generator(seed, "warmup", number)
-        return {"critic": _fit_critic(agent, dream(agent, replay, fit, rng), critic, fit)}
+        return {"critic": _fit_critic(agent, dream(agent, starts, fit, rng), critic, fit)}
 
     _repeat("critic", fit.warmup, evaluate_policy, 0, quiet)
-    if student.low_rank:
-        propose_subunits(agent, policy_gradients(student, replay, config, seed), config.subunits)
-    parameters = student.policy_parameters()
-    actor = torch.optim.Adam(parameters, fit.subunit_rate if student.low_rank else fit.actor_rate, eps=1e-6)
+    actor = _actor_optimizer(student, fit)
 
     def step(number: int) -> Metrics:
-        behaviour = dream(agent, replay, fit, step_generator(seed, "policy", number))
+        nonlocal actor
+        if student.subunits and number % config.subunits.updates == 0:
+            student.fold()
+            propose_subunits(agent, policy_gradients(student, starts, config, seed + number), config.subunits)
+            actor = _actor_optimizer(student, fit)
+        behaviour = dream(agent, starts, fit, step_generator(seed, "policy", number))
         loss, entropy = policy_loss(agent, behaviour, student.spread, fit)
         _descend(actor, loss, fit.gradient_clip)
         error = _fit_critic(agent, behaviour, critic, fit)
         imagined = float(behaviour.returns[0].mean())
         return {"imagined_return": imagined, "entropy": float(entropy), "critic": error}
 
-    report = _repeat("policy", updates, step, _count(parameters), show)
+    report = _repeat("policy", updates, step, 0, show)
+    trainable = _count(student.policy_parameters())
     student.fold()
-    return replace(report, seconds=time.monotonic() - begun)
+    return replace(report, seconds=time.monotonic() - begun, trainable=trainable)
+
+
+def _actor_optimizer(student: Student, fit: FitConfig) -> torch.optim.Adam:
+    """A fresh optimiser: momentum along sub-units that are gone means nothing."""
+    rate = fit.subunit_rate if student.subunits else fit.actor_lora_rate if student.low_rank else fit.actor_rate
+    return torch.optim.Adam(student.policy_parameters(), rate, eps=1e-6)
 
 
 def _fit_critic(agent: Agent, seen: Behaviour, optimizer: torch.optim.Optimizer, fit: FitConfig) -> float:

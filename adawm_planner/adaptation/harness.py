@@ -36,7 +36,7 @@ from adawm_planner.runtime.model_files import digest
 SCHEMA = "adawm.adaptation/1"
 ADAPTER_FILE = "adapter_factors.safetensors"
 
-NOT_COMPARED = {"estimator", "policy_evidence", "states"}
+NOT_COMPARED = {"estimator", "dynamics_evidence", "policy_evidence", "states"}
 """Fields of MismatchConfig that change no score, only which of them is looked at or how precisely."""
 
 
@@ -85,6 +85,7 @@ class Adaptation:
         # Only now, because a folder must not be taken by a run that cannot begin.
         self._claim = _claim(folder, {**asdict(cell), "model": self.digest, **to_mapping(config)})
         self.run = Run(folder, cell.seed, config.threads, 1)
+        self.evaluations = cache / "evaluations"
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
         self.rounds: list[dict[str, Any]] = []
@@ -158,13 +159,22 @@ class Adaptation:
         self._scored(f"curve-{index:02d}", place, scoring.curve_seed, scoring.curve_episodes)
 
     def _scored(self, name: str, place: Place, seed: int, episodes: int) -> dict[str, Any]:
-        """Evaluation of the student as it is now, kept on disk under its name."""
+        """Evaluation of the student as it is now, kept on disk under its name.
+
+        The same agent at the same place is evaluated once for all runs of a cache: before adaptation all are equal.
+        """
         path = self.folder / f"evaluation-{name}.json"
         if not path.exists():
             agent = self.student.merged()
-            with self.run.progress(name, episodes) as show:
-                result = evaluate(place, agent, _digest_of(agent), seed, episodes, show)
-            _write(path, to_document(result))
+            agent_digest, world = _digest_of(agent), place.rig.env.world
+            key = hashlib.sha256(f"{agent_digest}{world.task}{world.vehicle}{seed} {episodes}".encode()).hexdigest()
+            shared = self.evaluations / f"{key[:24]}.json"
+            if not shared.exists():
+                with self.run.progress(name, episodes) as show:
+                    result = evaluate(place, agent, agent_digest, seed, episodes, show)
+                shared.parent.mkdir(parents=True, exist_ok=True)
+                _write(shared, to_document(result))
+            _write(path, _read(shared))
         return _read(path)
 
     def _document(self, before: dict[str, Any], after: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:

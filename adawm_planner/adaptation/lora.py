@@ -1,4 +1,6 @@
-"""A world model in, the same one with low-rank factors on its Linear layers out, and the factors to and fro.
+"""A part of an agent in, the same with low-rank factors on its Linear layers out, and the factors to and fro.
+
+The part is `world_model` or `actor`.
 
 LoRA by peft (Hu et al. 2021): y = W x + s B A x with W frozen and B zero at first, so that a fresh adapter changes no
 bit. The paper writes phi = (B Z)^T Phi with Z and Phi fixed; here A is trained as well, as LoRA does, because it costs
@@ -22,7 +24,6 @@ Factors = dict[str, tuple[Tensor, Tensor]]
 """Layer of the agent -> A (in, r), B (r, out); the layer computes W x + (x A) B more than its bias."""
 
 ADAPTER = "default"
-PREFIX = "world_model."
 
 
 def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
@@ -38,34 +39,36 @@ def _named(name: str, target: str) -> bool:
     return name == target or name.startswith(f"{target}.")
 
 
-def add_lora(agent: Agent, settings: LoraSettings, seed: int) -> None:
-    """Put fresh factors on the world model's target layers, in place; only they are trainable afterwards."""
+def add_lora(agent: Agent, part: str, settings: LoraSettings, seed: int) -> None:
+    """Put fresh factors on the part's target layers, in place; of the part, only they are trainable afterwards."""
     torch.manual_seed(seed)
-    layers = target_layers(agent.world_model, settings.targets)
+    module = agent.get_submodule(part)
+    layers = target_layers(module, settings.targets)
     config = LoraConfig(r=settings.rank, lora_alpha=int(settings.alpha), target_modules=layers, lora_dropout=0.0)
-    inject_adapter_in_model(config, agent.world_model, ADAPTER)
-    agent.world_model.requires_grad_(False)
-    for parameter in lora_parameters(agent):
+    inject_adapter_in_model(config, module, ADAPTER)
+    module.requires_grad_(False)
+    for parameter in lora_parameters(agent, part):
         parameter.requires_grad_(True)
 
 
-def lora_parameters(agent: Agent) -> list[nn.Parameter]:
+def lora_parameters(agent: Agent, part: str) -> list[nn.Parameter]:
     """The trainable factors."""
-    return [parameter for _, layer in _layers(agent) for part in (_down, _up) for parameter in part(layer).parameters()]
+    pairs = ((_down(layer), _up(layer)) for _, layer in _layers(agent, part))
+    return [parameter for pair in pairs for side in pair for parameter in side.parameters()]
 
 
-def lora_factors(agent: Agent) -> Factors:
+def lora_factors(agent: Agent, part: str) -> Factors:
     """Factors of every layer that has them, under the agent's own layer names."""
     return {
         name: (_down(layer).weight.detach().T.clone(), layer.scaling[ADAPTER] * _up(layer).weight.detach().T)
-        for name, layer in _layers(agent)
+        for name, layer in _layers(agent, part)
     }
 
 
 @torch.no_grad()
-def load_lora_factors(agent: Agent, factors: Factors) -> None:
+def load_lora_factors(agent: Agent, part: str, factors: Factors) -> None:
     """Put back what `lora_factors` gave. Raises ValueError when layers or ranks differ."""
-    for name, layer in _layers(agent):
+    for name, layer in _layers(agent, part):
         if name not in factors or factors[name][0].T.shape != _down(layer).weight.shape:
             raise ValueError(f"factors do not fit layer {name}")
         down, up = factors[name]
@@ -73,9 +76,9 @@ def load_lora_factors(agent: Agent, factors: Factors) -> None:
         _up(layer).weight.copy_(up.T / layer.scaling[ADAPTER])
 
 
-def _layers(agent: Agent) -> list[tuple[str, Any]]:
-    named = agent.world_model.named_modules()
-    return [(PREFIX + name, module) for name, module in named if isinstance(module, LoraLinear)]
+def _layers(agent: Agent, part: str) -> list[tuple[str, Any]]:
+    named = agent.get_submodule(part).named_modules()
+    return [(f"{part}.{name}", module) for name, module in named if isinstance(module, LoraLinear)]
 
 
 def _down(layer: Any) -> nn.Linear:

@@ -3,9 +3,15 @@
 `direct` estimates what AdaWM's theory is about, `visitation` the proxies its paper uses; each score is an excess over
 the same quantity on pretraining data, with a standard error over episodes. `select_part` decides from one pair.
 
+Total variation between posterior and prior is what the design asks for, and it finds a new vehicle or task at once. But
+training pulls the prior to the posterior wherever the data is, so after the first update it says that all is well
+while predictions are still wrong. `dynamics_prediction` is measured in what the frozen encoder sees and the ego feels,
+which no update can move; it is the default.
+
 | score | of | unit |
 |---|---|---|
-| `dynamics` | posterior against prior, averaged over groups: how badly predictions explain what came | TV |
+| `dynamics_divergence` | posterior against prior, averaged over groups: how badly predictions explain what came | TV |
+| `dynamics_prediction` | mean of `ego` and `world`, each in units of its mean on source data | share |
 | `ego` | error of the predicted acceleration, for which mostly the vehicle answers | state feature |
 | `world` | error of the predicted embedding, for which mostly road and traffic answer | embedding, squared |
 | `cause_vehicle`, `cause_task` | `ego` and `world` without each other's leak, see `Measure.cause` | source deviations |
@@ -41,7 +47,7 @@ from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay
 
 CAUSES = ("cause_vehicle", "cause_task")
-DIRECT = ("dynamics", "ego", "world", *CAUSES, "policy_imagined", "policy_returns")
+DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
 VISITATION = ("visit_state_action", "visit_state")
 
 NULL_EPISODES = 24
@@ -76,7 +82,7 @@ def pair_of(config: AdaptationConfig) -> tuple[str, str]:
     """Names of the two scores that the configured estimator decides from."""
     if config.mismatch.estimator == "visitation":
         return "visit_state_action", "visit_state"
-    return "dynamics", f"policy_{config.mismatch.policy_evidence}"
+    return f"dynamics_{config.mismatch.dynamics_evidence}", f"policy_{config.mismatch.policy_evidence}"
 
 
 def measure_baseline(
@@ -87,7 +93,7 @@ def measure_baseline(
     measure = Measure(agent, source, visited, config, np.random.default_rng(0))
     scales = measure.scales()
     samples: dict[str, Sample] = {}
-    for name in DIRECT:  # in this order: the causes need the samples of ego and world
+    for name in DIRECT:  # in this order: the others need the samples of ego and world
         samples[name] = Sample.of(measure.direct(name, samples, scales))
     last, others = (rows & visited.acted for rows in halves(visited, NULL_EPISODES))
     for name in VISITATION:
@@ -153,9 +159,11 @@ class Measure:
             return self.cause(name, baseline)
         if name.startswith("policy"):
             return self.policy_imagined(scales) if name == "policy_imagined" else self.policy_returns(scales)
-        return {"dynamics": self.dynamics, "ego": self.ego, "world": self.world}[name]()
+        if name == "dynamics_prediction":
+            return self.prediction(baseline)
+        return {"dynamics_divergence": self.divergence, "ego": self.ego, "world": self.world}[name]()
 
-    def dynamics(self) -> Float64:
+    def divergence(self) -> Float64:
         """Surprise: total variation between posterior and prior."""
         return self._per_episode(self.visited.surprise)
 
@@ -166,6 +174,10 @@ class Measure:
     def world(self) -> Float64:
         """Squared error of the predicted embedding."""
         return self._per_episode(self.visited.world_error)
+
+    def prediction(self, baseline: Mapping[str, Sample]) -> Float64:
+        """How wrong one-step predictions are, 1 as on source data."""
+        return 0.5 * (self.ego() / baseline["ego"].mean + self.world() / baseline["world"].mean)
 
     def cause(self, name: str, baseline: Mapping[str, Sample]) -> Float64:
         """What speaks for a changed vehicle or a changed task.

@@ -36,11 +36,15 @@ class Student:
     def __init__(self, base: Agent, config: AdaptationConfig, low_rank: bool, seed: int) -> None:
         """Start at the base agent, which is not changed; without `low_rank` all weights are trained."""
         self.base, self.low_rank = base.eval(), low_rank
+        self.subunits = low_rank and config.policy_adapter == "subunits"
         self.agent = copy.deepcopy(base).train()
         self.spread, self._max_rank = Spread(), config.subunits.max_rank
         if low_rank:
-            add_lora(self.agent, config.lora, seed)
-            add_subunits(self.agent, config.subunits)
+            add_lora(self.agent, "world_model", config.lora, seed)
+            if self.subunits:
+                add_subunits(self.agent, config.subunits)
+            else:
+                add_lora(self.agent, "actor", config.actor_lora, seed)
         else:
             self.agent.world_model.requires_grad_(True)
             self.agent.actor.requires_grad_(True)
@@ -48,11 +52,15 @@ class Student:
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
         """What a dynamics update trains."""
-        return lora_parameters(self.agent) if self.low_rank else list(self.agent.world_model.parameters())
+        return (
+            lora_parameters(self.agent, "world_model") if self.low_rank else list(self.agent.world_model.parameters())
+        )
 
     def policy_parameters(self) -> list[nn.Parameter]:
         """What a policy update trains beside the critic."""
-        return subunit_parameters(self.agent) if self.low_rank else list(self.agent.actor.parameters())
+        if self.subunits:
+            return subunit_parameters(self.agent)
+        return lora_parameters(self.agent, "actor") if self.low_rank else list(self.agent.actor.parameters())
 
     def fold(self) -> None:
         """Make what the sub-units' weights say the policy's matrices, before new sub-units are proposed."""
@@ -63,7 +71,8 @@ class Student:
         """All that changed since the base, critic excepted. Raises ValueError after a full update: no factors."""
         if not self.low_rank:
             raise ValueError("a full update cannot be written as low-rank factors")
-        return {**lora_factors(self.agent), **subunit_factors(self.agent)}
+        actor = subunit_factors(self.agent) if self.subunits else lora_factors(self.agent, "actor")
+        return {**lora_factors(self.agent, "world_model"), **actor}
 
     @torch.no_grad()
     def merged(self) -> Agent:
@@ -96,8 +105,11 @@ class Student:
         if unknown or (missing and not self.low_rank):
             raise ValueError(f"{path}: not a state of this run (unknown {unknown}, missing {missing}); {remedy}")
         if self.low_rank:
-            load_lora_factors(self.agent, factors)
-            load_subunit_factors(self.agent, factors)
+            load_lora_factors(self.agent, "world_model", factors)
+            if self.subunits:
+                load_subunit_factors(self.agent, factors)
+            else:
+                load_lora_factors(self.agent, "actor", factors)
 
 
 @torch.no_grad()

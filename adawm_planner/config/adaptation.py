@@ -17,6 +17,12 @@ ADAPTATION_FILE = Path(__file__).with_name("adaptation.yaml")
 ESTIMATORS = ("direct", "visitation")
 """Names of the two pairs of mismatch estimators, see `adaptation.mismatch`."""
 
+POLICY_ADAPTERS = ("lora", "subunits")
+"""How the policy is changed at low rank: `adaptation.lora` or the paper's `adaptation.subunits`."""
+
+DYNAMICS_EVIDENCE = ("prediction", "divergence")
+"""What the `direct` dynamics mismatch measures, see `adaptation.mismatch`."""
+
 POLICY_EVIDENCE = ("imagined", "returns")
 """What the `direct` policy mismatch takes the worth of an action from, see `adaptation.improvement`."""
 
@@ -59,6 +65,7 @@ class MismatchConfig:
     """Both pairs of mismatch estimators."""
 
     estimator: str  # the pair the decision is made from
+    dynamics_evidence: str  # of the `direct` pair
     policy_evidence: str  # of the `direct` pair
     burn_in: int  # decisions at the start of an episode that are not scored: the state is still settling
     states: int  # visited states at which the policy is compared with an improved one
@@ -73,9 +80,9 @@ class MismatchConfig:
     def __post_init__(self) -> None:
         if self.estimator not in ESTIMATORS:
             raise ValueError(f"mismatch.estimator is '{self.estimator}', must be one of {', '.join(ESTIMATORS)}")
-        if self.policy_evidence not in POLICY_EVIDENCE:
-            known = ", ".join(POLICY_EVIDENCE)
-            raise ValueError(f"mismatch.policy_evidence is '{self.policy_evidence}', must be one of {known}")
+        for name, known in (("dynamics_evidence", DYNAMICS_EVIDENCE), ("policy_evidence", POLICY_EVIDENCE)):
+            if getattr(self, name) not in known:
+                raise ValueError(f"mismatch.{name} is '{getattr(self, name)}', must be one of {', '.join(known)}")
         _above("mismatch", self, 0, "states", "samples", "horizon", "temperature", "ridge")
         _above("mismatch", self, 1, "folds")
         _above("mismatch", self, -1, "burn_in")
@@ -97,11 +104,11 @@ class SelectConfig:
 
 @dataclass(frozen=True)
 class LoraSettings:
-    """Low-rank factors of the world model."""
+    """Low-rank factors of one part of the agent."""
 
     rank: int
     alpha: float
-    targets: tuple[str, ...]  # Linear layers of the world model, each a name or a prefix of names
+    targets: tuple[str, ...]  # Linear layers of the part, each a name or a prefix of names
 
     def __post_init__(self) -> None:
         _above("lora", self, 0, "rank", "alpha")
@@ -117,9 +124,10 @@ class SubunitConfig:
     radius: float  # distance of a sub-unit from the base matrix, as a share of its largest singular value
     max_rank: int  # of what earlier rounds have folded in
     gradients: int  # imagined batches whose mean policy gradient gives the directions
+    updates: int  # after which new sub-units are proposed
 
     def __post_init__(self) -> None:
-        _above("subunits", self, 0, "pairs", "radius", "max_rank", "gradients")
+        _above("subunits", self, 0, "pairs", "radius", "max_rank", "gradients", "updates")
 
 
 @dataclass(frozen=True)
@@ -132,6 +140,7 @@ class FitConfig:
     length: int  # T
     fresh: float  # share of each batch from the new task, the rest is source data
     dynamics_rate: float
+    actor_lora_rate: float
     subunit_rate: float
     actor_rate: float  # of `full`, which trains all weights
     critic_rate: float
@@ -151,7 +160,8 @@ class FitConfig:
     slow_rate: float
 
     def __post_init__(self) -> None:
-        _above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "subunit_rate", "actor_rate")
+        _above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
+        _above("fit", self, 0, "actor_lora_rate", "subunit_rate")
         _above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
         _share("fit", self, "fresh", "discount", "trace", "slow_rate")
 
@@ -179,10 +189,12 @@ class AdaptationConfig:
     preset: str  # which preset the values are of, set by `load_adaptation`
     rounds: int
     threads: int  # of torch
+    policy_adapter: str
     rollouts: RolloutConfig
     mismatch: MismatchConfig
     select: SelectConfig
-    lora: LoraSettings
+    lora: LoraSettings  # of the world model
+    actor_lora: LoraSettings
     subunits: SubunitConfig
     fit: FitConfig
     scoring: ScoringConfig
@@ -190,6 +202,8 @@ class AdaptationConfig:
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.threads < 1:
             raise ValueError(f"rounds and threads are {self.rounds} and {self.threads}, must be at least 1")
+        if self.policy_adapter not in POLICY_ADAPTERS:
+            raise ValueError(f"policy_adapter is '{self.policy_adapter}', must be one of {', '.join(POLICY_ADAPTERS)}")
 
 
 def load_adaptation(path: Path | None = None, preset: str = "default") -> AdaptationConfig:

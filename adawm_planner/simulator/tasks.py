@@ -35,7 +35,6 @@ BUILT_IN_VEHICLES = (
     "overloaded",
     "worn_brakes",
     "late_brakes",
-    "slippery",
 )
 
 Range = tuple[float, float]

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
+from adawm_planner.config.adaptation import POLICY_ADAPTERS, AdaptationConfig, load_adaptation
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.agent import Agent, save_agent
@@ -18,9 +19,9 @@ from adawm_planner.runtime.export import export_model
 torch.set_num_threads(1)
 
 
-@pytest.fixture
-def config() -> AdaptationConfig:
-    return load_adaptation(preset="debug")
+@pytest.fixture(params=POLICY_ADAPTERS)
+def config(request: pytest.FixtureRequest) -> AdaptationConfig:
+    return replace(load_adaptation(preset="debug"), policy_adapter=request.param)
 
 
 @pytest.fixture

@@ -13,9 +13,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from adawm_planner.adaptation.lora import Factors, lora_parameters
+from adawm_planner.adaptation.lora import Factors
 from adawm_planner.adaptation.student import Student, apply_factors, factor_tensors, tensor_factors
-from adawm_planner.adaptation.subunits import ConvexLinear, propose_subunits, subunit_parameters, truncated
+from adawm_planner.adaptation.subunits import ConvexLinear, propose_subunits, truncated
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.agent import Agent
@@ -32,7 +32,7 @@ def trained(agent: Agent, config: AdaptationConfig, seed: int = 1) -> Student:
     layers = [(n, m) for n, m in agent.named_modules() if isinstance(m, nn.Linear) and n.startswith("actor.")]
     propose_subunits(student.agent, {name: torch.randn_like(layer.weight) for name, layer in layers}, config.subunits)
     with torch.no_grad():
-        for parameter in [*lora_parameters(student.agent), *subunit_parameters(student.agent)]:
+        for parameter in [*student.dynamics_parameters(), *student.policy_parameters()]:
             parameter.add_(0.5 * torch.randn_like(parameter))
     return student
 

@@ -123,9 +123,9 @@ def test_the_same_data_shows_no_mismatch_and_other_data_does(agent: Agent, confi
 
 
 def test_the_pair_follows_the_configuration(config: AdaptationConfig) -> None:
-    assert pair_of(config) == ("dynamics", "policy_imagined")
-    own = replace(config, mismatch=replace(config.mismatch, policy_evidence="returns"))
-    assert pair_of(own) == ("dynamics", "policy_returns")
+    assert pair_of(config) == ("dynamics_prediction", "policy_imagined")
+    own = replace(config, mismatch=replace(config.mismatch, dynamics_evidence="divergence", policy_evidence="returns"))
+    assert pair_of(own) == ("dynamics_divergence", "policy_returns")
     paper = replace(config, mismatch=replace(config.mismatch, estimator="visitation"))
     assert pair_of(paper) == ("visit_state_action", "visit_state")
 
