@@ -22,7 +22,7 @@ from adawm_planner.adaptation.adapt_step import Round, adapt_step
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, read_baseline, write_baseline
-from adawm_planner.adaptation.select_part import Part
+from adawm_planner.adaptation.select_part import Last, Part
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -127,7 +127,7 @@ class Adaptation:
         driven = time.monotonic() - begun
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
             done = adapt_step(index, self.student, self.strategy, rollouts, self.source, self.replay, self.baseline,
-                              self._last_part(), self.config, seed, show)  # fmt: skip
+                              self._last(), self.config, seed, show)  # fmt: skip
         self.student.save(state)
         steps = sum(each["decisions"] for each in self.rounds) + len(rollouts.episodes)
         values = round_document(done, steps) | {"seconds_driving": driven, "seconds": time.monotonic() - begun}
@@ -146,8 +146,10 @@ class Adaptation:
             show(len(rollouts.episodes), "")
         return rollouts
 
-    def _last_part(self) -> Part:
-        return Part(self.rounds[-1]["selected"]) if self.rounds else Part.NOTHING
+    def _last(self) -> Last:
+        if not self.rounds:
+            return Last()
+        return Last(Part(self.rounds[-1]["selected"]), self.rounds[-1]["dynamics_mismatch"])
 
     def _log(self, values: dict[str, Any]) -> None:
         scores = {name: score["value"] for name, score in values["mismatch"]["scores"].items()}
