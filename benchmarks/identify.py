@@ -7,6 +7,7 @@ episodes alone.
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -20,7 +21,7 @@ from rich.console import Console
 from rich.progress import track
 
 from adawm_planner.adaptation.harness import baseline_of, source_file
-from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure, pair_of
+from adawm_planner.adaptation.mismatch import DIRECT, NULL_EPISODES, VISITATION, Measure, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
 from adawm_planner.adaptation.scores import Baseline, Sample, Score
 from adawm_planner.adaptation.select_part import Last, Part, select_part
@@ -33,6 +34,7 @@ from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.runtime.model_files import digest
+from adawm_planner.simulator.tasks import load_task, load_vehicle
 from benchmarks.record import ROOT, with_origin, write
 
 CAUSES = ("none", "vehicle", "task", "both")
@@ -142,14 +144,18 @@ def measured_pools(
     pools, encoder = [], base.world_model.encoder
     conditions = [(cause, condition) for cause in CAUSES for condition in PLANTED[cause]]
     for number, (cause, (task, vehicle)) in enumerate(track(conditions, description="driving")):
-        count = episodes * per_condition(cause, trials, clean)
+        count, first = episodes * per_condition(cause, trials, clean), seed + number * 2500
 
-        def make(task: str = task, vehicle: str = vehicle, count: int = count, number: int = number) -> Any:
-            seeds = range(seed + number * 2500, seed + number * 2500 + count)
+        def make(
+            task: str = task, vehicle: str = vehicle, count: int = count, first: int = first, number: int = number
+        ) -> Any:
+            seeds = range(first, first + count)
             with Place(task, vehicle) as place:
                 return drive_seeds(place, base, seeds, EVERYTHING, config.rollouts.sampled, number)
 
-        rollouts = stored(folder / f"identify-{task}-{vehicle}-{seed}-{count}-{config.rollouts.sampled:g}.npz", make)
+        driven = f"{load_task(task)}{load_vehicle(vehicle)}{number} {first} {count} {config.rollouts.sampled}"
+        key = hashlib.sha256(driven.encode()).hexdigest()[:16]
+        rollouts = stored(folder / f"identify-{task}-{vehicle}-{key}.npz", make)
         replay = Replay(encoder, rollouts.episodes, config.fit.discount)
         visited = visit(base, replay, config.mismatch.burn_in)
         torch.manual_seed(number)
@@ -162,7 +168,7 @@ def measured_pools(
 
 def enough_states(config: AdaptationConfig, visited: Visited) -> AdaptationConfig:
     """As many states per episode as a round of adaptation looks at."""
-    each = max(1, config.mismatch.states // 24)
+    each = max(1, config.mismatch.states // NULL_EPISODES)
     return replace(config, mismatch=replace(config.mismatch, states=each * visited.episodes))
 
 
@@ -263,11 +269,32 @@ def by_size(
     return found
 
 
+def to_markdown(result: Mapping[str, Any]) -> str:
+    """Confusion matrix of each estimator for people: planted cause in rows, named cause in columns."""
+    lines = ["| planted | " + " | ".join(f"{name}: {cause}" for name in _estimators(result) for cause in CAUSES) + " |"]
+    lines.append("|---" * (1 + len(CAUSES) * len(_estimators(result))) + "|")
+    for cause in CAUSES:
+        counts = [result[name]["confusion"][cause].get(other, 0) for name in _estimators(result) for other in CAUSES]
+        lines.append(f"| {cause} | " + " | ".join(map(str, counts)) + " |")
+    for name in _estimators(result):
+        verdicts = (
+            ("planted cause named", "identified_planted"),
+            ("nothing is wrong, of clean trials", "nothing_is_wrong"),
+        )
+        for text, key in verdicts:
+            low, high = result[name][key]["ci95"]
+            share = f"{result[name][key]['share']:.3f} ({low:.3f}-{high:.3f}, {result[name][key]['trials']} trials)"
+            lines += ["", f"`{name}`, {text}: {share}."]
+    return "\n".join(lines)
+
+
+def _estimators(result: Mapping[str, Any]) -> list[str]:
+    return [name for name in ("direct", "visitation") if name in result]
+
+
 def show(result: Mapping[str, Any], console: Console) -> None:
     """Print both confusion matrices."""
-    for name in ("direct", "visitation"):
-        if name not in result:
-            continue
+    for name in _estimators(result):
         console.print(f"\n{name}: planted cause (rows) against named cause", highlight=False)
         for cause in CAUSES:
             named = result[name]["confusion"][cause]

@@ -1,7 +1,7 @@
 """Documents "adawm.adaptation/1" of many runs in; summary, Markdown and figures out.
 
-The unit of the intervals is the run: episodes of one run share one adapted model. Tests pair strategies by run seed and
-episode seed, because all strategies drive the same evaluation episodes.
+Episodes of one run share one adapted model, and all runs of all strategies drive the same evaluation episodes. Tests
+pair strategies by run seed and episode seed.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from adawm_planner.data_types import Float64
 from adawm_planner.evaluation.metrics import wilson_interval
 
 KEPT_DETAIL = ("seed", "outcome", "duration_s", "ttc_min_s")
@@ -53,7 +54,7 @@ def cell(runs: Sequence[Document]) -> Document:
         "episodes": episodes,
         "success_rate": successes / episodes,
         "success_by_run": rates,
-        "pooled_ci95": list(wilson_interval(successes, episodes)),
+        "ci95": interval(runs),
         "run_standard_error": float(np.std(rates, ddof=1) / math.sqrt(len(rates))) if len(rates) > 1 else None,
         "before": float(np.mean([run["before"]["success_rate"] for run in runs])),
         "collision_rate": float(np.mean([run["after"]["collision_rate"] for run in runs])),
@@ -64,34 +65,48 @@ def cell(runs: Sequence[Document]) -> Document:
     }
 
 
+def interval(runs: Sequence[Document]) -> list[float]:
+    """95 % interval of success: Wilson's for one run, else by the bootstrap over runs and episode seeds."""
+    if len(runs) == 1:
+        after = runs[0]["after"]
+        return list(wilson_interval(round(after["success_rate"] * after["episodes"]), after["episodes"]))
+    by_run = _successes(runs, runs[0]["strategy"])
+    return [float(value) for value in np.quantile(_redrawn(_matrix(by_run, sorted(by_run))), [0.025, 0.975])]
+
+
 def paired(documents: Sequence[Document], ours: str, other: str) -> Document:
     """Difference of success, ours minus the other's, over common run and episode seeds.
 
-    The interval and p-value come from a bootstrap that draws runs, then episodes within them.
+    Runs and episode seeds are crossed: every run drives the same seeds. So the bootstrap behind interval and p-value
+    draws runs and seeds, each for all of the other. Few runs bound the spread between runs poorly.
     """
     left, right = (_successes(documents, name) for name in (ours, other))
     runs = sorted(left.keys() & right.keys())
-    differences = [
-        np.array([left[run][seed] - right[run][seed] for seed in sorted(left[run].keys() & right[run].keys())])
-        for run in runs
-    ]
-    if not differences:
+    if not runs:
         return {"runs": 0}
-    rng = np.random.default_rng(0)
-    drawn = np.array([_redraw(differences, rng) for _ in range(BOOTSTRAP)])
+    differences = _matrix(left, runs) - _matrix(right, runs)
+    drawn = _redrawn(differences)
     below, above = float((drawn <= 0.0).mean()), float((drawn >= 0.0).mean())
     return {
         "runs": len(runs),
-        "episodes": int(sum(map(len, differences))),
-        "difference": float(np.mean([each.mean() for each in differences])),
+        "episodes": differences.size,
+        "difference": float(differences.mean()),
         "ci95": [float(value) for value in np.quantile(drawn, [0.025, 0.975])],
         "p_value": min(1.0, 2.0 * max(min(below, above), 1.0 / BOOTSTRAP)),
     }
 
 
-def _redraw(differences: Sequence[np.ndarray], rng: np.random.Generator) -> float:
-    chosen = rng.integers(len(differences), size=len(differences))
-    return float(np.mean([rng.choice(differences[i], len(differences[i])).mean() for i in chosen]))
+def _matrix(successes: dict[int, dict[int, float]], runs: Sequence[int]) -> Float64:
+    """Success (runs, episode seeds)."""
+    seeds = sorted(set.intersection(*(set(successes[run]) for run in runs)))
+    return np.array([[successes[run][seed] for seed in seeds] for run in runs], np.float64)
+
+
+def _redrawn(values: Float64) -> Float64:
+    """Means (BOOTSTRAP,) of values (runs, episode seeds), both drawn anew."""
+    rng, (runs, seeds) = np.random.default_rng(0), values.shape
+    chosen = ((rng.integers(runs, size=runs), rng.integers(seeds, size=seeds)) for _ in range(BOOTSTRAP))
+    return np.array([values[np.ix_(run, seed)].mean() for run, seed in chosen])
 
 
 def _successes(documents: Sequence[Document], strategy: str) -> dict[int, dict[int, float]]:
@@ -111,18 +126,25 @@ def _means(rows: Sequence[Document]) -> dict[str, float]:
 def to_markdown(summary: Document) -> str:
     """The table for people: success after adaptation, 95 % interval over episodes, and against `adawm`."""
     names = list(dict.fromkeys(name for row in summary["rows"] for name in row["strategies"]))
-    lines = ["| task | vehicle | before | " + " | ".join(names) + " |", "|---|---|---|" + "---|" * len(names)]
+    lines = [
+        "| task | vehicle | before | " + " | ".join(names) + " | back home |",
+        "|---|---|---|" + "---|" * (len(names) + 1),
+    ]
     for row in summary["rows"]:
         before = next(iter(row["strategies"].values()))["before"]
         cells = [_cell_text(row, name) for name in names]
-        lines.append(f"| {row['task']} | {row['vehicle']} | {before:.2f} | " + " | ".join(cells) + " |")
+        home = row["strategies"]["adawm"]["source_after"] if "adawm" in row["strategies"] else math.nan
+        lines.append(f"| {row['task']} | {row['vehicle']} | {before:.2f} | " + " | ".join(cells) + f" | {home:.2f} |")
     means = summary["mean_over_shifts"]
     if means:
-        lines.append("| mean | | | " + " | ".join(f"{means[name]:.3f}" for name in names) + " |")
-    note = (
-        "\n\nSuccess (95 % Wilson interval over the pooled episodes, number of runs); - or + : significantly below or"
+        lines.append("| mean | | | " + " | ".join(f"{means[name]:.3f}" for name in names) + " | |")
+    note = "\n\nSuccess (95 % interval over runs and episodes, number of runs); - or + : significantly below or"
+    return (
+        "\n".join(lines)
+        + note
+        + " above `adawm` (paired bootstrap over runs and episodes, p < 0.05, not corrected for the number of tests)."
+        + " `before` is `none`; `back home` is success on the pretraining task with what `adawm` learnt.\n"
     )
-    return "\n".join(lines) + note + " above `adawm` (paired bootstrap over runs and episodes, p < 0.05).\n"
 
 
 def _cell_text(row: Document, name: str) -> str:
@@ -131,7 +153,7 @@ def _cell_text(row: Document, name: str) -> str:
         return ""
     test = row["adawm_against"].get(name, {})
     sign = ("-" if test["difference"] > 0 else "+") if test.get("p_value", 1.0) < 0.05 else ""
-    low, high = values["pooled_ci95"]
+    low, high = values["ci95"]
     return f"{values['success_rate']:.2f}{sign} ({low:.2f}-{high:.2f}, {values['runs']})"
 
 

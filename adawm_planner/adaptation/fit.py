@@ -1,7 +1,8 @@
 """Replayed rollouts in, a repaired part out: the dynamics by its losses on sequences, the policy by imagination.
 
-Both updates use the losses of pretraining. What differs: no oversampling of crashes (else the model turns pessimistic
-and the policy freezes), a frozen encoder with its embeddings cached, and no labels, because a vehicle has no expert.
+Both updates use the losses of pretraining with its weights. What differs: no oversampling of crashes (else the model
+turns pessimistic and the policy freezes), a frozen encoder with its embeddings cached, and no labels, because a vehicle
+has no expert.
 """
 
 from __future__ import annotations
@@ -66,7 +67,7 @@ def _repeat(part: str, updates: int, step: Callable[[int], Metrics], trainable: 
 def _descend(optimizer: torch.optim.Optimizer, loss: Tensor, clip: float) -> None:
     parameters = [parameter for group in optimizer.param_groups for parameter in group["params"]]
     optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
+    loss.backward(inputs=parameters)  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(parameters, clip)
     optimizer.step()
 
@@ -83,18 +84,21 @@ def fit_dynamics(
 ) -> FitReport:
     """Fit the world model to replayed sequences.
 
-    Low rank: the encoder stands still and cached embeddings are read. Full: everything is trained, encoder and
-    decoder too, and the replay is embedded anew afterwards.
+    Low rank: the encoder stands still, cached embeddings are read, and what the policy does about them is kept. Full:
+    everything is trained, encoder and decoder too, and the replay is embedded anew afterwards.
     """
-    fit, model = config.fit, student.agent.world_model
+    fit, agent = config.fit, student.agent
     parameters = student.dynamics_parameters()
     rate = fit.dynamics_rate if student.low_rank else fit.actor_rate
     optimizer = torch.optim.Adam(parameters, rate)
+    acting = acting_policy(agent, replay) if student.low_rank else None
 
     def step(number: int) -> Metrics:
         rng = step_generator(seed, "dynamics", number)
         loss, metrics = (
-            low_rank_loss(model, replay, fit, rng) if student.low_rank else full_loss(model, replay, fit, rng)
+            full_loss(agent.world_model, replay, fit, rng)
+            if acting is None
+            else low_rank_loss(agent, replay, acting, fit, rng)
         )
         _descend(optimizer, loss, fit.gradient_clip)
         return metrics
@@ -105,20 +109,39 @@ def fit_dynamics(
     return report
 
 
+def recent_share(replay: Replay, fresh: float) -> float:
+    """What `Replay.draw` has to take from the new task so that, with what it draws from all, a share `fresh` is new."""
+    new = replay.newest / len(replay)
+    return 0.0 if new >= fresh else (fresh - new) / (1.0 - new)
+
+
+@torch.no_grad()
+def acting_policy(agent: Agent, replay: Replay) -> Tensor:
+    """Action probabilities (N, A) at every row of a replay, with the model as it is."""
+    return agent.actor(visit(agent, replay, 0).state.latent())
+
+
 def low_rank_loss(
-    model: WorldModel, replay: Replay, fit: FitConfig, rng: np.random.Generator
+    agent: Agent, replay: Replay, acting: Tensor, fit: FitConfig, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
-    """Loss of one batch on cached embeddings."""
-    batch = replay.draw(fit.batch, fit.length, 0, fit.fresh, rng)
-    total, _, metrics = sequence_loss(model, batch, batch.embedding, fit)
-    return total, metrics
+    """Loss of one batch on cached embeddings.
+
+    One term more than in pretraining: the policy reads latents, so moving them moves what it does. Its decisions
+    `acting` (N, A) before the update are kept on what was really observed; only then does a repaired model drive no
+    worse until the policy's own turn comes.
+    """
+    batch = replay.draw(fit.batch, fit.length, 0, recent_share(replay, fit.fresh), rng)
+    total, latent, metrics = sequence_loss(agent.world_model, batch, batch.embedding, fit)
+    before, now = acting[batch.rows], agent.actor(latent)
+    moved = (before * (before.log() - now.log())).sum(-1).mean()
+    return total + fit.keep_policy * moved, metrics | {"policy_moved": float(moved.detach())}
 
 
 def full_loss(
     model: WorldModel, replay: Replay, fit: FitConfig, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one batch through encoder and decoder."""
-    batch = replay.draw(fit.batch, fit.length, fit.batch * fit.length, fit.fresh, rng)
+    batch = replay.draw(fit.batch, fit.length, fit.batch * fit.length, recent_share(replay, fit.fresh), rng)
     order = torch.argsort(batch.picture_rows)
     pictures = batch.pictures[order]
     embedding = model.encoder(pictures, batch.state.flatten(0, 1)).view_as(batch.embedding)
@@ -153,8 +176,8 @@ def sequence_loss(
     parts = {
         "kl": fit.kl_dynamics * forward.clamp(min=fit.free_nats)
         + fit.kl_representation * backward.clamp(min=fit.free_nats),
-        "embedding": 4.0 * functional.mse_loss(model.embedding_head(latent), target, reduction="none").mean(-1),
-        "state": functional.mse_loss(model.vector(latent), batch.state, reduction="none").sum(-1),
+        "embedding": fit.embedding_weight * (model.embedding_head(latent) - target).square().sum(-1),
+        "state": fit.state_weight * (model.vector(latent) - batch.state).square().sum(-1),
         "reward": fit.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),
         "continue": going,
     }
@@ -189,29 +212,29 @@ class Starts:
     the policy is fitted."""
 
     state: State  # h (N, D), z (N, G * N)
-    going: Tensor  # (N,) 1.0 where the episode really goes on after the row
     newest: int  # rows of the new task, at the end
 
     @staticmethod
     def of(agent: Agent, replay: Replay) -> Starts:
-        """Filter every episode of a replay with the model as it is now."""
-        seen = visit(agent, replay, 0)
-        return Starts(seen.state, torch.from_numpy(1.0 - replay.ended), replay.newest)
+        """Filter every episode of a replay with the model as it is now; nothing starts where an episode ended."""
+        state, rows = visit(agent, replay, 0).state, np.flatnonzero(replay.ended == 0.0)
+        chosen = torch.from_numpy(rows)
+        newest = int((rows >= len(replay) - replay.newest).sum())
+        return Starts(State(state.h[chosen], state.z[chosen]), newest)
 
-    def draw(self, count: int, fresh: float, rng: np.random.Generator) -> tuple[State, Tensor]:
-        """`count` states, a share `fresh` of them from the new task, and whether the episode goes on there."""
-        total, new = len(self.going), round(count * fresh)
+    def draw(self, count: int, fresh: float, rng: np.random.Generator) -> State:
+        """`count` states, a share `fresh` of them from the new task."""
+        total, new = len(self.state.h), round(count * fresh)
         border = total - self.newest
         rows = np.concatenate([rng.integers(border, total, new), rng.integers(0, max(border, 1), count - new)])
         chosen = torch.from_numpy(rows)
-        return State(self.state.h[chosen], self.state.z[chosen]), self.going[chosen]
+        return State(self.state.h[chosen], self.state.z[chosen])
 
 
 @torch.no_grad()
 def dream(agent: Agent, starts: Starts, fit: FitConfig, rng: np.random.Generator) -> Behaviour:
     """Imagine from some of these states."""
-    start, going = starts.draw(fit.starts, fit.fresh, rng)
-    future = imagine(agent, start, going, fit.horizon)
+    future = imagine(agent, starts.draw(fit.starts, fit.fresh, rng), torch.ones(fit.starts), fit.horizon)
     slow = agent.slow_critic(future.latent)
     returns = lambda_returns(future.reward, future.going[1:], slow[1:], fit.discount, fit.trace)
     before = future.latent[:-1]

@@ -31,6 +31,7 @@ from adawm_planner.evaluation.report import to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
 from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.runtime.export import adaptable_layers
 from adawm_planner.runtime.model_files import digest
 
 SCHEMA = "adawm.adaptation/1"
@@ -89,7 +90,6 @@ class Adaptation:
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
         self.rounds: list[dict[str, Any]] = []
-        self.begun = time.monotonic()
 
     def execute(self) -> dict[str, Any]:
         """Run to the end, give the folder back, and return the document."""
@@ -149,7 +149,9 @@ class Adaptation:
     def _last(self) -> Last:
         if not self.rounds:
             return Last()
-        return Last(Part(self.rounds[-1]["selected"]), self.rounds[-1]["dynamics_mismatch"])
+        done = self.rounds[-1]
+        repaired = done["selected"] if done["selected"] in done["updated"] else Part.NOTHING
+        return Last(Part(repaired), done["dynamics_mismatch"])
 
     def _log(self, values: dict[str, Any]) -> None:
         scores = {name: score["value"] for name, score in values["mismatch"]["scores"].items()}
@@ -208,11 +210,16 @@ class Adaptation:
         return points
 
     def _write_adapter(self) -> str | None:
-        """File of the factors that the runtime's graph takes, None for a full update."""
+        """File of the factors that the runtime's graph takes, None for a full update.
+
+        The heads' factors stay behind: nothing that drives reads the heads.
+        """
         if not self.strategy.low_rank:
             return None
         path = self.folder / ADAPTER_FILE
-        write_weights(path, factor_tensors(self.student.factors()), {"base": self.digest})
+        known = adaptable_layers(self.base)
+        kept = {name: pair for name, pair in self.student.factors().items() if name in known}
+        write_weights(path, factor_tensors(kept), {"base": self.digest})
         return path.name
 
 
@@ -253,14 +260,27 @@ def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
 def baseline_of(model_dir: Path, name: str, config: AdaptationConfig) -> Baseline:
     """Mismatch baseline of a model (its digest). Raises ValueError when it does not fit the model or `config`."""
     baseline = read_baseline(model_dir / BASELINE_FILE, name)
-    measured, wanted = baseline.source.get("mismatch", {}), to_mapping(config.mismatch)
-    for key in sorted(wanted.keys() - NOT_COMPARED):
+    measured, wanted = baseline.source.get("settings", {}), measured_with(config)
+    for key in sorted(wanted):
         if measured.get(key) != wanted[key]:
             raise ValueError(
-                f"{model_dir / BASELINE_FILE}: measured with mismatch.{key} {measured.get(key)}, this run has "
+                f"{model_dir / BASELINE_FILE}: measured with {key} {measured.get(key)}, this run has "
                 f"{wanted[key]}; run `adawm baseline --model-dir {model_dir}` with this run's --preset and --config"
             )
     return baseline
+
+
+def measured_with(config: AdaptationConfig) -> dict[str, Any]:
+    """Every setting that the scores of a baseline depend on, by its name in the configuration."""
+    mismatch = {key: value for key, value in to_mapping(config.mismatch).items() if key not in NOT_COMPARED}
+    return {
+        **{f"mismatch.{key}": value for key, value in mismatch.items()},
+        "fit.discount": config.fit.discount,
+        "fit.trace": config.fit.trace,
+        "rollouts.sampled": config.rollouts.sampled,
+        "rollouts.source_task": config.rollouts.source_task,
+        "rollouts.source_vehicle": config.rollouts.source_vehicle,
+    }
 
 
 def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: Run) -> Baseline:
@@ -274,7 +294,7 @@ def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: R
         "seeds": list(config.rollouts.source_seeds),
         "decisions": len(rollouts.episodes),
         "success": rollouts.success,
-        "mismatch": to_mapping(config.mismatch),
+        "settings": measured_with(config),
     }
     torch.manual_seed(0)
     replay = Replay(base.world_model.encoder, rollouts.episodes, config.fit.discount)
@@ -329,7 +349,7 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.part")
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two runs may write a shared evaluation at once
     part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
     os.replace(part, path)
 

@@ -44,7 +44,7 @@ def add_lora(agent: Agent, part: str, settings: LoraSettings, seed: int) -> None
     torch.manual_seed(seed)
     module = agent.get_submodule(part)
     layers = target_layers(module, settings.targets)
-    config = LoraConfig(r=settings.rank, lora_alpha=int(settings.alpha), target_modules=layers, lora_dropout=0.0)
+    config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=layers, lora_dropout=0.0)
     inject_adapter_in_model(config, module, ADAPTER)
     module.requires_grad_(False)
     for parameter in lora_parameters(agent, part):

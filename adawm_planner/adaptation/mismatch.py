@@ -50,7 +50,7 @@ CAUSES = ("cause_vehicle", "cause_task")
 DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
 VISITATION = ("visit_state_action", "visit_state")
 
-NULL_EPISODES = 24
+NULL_EPISODES = 12
 """Episodes on one side of the null of the visitation estimators: about one round."""
 
 

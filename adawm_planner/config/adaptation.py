@@ -108,7 +108,7 @@ class LoraSettings:
     """Low-rank factors of one part of the agent."""
 
     rank: int
-    alpha: float
+    alpha: int
     targets: tuple[str, ...]  # Linear layers of the part, each a name or a prefix of names
 
     def __post_init__(self) -> None:
@@ -149,7 +149,10 @@ class FitConfig:
     kl_dynamics: float
     kl_representation: float
     free_nats: float
+    embedding_weight: float
+    state_weight: float
     reward_weight: float
+    keep_policy: float  # of a low-rank dynamics update: nats that the policy's decisions move
     image_weight: float  # of `full`, which trains the decoder too
     image_samples: int
     starts: int  # imagined rollouts per update

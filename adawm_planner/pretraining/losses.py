@@ -22,6 +22,7 @@ from adawm_planner.world_model.rssm import Observed
 class Sequences:
     """A batch of windows over driven episodes."""
 
+    rows: Tensor  # (B, T) int64, where in the replay
     embedding: Tensor  # (B, T, E)
     action: Tensor  # (B, T, A) one-hot taken before each observation
     first: Tensor  # (B, T) 1.0 where an episode begins

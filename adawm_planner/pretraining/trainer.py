@@ -138,6 +138,7 @@ class Replay:
         first = self.episodes.first[rows].astype(np.float32)
         first[:, 0] = 1.0  # the state before a window is not known
         return Sequences(
+            rows=torch.from_numpy(rows),
             embedding=torch.from_numpy(self.embedding[rows]),
             action=torch.from_numpy(self.action[rows]),
             first=torch.from_numpy(first),

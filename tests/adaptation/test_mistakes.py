@@ -12,12 +12,11 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from adawm_planner.adaptation.harness import source_file
+from adawm_planner.adaptation.harness import measured_with, source_file
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.scores import BASELINE_FILE, write_baseline
 from adawm_planner.cli.main import adawm
 from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig
-from adawm_planner.config.presets import to_mapping
 from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.dataset import save_chunk
 from adawm_planner.pretraining.trainer import Replay
@@ -33,7 +32,7 @@ def measured(model_dir: Path, config: AdaptationConfig, tmp_path: Path, monkeypa
     monkeypatch.chdir(tmp_path)
     agent, name, episodes = load_agent(model_dir), digest(model_dir), random_episodes(8, 1)
     replay = Replay(agent.world_model.encoder, episodes, config.fit.discount)
-    origin = {"mismatch": to_mapping(config.mismatch)}
+    origin = {"settings": measured_with(config)}
     write_baseline(model_dir / BASELINE_FILE, measure_baseline(agent, replay, config, name, origin))
     save_chunk(source_file(name, config, Path("data/adaptation")), episodes, {"outcomes": ["success"] * 8})
     return model_dir

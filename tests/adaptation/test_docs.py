@@ -1,0 +1,30 @@
+"""The numbers in docs/adaptation.md are those of the committed results."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from benchmarks.identify import to_markdown
+from benchmarks.record import ROOT
+
+PAGE = (ROOT / "docs" / "adaptation.md").read_text(encoding="utf-8")
+RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
+
+
+def test_the_table_is_the_committed_one() -> None:
+    rows = [line for line in (RESULTS / "table.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
+    assert len(rows) > 2
+    assert "\n".join(rows) in PAGE
+
+
+def test_identification_is_the_committed_one() -> None:
+    assert to_markdown(json.loads((RESULTS / "identify.json").read_text(encoding="utf-8"))) in PAGE
+
+
+@pytest.mark.parametrize("part", ["dynamics", "policy"])
+def test_costs_are_the_committed_ones(part: str) -> None:
+    figures = json.loads((RESULTS / "training.json").read_text(encoding="utf-8"))[part]
+    cells = [f"{1e3 * figures[kind]['seconds_per_update']:.0f} ms" for kind in ("low_rank", "full")]
+    assert f"| {part} | {cells[0]} | {cells[1]} | {figures['ratio']['seconds_per_update']:.1f} |" in PAGE
