@@ -117,7 +117,8 @@ def measure_mismatch(
         new: the round's rollouts, driven by this policy.
         source: the base model's rollouts on the source task.
         baseline: of the base model.
-        config: which estimators the decision needs; with `every` all are computed.
+        config: how, and which pair of scores decides.
+        every: compute the visitation scores too where they do not decide; they cost most.
         seed: of the states looked at and the futures imagined.
     """
     torch.manual_seed(seed)

@@ -8,12 +8,11 @@ A6); how the sub-units w_i are made is not given. Here they stand in opposite pa
 so that W_eff = W + sum_k c_k u_k v_k^T with c_k = s (delta_k+ - delta_k-). u_k and v_k are the first singular vectors
 of the policy gradient on the new task: the few directions in which a change of W pays most. What follows:
 - theta = 0 gives c = 0, exactly W: the base policy is the middle of the hull, bit for bit;
-- sum_k |c_k| <= s whatever theta is: the hull is a trust region in nuclear norm, out of which no stale model can lure
-  the policy;
+- sum_k |c_k| <= s whatever theta is: between two proposals the hull is a trust region in nuclear norm;
 - W_eff - W has rank `pairs`, so it leaves as LoRA factors without loss, like the dynamics;
 - a matrix has 2 x pairs trainable numbers instead of in x out.
-A round ends by folding W_eff into W, and the next round's gradient gives new sub-units; what has been folded in is kept
-at `max_rank` by its singular values, which is part of the update and not of the export.
+Every few updates W_eff is folded into W and the gradient there gives new sub-units; what has been folded in is kept at
+`max_rank` by its singular values, which is part of the update and not of the export.
 """
 
 from __future__ import annotations

@@ -11,12 +11,12 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MODEL_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 CACHE = Path("data/adaptation")
-STRATEGIES = ("none", "model", "policy", "alternate", "full", "adawm")
 
 
 def config_options(command: Any) -> Any:
@@ -43,7 +43,7 @@ def run_options(command: Any) -> Any:
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
 @vehicle_option
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True,
+@click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="adawm", show_default=True,
               help="What each round repairs.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(min=1), default=None,
               help="Decisions to drive in all [default: the configuration's].")  # fmt: skip

@@ -182,6 +182,10 @@ class ScoringConfig:
 
     def __post_init__(self) -> None:
         _above("scoring", self, 0, "curve_every", "curve_episodes", "episodes")
+        if self.seed < EVALUATION_SEED:
+            raise ValueError(
+                f"scoring.seed is {self.seed}, must be at least {EVALUATION_SEED}: lower seeds are for tuning"
+            )
         if self.curve_seed + self.curve_episodes > EVALUATION_SEED:
             raise ValueError(f"scoring.curve_seed is {self.curve_seed}, its episodes reach {EVALUATION_SEED}")
 
@@ -206,6 +210,9 @@ class AdaptationConfig:
     def __post_init__(self) -> None:
         if self.rounds < 1 or self.threads < 1:
             raise ValueError(f"rounds and threads are {self.rounds} and {self.threads}, must be at least 1")
+        if self.scoring.curve_seed < self.rollouts.train_seeds[1]:
+            first, end = self.scoring.curve_seed, self.rollouts.train_seeds[1]
+            raise ValueError(f"scoring.curve_seed is {first}, must be at least {end}, where rollouts.train_seeds end")
         if self.policy_adapter not in POLICY_ADAPTERS:
             raise ValueError(f"policy_adapter is '{self.policy_adapter}', must be one of {', '.join(POLICY_ADAPTERS)}")
 

@@ -100,6 +100,8 @@ def test_models(mistake: Mistake, measured: Path) -> None:
         ("rollouts.train_seeds", [0, "abc"], "train_seeds: must be a int, is 'abc'"),
         ("rollouts.train_seeds", [0], "train_seeds: must hold 2 values, is [0]"),
         ("fit.batch", 16.5, "batch: must be a int, is 16.5"),
+        ("scoring.seed", 100, "scoring.seed is 100, must be at least 5000"),
+        ("scoring.curve_seed", 100, "scoring.curve_seed is 100, must be at least 4000"),
         ("subunits.radius", 0.0, "subunits.radius is 0.0, must be above 0"),
         ("lora.targets", ["rssm.input"], "no Linear layer is called 'rssm.input', there are"),
         ("fit.speed", 1.0, "unknown fields ['speed']"),
