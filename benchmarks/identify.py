@@ -114,7 +114,9 @@ def identify(
     show(result, Console())
     if preset != "default" and json_file is None:  # only the default's figures are the project's
         return
-    write(json_file or RESULT, with_origin("identify", result, ("torch", "libsumo")))
+    path = json_file or RESULT
+    write(path, with_origin("identify", result, ("torch", "libsumo")))
+    path.with_suffix(".md").write_text(to_markdown(result) + "\n", encoding="utf-8")
 
 
 def parse_sizes(text: str) -> list[int]:

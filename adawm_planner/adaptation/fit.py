@@ -118,7 +118,8 @@ def recent_share(replay: Replay, fresh: float) -> float:
 @torch.no_grad()
 def acting_policy(agent: Agent, replay: Replay) -> Tensor:
     """Action probabilities (N, A) at every row of a replay, with the model as it is."""
-    return agent.actor(visit(agent, replay, 0).state.latent())
+    probabilities: Tensor = agent.actor(visit(agent, replay, 0).state.latent())
+    return probabilities
 
 
 def low_rank_loss(

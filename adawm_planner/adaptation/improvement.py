@@ -26,6 +26,9 @@ from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.world_model.rssm import State
 
+CHUNK = 2048
+"""States whose futures are imagined at a time: many episodes would not fit into memory at once."""
+
 
 def pick_states(visited: Visited, count: int, rng: np.random.Generator) -> Int64:
     """Rows (M,), about `count` in all, the same number from every episode; rows that end one are left out."""
@@ -74,7 +77,8 @@ def imagined_advantages(
     picked = torch.from_numpy(rows)
     state = State(visited.state.h[picked], visited.state.z[picked])
     probabilities = agent.actor(state.latent())
-    values = action_values(agent, state, config, discount)
+    parts = (State(*(part[i : i + CHUNK] for part in state)) for i in range(0, len(rows), CHUNK))
+    values = torch.cat([action_values(agent, part, config, discount) for part in parts])
     return probabilities, values - (probabilities * values).sum(-1, keepdim=True)
 
 
