@@ -6,7 +6,6 @@ import json
 
 import pytest
 
-from benchmarks.identify import to_markdown
 from benchmarks.record import ROOT
 
 PAGE = (ROOT / "docs" / "adaptation.md").read_text(encoding="utf-8")
@@ -17,10 +16,6 @@ def test_the_table_is_the_committed_one() -> None:
     rows = [line for line in (RESULTS / "table.md").read_text(encoding="utf-8").splitlines() if line.startswith("|")]
     assert len(rows) > 2
     assert "\n".join(rows) in PAGE
-
-
-def test_identification_is_the_committed_one() -> None:
-    assert to_markdown(json.loads((RESULTS / "identify.json").read_text(encoding="utf-8"))) in PAGE
 
 
 @pytest.mark.parametrize("part", ["dynamics", "policy"])
