@@ -212,7 +212,7 @@ class Adaptation:
     def _write_adapter(self) -> str | None:
         """File of the factors that the runtime's graph takes, None for a full update.
 
-        The heads' factors stay behind: nothing that drives reads the heads.
+        The heads' factors stay behind: no decision reads the heads.
         """
         if not self.strategy.low_rank:
             return None

@@ -7,8 +7,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
+from adawm_planner.config.checks import above, share
 from adawm_planner.config.presets import load_config
 from adawm_planner.config.pretraining import EVALUATION_SEED
 
@@ -27,18 +27,6 @@ POLICY_EVIDENCE = ("imagined", "returns")
 """What the `direct` policy mismatch takes the worth of an action from, see `adaptation.improvement`."""
 
 
-def _above(section: str, config: Any, least: float, *names: str) -> None:
-    for name in names:
-        if not getattr(config, name) > least:
-            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be above {least:g}")
-
-
-def _share(section: str, config: Any, *names: str) -> None:
-    for name in names:
-        if not 0.0 <= getattr(config, name) <= 1.0:
-            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be in [0, 1]")
-
-
 @dataclass(frozen=True)
 class RolloutConfig:
     """Driving that adaptation learns from."""
@@ -52,8 +40,8 @@ class RolloutConfig:
     source_seeds: tuple[int, int]  # [from, to)
 
     def __post_init__(self) -> None:
-        _above("rollouts", self, 0, "decisions", "source_decisions")
-        _share("rollouts", self, "sampled")
+        above("rollouts", self, 0, "decisions", "source_decisions")
+        share("rollouts", self, "sampled")
         for name in ("train_seeds", "source_seeds"):
             low, high = getattr(self, name)
             if not 0 <= low < high <= EVALUATION_SEED:
@@ -83,10 +71,10 @@ class MismatchConfig:
         for name, known in (("dynamics_evidence", DYNAMICS_EVIDENCE), ("policy_evidence", POLICY_EVIDENCE)):
             if getattr(self, name) not in known:
                 raise ValueError(f"mismatch.{name} is '{getattr(self, name)}', must be one of {', '.join(known)}")
-        _above("mismatch", self, 0, "states", "samples", "horizon", "temperature", "ridge")
-        _above("mismatch", self, 1, "folds")
-        _above("mismatch", self, -1, "burn_in")
-        _share("mismatch", self, "leak_to_ego", "leak_to_world")
+        above("mismatch", self, 0, "states", "samples", "horizon", "temperature", "ridge")
+        above("mismatch", self, 1, "folds")
+        above("mismatch", self, -1, "burn_in")
+        share("mismatch", self, "leak_to_ego", "leak_to_world")
 
 
 @dataclass(frozen=True)
@@ -99,8 +87,8 @@ class SelectConfig:
     hysteresis: float  # share by which the other part must win before the choice changes
 
     def __post_init__(self) -> None:
-        _above("select", self, 0, "c", "significance")
-        _share("select", self, "progress", "hysteresis")
+        above("select", self, 0, "c", "significance")
+        share("select", self, "progress", "hysteresis")
 
 
 @dataclass(frozen=True)
@@ -112,7 +100,7 @@ class LoraSettings:
     targets: tuple[str, ...]  # Linear layers of the part, each a name or a prefix of names
 
     def __post_init__(self) -> None:
-        _above("lora", self, 0, "rank", "alpha")
+        above("lora", self, 0, "rank", "alpha")
         if not self.targets:
             raise ValueError("lora.targets is empty, must name at least one layer")
 
@@ -128,7 +116,7 @@ class SubunitConfig:
     updates: int  # after which new sub-units are proposed
 
     def __post_init__(self) -> None:
-        _above("subunits", self, 0, "pairs", "radius", "max_rank", "gradients", "updates")
+        above("subunits", self, 0, "pairs", "radius", "max_rank", "gradients", "updates")
 
 
 @dataclass(frozen=True)
@@ -164,10 +152,10 @@ class FitConfig:
     slow_rate: float
 
     def __post_init__(self) -> None:
-        _above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
-        _above("fit", self, 0, "actor_lora_rate", "subunit_rate")
-        _above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
-        _share("fit", self, "fresh", "discount", "trace", "slow_rate")
+        above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
+        above("fit", self, 0, "actor_lora_rate", "subunit_rate")
+        above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
+        share("fit", self, "fresh", "discount", "trace", "slow_rate")
 
 
 @dataclass(frozen=True)
@@ -181,7 +169,7 @@ class ScoringConfig:
     seed: int  # first of the seeds before and after
 
     def __post_init__(self) -> None:
-        _above("scoring", self, 0, "curve_every", "curve_episodes", "episodes")
+        above("scoring", self, 0, "curve_every", "curve_episodes", "episodes")
         if self.seed < EVALUATION_SEED:
             raise ValueError(
                 f"scoring.seed is {self.seed}, must be at least {EVALUATION_SEED}: lower seeds are for tuning"

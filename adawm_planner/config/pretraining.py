@@ -7,25 +7,13 @@ through `config.presets`.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
+from adawm_planner.config.checks import above, share
 from adawm_planner.config.policy import PolicyConfig
 from adawm_planner.config.world_model import WorldModelConfig
 
 EVALUATION_SEED = 5000
 """Episode seeds from here on belong to evaluation and are never used in training, validation or tuning."""
-
-
-def _positive(section: str, config: Any, *names: str) -> None:
-    for name in names:
-        if getattr(config, name) <= 0:
-            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be above 0")
-
-
-def _fraction(section: str, config: Any, *names: str) -> None:
-    for name in names:
-        if not 0.0 <= getattr(config, name) <= 1.0:
-            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be in [0, 1]")
 
 
 @dataclass(frozen=True)
@@ -49,8 +37,8 @@ class CollectionConfig:
     validation_seeds: tuple[int, int]  # [from, to)
 
     def __post_init__(self) -> None:
-        _positive("collection", self, "first_decisions", "round_decisions", "noise_decisions")
-        _fraction(
+        above("collection", self, 0, "first_decisions", "round_decisions", "noise_decisions")
+        share(
             "collection", self, "at_line", "bad_drivers", "later_bad_drivers", "noise", "noisy_episodes", "validation"
         )
         for name in ("train_seeds", "validation_seeds"):
@@ -78,8 +66,8 @@ class CloningConfig:
     patience: int  # validations without improvement before the stop
 
     def __post_init__(self) -> None:
-        _positive("cloning", self, "round_updates", "final_updates", "minutes", "batch", "learning_rate")
-        _positive("cloning", self, "validate_every", "patience")
+        above("cloning", self, 0, "round_updates", "final_updates", "minutes", "batch", "learning_rate")
+        above("cloning", self, 0, "validate_every", "patience")
 
 
 @dataclass(frozen=True)
@@ -105,8 +93,8 @@ class DynamicsConfig:
     patience: int
 
     def __post_init__(self) -> None:
-        _positive("dynamics", self, "updates", "minutes", "batch", "length", "learning_rate", "gradient_clip")
-        _positive("dynamics", self, "validate_every", "patience", "image_samples")
+        above("dynamics", self, 0, "updates", "minutes", "batch", "length", "learning_rate", "gradient_clip")
+        above("dynamics", self, 0, "validate_every", "patience", "image_samples")
 
 
 @dataclass(frozen=True)
@@ -136,11 +124,9 @@ class ImaginationConfig:
     score_episodes: int  # greedy episodes on validation seeds after each round; the best round is kept
 
     def __post_init__(self) -> None:
-        _positive("imagination", self, "starts", "horizon", "learning_rate", "critic_rate", "advantage_clip")
-        _positive(
-            "imagination", self, "round_decisions", "minutes", "dynamics_rate", "score_episodes", "dynamics_every"
-        )
-        _fraction("imagination", self, "discount", "trace", "slow_rate", "fresh")
+        above("imagination", self, 0, "starts", "horizon", "learning_rate", "critic_rate", "advantage_clip")
+        above("imagination", self, 0, "round_decisions", "minutes", "dynamics_rate", "score_episodes", "dynamics_every")
+        share("imagination", self, "discount", "trace", "slow_rate", "fresh")
 
 
 @dataclass(frozen=True)

@@ -58,7 +58,8 @@ def test_a_child_that_ignores_signals_is_killed(tmp_path: Path, monkeypatch: pyt
     with Children(tmp_path) as children:
         pid = children.start("stubborn", STUBBORN, os.environ)
         _until(_ready(tmp_path / "stubborn.log"))
-    _until(lambda: not _alive(pid))
+        assert _alive(pid)
+    assert not _alive(pid)
 
 
 def test_what_a_child_started_itself_ends_with_it(tmp_path: Path) -> None:

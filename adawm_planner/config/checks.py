@@ -1,0 +1,19 @@
+"""Limits of configuration values, told with section, name and value. NaN is outside every limit."""
+
+from __future__ import annotations
+
+from typing import Any
+
+
+def above(section: str, config: Any, least: float, *names: str) -> None:
+    """Raises ValueError unless the named fields are above `least`."""
+    for name in names:
+        if not getattr(config, name) > least:
+            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be above {least:g}")
+
+
+def share(section: str, config: Any, *names: str) -> None:
+    """Raises ValueError unless the named fields are in [0, 1]."""
+    for name in names:
+        if not 0.0 <= getattr(config, name) <= 1.0:
+            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be in [0, 1]")
