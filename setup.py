@@ -15,8 +15,8 @@ NAME = "adawm_planner"
 ROOT = Path(__file__).parent
 RUN = ["click", "numpy", "onnxruntime", "opencv-python-headless", "PyYAML", "rich"]
 SIM = ["carla==0.9.16", "eclipse-sumo", "gymnasium", "libsumo", "sumolib"]
-TRAIN = ["matplotlib", "onnx", "peft", "safetensors", "tensorboard", "torch==2.13.0"]
-DEV = ["highway-env", "hypothesis", "mypy", "psutil", "pytest", "ruff", "scipy", "types-PyYAML", "types-psutil"]
+TRAIN = ["matplotlib", "onnx", "peft", "safetensors", "scipy", "tensorboard", "torch==2.13.0"]
+DEV = ["highway-env", "hypothesis", "mypy", "psutil", "pytest", "ruff", "types-PyYAML", "types-psutil"]
 
 
 def version() -> str:

@@ -216,7 +216,8 @@ class Judge:
                     self._score(name, pool.measure.visitation(name, rows, source, source.visited.acted))
                     for name in VISITATION
                 )
-                added = Score(both.value - state.value, float(np.hypot(both.error, state.error)), state.episodes)
+                added = Score(both.value - state.value, float(np.hypot(both.error, state.error)), state.episodes,
+                              min(both.freedom, state.freedom))  # fmt: skip
                 yield Judgement(pool.cause, self._name(added, state), self._part(both, state), pool.condition)
 
     def _score(self, name: str, sample: Sample) -> Score:

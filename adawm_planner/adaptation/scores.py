@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from adawm_planner.data_types import Float64
 
@@ -52,11 +53,15 @@ class Score:
     value: float  # excess, total variation unless its estimator says otherwise
     error: float  # standard error, of both means together
     episodes: int  # new ones
+    freedom: float  # degrees of freedom of the error
 
     @staticmethod
     def above(new: Sample, baseline: Sample) -> Score:
-        """Excess of `new` over `baseline`."""
-        return Score(new.mean - baseline.mean, math.hypot(new.error, baseline.error), new.episodes)
+        """Excess of `new` over `baseline`; their deviations may differ (Welch 1947)."""
+        error = math.hypot(new.error, baseline.error)
+        spread = new.error**4 / (new.episodes - 1) + baseline.error**4 / (baseline.episodes - 1)
+        freedom = error**4 / spread if spread > 0.0 else new.episodes - 1.0
+        return Score(new.mean - baseline.mean, error, new.episodes, freedom)
 
     @property
     def z(self) -> float:
@@ -64,8 +69,11 @@ class Score:
         return self.value / max(self.error, 1e-9)
 
     def significant(self, errors: float) -> bool:
-        """Whether the excess is more than this many standard errors."""
-        return self.z > errors
+        """Whether the excess is as unlikely by chance as this many standard errors of a normal distribution.
+
+        A dozen episodes make a rough standard error, so Student's t asks for more of them: 3.8 instead of 3.
+        """
+        return bool(stats.t.sf(self.z, self.freedom) < stats.norm.sf(errors))
 
     def __str__(self) -> str:
         return f"{self.value:.4f} +- {self.error:.4f}"

@@ -47,7 +47,15 @@ def test_a_score_is_an_excess_with_both_errors() -> None:
     score = Score.above(Sample.of([0.5, 0.7]), Sample.of([0.1, 0.2, 0.3]))
     assert score.value == pytest.approx(0.4)
     assert score.error == pytest.approx(np.hypot(0.1, 0.1 / np.sqrt(3)))
-    assert score.significant(3.0) and not score.significant(4.0)
+    assert 1.0 < score.freedom < 3.0
+
+
+def test_few_episodes_need_a_larger_excess() -> None:
+    few, many = (Score.above(Sample(0.35, 0.1 * n**0.5, n), Sample(0.0, 0.0, 100)) for n in (8, 400))
+    assert few.z == many.z == pytest.approx(3.5)
+    assert many.significant(3.0) and not few.significant(3.0)
+    assert few.freedom == pytest.approx(7.0)
+    assert not few.significant(2.6) and few.significant(2.5)  # of t with 7 degrees of freedom: 3.55 and 3.34
 
 
 def test_one_episode_gives_no_score() -> None:

@@ -14,7 +14,7 @@ FALLING = 10.0  # dynamics mismatch of a round before, far above all others here
 
 
 def score(value: float, error: float = 0.01) -> Score:
-    return Score(value, error, 20)
+    return Score(value, error, 20, 19.0)
 
 
 @pytest.mark.parametrize(
