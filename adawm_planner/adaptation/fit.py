@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from torch.optim.swa_utils import AveragedModel
 
 from adawm_planner.adaptation.rollouts import Progress, quiet
 from adawm_planner.adaptation.student import Student
@@ -90,16 +91,11 @@ def fit_dynamics(
     fit, agent = config.fit, student.agent
     parameters = student.dynamics_parameters()
     rate = fit.dynamics_rate if student.low_rank else fit.actor_rate
-    optimizer = torch.optim.Adam(parameters, rate)
-    acting = acting_policy(agent, replay) if student.low_rank else None
+    optimizer, before = torch.optim.Adam(parameters, rate), Before.of(agent, replay)
+    loss_of = low_rank_loss if student.low_rank else full_loss
 
     def step(number: int) -> Metrics:
-        rng = step_generator(seed, "dynamics", number)
-        loss, metrics = (
-            full_loss(agent.world_model, replay, fit, rng)
-            if acting is None
-            else low_rank_loss(agent, replay, acting, fit, rng)
-        )
+        loss, metrics = loss_of(agent, replay, before, fit, step_generator(seed, "dynamics", number))
         _descend(optimizer, loss, fit.gradient_clip)
         return metrics
 
@@ -115,45 +111,68 @@ def recent_share(replay: Replay, fresh: float) -> float:
     return 0.0 if new >= fresh else (fresh - new) / (1.0 - new)
 
 
-@torch.no_grad()
-def acting_policy(agent: Agent, replay: Replay) -> Tensor:
-    """Action probabilities (N, A) at every row of a replay, with the model as it is."""
-    probabilities: Tensor = agent.actor(visit(agent, replay, 0).state.latent())
-    return probabilities
+@dataclass(frozen=True)
+class Before:
+    """A replay filtered once, by the agent as it is before a dynamics update.
+
+    Windows begin in these states instead of in nothing, so short ones will do, and short ones cost less: their steps
+    are in sequence. DreamerV3 keeps its latents in the replay for the same reason. During the update they grow stale by
+    what it changes.
+    """
+
+    state: State  # h (N, D), z (N, G * N) after each row
+    acting: Tensor  # (N, A) probabilities of the policy at each row
+
+    @staticmethod
+    @torch.no_grad()
+    def of(agent: Agent, replay: Replay) -> Before:
+        """Filter every episode."""
+        state = visit(agent, replay, 0).state
+        return Before(state, agent.actor(state.latent()))
+
+    def start(self, replay: Replay, batch: Sequences) -> tuple[Sequences, State]:
+        """The windows with their true `first` flags, and the states (B, ...) they begin in."""
+        begin = batch.rows[:, 0]
+        first = batch.first.clone()
+        first[:, 0] = torch.from_numpy(replay.episodes.first[begin.numpy()])
+        earlier = (begin - 1).clamp(min=0)  # not read where an episode begins, as it does at row 0
+        return replace(batch, first=first), State(self.state.h[earlier], self.state.z[earlier])
 
 
 def low_rank_loss(
-    agent: Agent, replay: Replay, acting: Tensor, fit: FitConfig, rng: np.random.Generator
+    agent: Agent, replay: Replay, before: Before, fit: FitConfig, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one batch on cached embeddings.
 
     One term more than in pretraining: the policy reads latents, so moving them moves what it does. Its decisions
-    `acting` (N, A) before the update are kept on what was really observed; only then does a repaired model drive no
-    worse until the policy's own turn comes.
+    before the update are kept on what was really observed; only then does a repaired model drive no worse until the
+    policy's own turn comes.
     """
-    batch = replay.draw(fit.batch, fit.length, 0, recent_share(replay, fit.fresh), rng)
-    total, latent, metrics = sequence_loss(agent.world_model, batch, batch.embedding, fit)
-    before, now = acting[batch.rows], agent.actor(latent)
-    moved = (before * (before.log() - now.log())).sum(-1).mean()
+    drawn = replay.draw(fit.batch, fit.length, 0, recent_share(replay, fit.fresh), rng)
+    batch, state = before.start(replay, drawn)
+    total, latent, metrics = sequence_loss(agent.world_model, batch, batch.embedding, state, fit)
+    acting, now = before.acting[batch.rows], agent.actor(latent)
+    moved = (acting * (acting.log() - now.log())).sum(-1).mean()
     return total + fit.keep_policy * moved, metrics | {"policy_moved": float(moved.detach())}
 
 
 def full_loss(
-    model: WorldModel, replay: Replay, fit: FitConfig, rng: np.random.Generator
+    agent: Agent, replay: Replay, before: Before, fit: FitConfig, rng: np.random.Generator
 ) -> tuple[Tensor, dict[str, float]]:
     """Loss of one batch through encoder and decoder."""
-    batch = replay.draw(fit.batch, fit.length, fit.batch * fit.length, recent_share(replay, fit.fresh), rng)
-    order = torch.argsort(batch.picture_rows)
+    drawn = replay.draw(fit.batch, fit.length, fit.batch * fit.length, recent_share(replay, fit.fresh), rng)
+    batch, state = before.start(replay, drawn)
+    model, order = agent.world_model, torch.argsort(batch.picture_rows)
     pictures = batch.pictures[order]
     embedding = model.encoder(pictures, batch.state.flatten(0, 1)).view_as(batch.embedding)
-    total, latent, metrics = sequence_loss(model, batch, embedding, fit)
+    total, latent, metrics = sequence_loss(model, batch, embedding, state, fit)
     some = batch.picture_rows[: fit.image_samples]
     image = picture_loss(model.decoder(latent.flatten(0, 1)[some]), pictures[some])
     return total + fit.image_weight * image, metrics | {"image": float(image.detach())}
 
 
 def sequence_loss(
-    model: WorldModel, batch: Sequences, embedding: Tensor, fit: FitConfig
+    model: WorldModel, batch: Sequences, embedding: Tensor, state: State, fit: FitConfig
 ) -> tuple[Tensor, Tensor, dict[str, float]]:
     """World-model loss without labels.
 
@@ -161,12 +180,13 @@ def sequence_loss(
         model: with or without factors.
         batch: windows of rollouts.
         embedding: (B, T, E) of the windows, with gradient where the encoder is trained.
+        state: (B, ...) before their first rows.
         fit: weights of the terms.
 
     Returns:
         The scalar loss, the latents (B, T, D + G * N), and the terms by name.
     """
-    seen = model.rssm.observe(embedding, batch.action, batch.first, model.rssm.initial(len(batch.reward)))
+    seen = model.rssm.observe(embedding, batch.action, batch.first, state)
     latent = seen.latent()
     forward = kl_divergence(seen.posterior.detach(), seen.prior)
     backward = kl_divergence(seen.posterior, seen.prior.detach())
@@ -264,11 +284,16 @@ def fit_policy(
 ) -> FitReport:
     """Improve the policy in the current model; the critic is fitted along with it, first of all alone.
 
-    With sub-units, every `subunits.updates` updates their sum is folded in and new ones are proposed along the policy
-    gradient as it is then: directions chosen once per round are used up long before the round is.
+    The policy that leaves is the mean over the last `averaged` of the updates (stochastic weight averaging, Izmailov et
+    al. 2018): single updates follow noisy gradients, and where a round happens to end should not matter.
+
+    With sub-units there is no mean, and every `subunits.updates` updates their sum is folded in and new ones are
+    proposed along the policy gradient as it is then: directions chosen once per round are used up long before the round
+    is.
     """
     fit, agent, begun = config.fit, student.agent, time.monotonic()
     critic, starts = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6), Starts.of(agent, replay)
+    mean, last = AveragedModel(agent.actor), 0 if student.subunits else round(fit.averaged * updates)
 
     def evaluate_policy(number: int) -> Metrics:
         rng = step_generator(seed, "warmup", number)
@@ -287,11 +312,15 @@ def fit_policy(
         loss, entropy = policy_loss(agent, behaviour, student.spread, fit)
         _descend(actor, loss, fit.gradient_clip)
         error = _fit_critic(agent, behaviour, critic, fit)
+        if number >= updates - last:
+            mean.update_parameters(agent.actor)
         imagined = float(behaviour.returns[0].mean())
         return {"imagined_return": imagined, "entropy": float(entropy), "critic": error}
 
     report = _repeat("policy", updates, step, 0, show)
     trainable = _count(student.policy_parameters())
+    if last:
+        agent.actor.load_state_dict(mean.module.state_dict())
     student.fold()
     return replace(report, seconds=time.monotonic() - begun, trainable=trainable)
 

@@ -125,8 +125,8 @@ class FitConfig:
 
     updates: int  # per round; a round that updates both parts splits them
     warmup: int  # updates of the critic alone at the start of a round that updates the policy
-    batch: int  # B
-    length: int  # T
+    batch: int  # B, windows of a dynamics update
+    length: int  # T, decisions of each
     fresh: float  # share of each batch from the new task, the rest is source data
     dynamics_rate: float
     actor_lora_rate: float
@@ -149,13 +149,14 @@ class FitConfig:
     trace: float  # lambda
     entropy: float
     advantage_clip: float  # in running standard deviations
+    averaged: float  # share of a round's policy updates, the last ones, whose mean is the policy that leaves
     slow_rate: float
 
     def __post_init__(self) -> None:
         above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
         above("fit", self, 0, "actor_lora_rate", "subunit_rate")
         above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
-        share("fit", self, "fresh", "discount", "trace", "slow_rate")
+        share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged")
 
 
 @dataclass(frozen=True)

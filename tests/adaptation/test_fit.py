@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from adawm_planner.adaptation.fit import (
+    Before,
     Starts,
-    acting_policy,
     dream,
     fit_dynamics,
     fit_policy,
@@ -74,7 +74,7 @@ def test_dynamics_loss_falls(agent: Agent, config: AdaptationConfig, replay: Rep
     def loss() -> float:
         rng = step_generator(9, "test", 0)
         with torch.no_grad():
-            return float(low_rank_loss(student.agent, replay, acting_policy(agent, replay), config.fit, rng)[0])
+            return float(low_rank_loss(student.agent, replay, Before.of(agent, replay), config.fit, rng)[0])
 
     before = loss()
     fit_dynamics(student, replay, config, 60, 0)
@@ -83,8 +83,9 @@ def test_dynamics_loss_falls(agent: Agent, config: AdaptationConfig, replay: Rep
 
 def test_full_and_low_rank_loss_agree_before_training(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
     with torch.no_grad():
-        _, low = low_rank_loss(agent, replay, acting_policy(agent, replay), config.fit, step_generator(3, "x", 0))
-        _, full = full_loss(agent.world_model, replay, config.fit, step_generator(3, "x", 0))
+        before = Before.of(agent, replay)
+        _, low = low_rank_loss(agent, replay, before, config.fit, step_generator(3, "x", 0))
+        _, full = full_loss(agent, replay, before, config.fit, step_generator(3, "x", 0))
     for name in ("state", "embedding"):
         assert full[name] == pytest.approx(low[name], rel=1e-3), name
     assert "image" in full
@@ -106,3 +107,29 @@ def test_nothing_after_an_imagined_end_counts(agent: Agent, config: AdaptationCo
         agent.world_model.continue_head[-1].bias.fill_(-50.0)
     seen = dream(agent, Starts.of(agent, replay), config.fit, step_generator(0, "x", 0))
     assert float(seen.weight[1:].max()) < 1e-6
+
+
+def test_windows_begin_where_filtering_had_come(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    before = Before.of(agent, replay)
+    drawn = replay.draw(64, 5, 0, 0.0, step_generator(1, "x", 0))
+    batch, state = before.start(replay, drawn)
+    begins = replay.episodes.first[drawn.rows[:, 0].numpy()]
+    assert 0 < begins.sum() < len(begins)  # windows of both kinds
+    with torch.no_grad():
+        seen = agent.world_model.rssm.observe(batch.embedding, batch.action, batch.first, state, sample=False)
+    torch.testing.assert_close(seen.h, before.state.h[batch.rows])
+    torch.testing.assert_close(seen.z, before.state.z[batch.rows])
+
+
+def test_the_mean_of_the_last_policies_leaves(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    def left(averaged: float) -> torch.Tensor:
+        student = Student(agent, config, low_rank=True, seed=0)
+        fit_policy(student, replay, replace(config, fit=replace(config.fit, averaged=averaged)), 4, 4)
+        return student.factors()["actor.net.0"][1]
+
+    last, mean = left(0.0), left(1.0)
+    torch.testing.assert_close(left(0.25), last)  # the mean of one
+    if config.policy_adapter == "subunits":
+        torch.testing.assert_close(mean, last)  # folding leaves nothing to average
+    else:
+        assert 0.0 < float(mean.norm()) < float(last.norm())  # factors begin at 0 and grow
