@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adawm_planner"
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "tf2_ros", "builtin_interfaces", "rcl_interfaces", "std_srvs"}
-TRAINING_PACKAGES = {"torch", "peft", "safetensors", "transformers", "tensorboard"}
+TRAINING_PACKAGES = {"torch", "peft", "transformers", "tensorboard"}
 NODES = {
     "adawm_planner.ros.planner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
     "adawm_planner.ros.sim_bridge_node": TRAINING_PACKAGES,

@@ -27,7 +27,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 EXTRA_OF = {
     "torch": "train",
     "peft": "train",
-    "safetensors": "train",
     "libsumo": "sim",
     "carla": "sim",
     "gymnasium": "sim",
