@@ -7,6 +7,7 @@ once it is open: what was verified is what runs, whatever happens to the bundle'
 from __future__ import annotations
 
 import tempfile
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +46,21 @@ def read_onnx_adapter(content: bytes) -> dict[str, Float32]:
             raise ValueError(f"not an adapter of onnxruntime ({str(error).splitlines()[0]})") from error
 
 
-def load_onnx_adapter(content: bytes) -> Any:
-    """An `onnxruntime.LoraAdapter` for RunOptions.add_active_adapter; raises ValueError as `read_onnx_adapter`."""
-    adapter = onnxruntime.LoraAdapter()
+@dataclass(frozen=True)
+class LoadedAdapter:
+    """RunOptions with an adapter, and the adapter.
+
+    Keep this object while the options are in use: RunOptions only points to the adapter, and a run after the adapter
+    was freed ends the process.
+    """
+
+    options: Any  # onnxruntime.RunOptions, for session.run; no effect with IO binding
+    adapter: Any  # onnxruntime.LoraAdapter
+
+
+def load_onnx_adapter(content: bytes) -> LoadedAdapter:
+    """An adapter ready to run on planner.onnx; raises ValueError as `read_onnx_adapter`."""
+    adapter, options = onnxruntime.LoraAdapter(), onnxruntime.RunOptions()
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ONNX_FILE
         path.write_bytes(content)
@@ -55,4 +68,5 @@ def load_onnx_adapter(content: bytes) -> Any:
             adapter.Load(str(path))
         except Exception as error:  # as above
             raise ValueError(f"not an adapter of onnxruntime ({str(error).splitlines()[0]})") from error
-    return adapter
+    options.add_active_adapter(adapter)
+    return LoadedAdapter(options, adapter)

@@ -11,7 +11,7 @@ from adawm_planner.config.checks import above
 class AdapterLimits:
     """Bounds of a bundle; a value exactly at a bound is accepted."""
 
-    largest_file: int = 8 * 2**20  # bytes; the base model's own factors at rank 32 are 0.6 MB
+    largest_file: int = 8 * 2**20  # bytes; the base model's factors at rank 32 are 0.4 MB
     largest_text: int = 256 * 2**10  # bytes, of each JSON file
     rank: int = 64
     entry: float = 100.0  # absolute value of one number of a factor
