@@ -135,3 +135,12 @@ def test_simulator_and_planner_meet_only_through_topics() -> None:
         assert not [
             name for name in imports(module) if name.split(".")[1:2] in (["runtime"], ["world_model"], ["policy"])
         ]
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("adawm_planner.adapters.")])
+def test_adapters_are_checked_without_what_makes_them(module: str) -> None:
+    """A vehicle checks bundles: nothing that trains, simulates or evaluates is reached from there."""
+    makers = {"adaptation", "pretraining", "policy", "world_model", "simulator", "evaluation", "ros", "cli"}
+    for reached in closure(module):
+        assert not [name for name in imports(reached) if name.split(".")[0] in TRAINING_PACKAGES], reached
+        assert reached.split(".")[1:2] == [] or reached.split(".")[1] not in makers, reached

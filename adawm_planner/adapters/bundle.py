@@ -5,6 +5,7 @@ The directory and the wire carry the same files; `verify` checks both.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import stat
@@ -150,7 +151,7 @@ def check_names(names: list[str]) -> None:
     """Raises Refused for a name that no bundle has; what is missing is for `verify` to say."""
     for name in names:
         if name != os.path.basename(name) or name in ("", ".", ".."):
-            refuse(Reason.FILE_NAME, "files must have plain names", name, "no folder", "Do not trust its sender")
+            refuse(Reason.FILE_NAME, "files must have plain names", repr(name), "no folder", "Do not trust its sender")
         if name not in BUNDLE_FILES:
             refuse(Reason.EXTRA_FILE, "a bundle must hold no other file", name, ", ".join(BUNDLE_FILES),
                    "Remove the file, or fetch the bundle again")  # fmt: skip
@@ -168,16 +169,19 @@ def _read(folder: int, name: str, limit: int) -> bytes:
         # Not blocking, because opening a named pipe would wait for its writer.
         descriptor = os.open(name, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, dir_fd=folder)
     except OSError as error:
-        is_link = stat.S_ISLNK(os.stat(name, dir_fd=folder, follow_symlinks=False).st_mode)
-        reason = Reason.SYMLINK if is_link else Reason.UNREADABLE
+        reason = Reason.SYMLINK if error.errno == errno.ELOOP else Reason.UNREADABLE
         refuse(reason, "files must be plain files", f"{name}: {error.strerror}", "no links", remedy)
-    with open(descriptor, "rb") as file:
+    try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             refuse(Reason.NOT_A_FILE, "files must be plain files", name, "no folders, pipes or devices", remedy)
-        content = b"" if status.st_size > limit else file.read(limit + 1)
-        check_size(name, max(status.st_size, len(content)), limit)
+        check_size(name, status.st_size, limit)
+        with open(descriptor, "rb", closefd=False) as file:
+            content = file.read(limit + 1)
+        check_size(name, len(content), limit)
         return content
+    finally:
+        os.close(descriptor)
 
 
 def check_size(name: str, size: int, limit: int) -> None:
