@@ -80,8 +80,9 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
 
 def read_public_key(path: Path) -> Ed25519PublicKey:
     """Read a public key. Raises ValueError when the file holds no Ed25519 public key."""
+    content = _content(path)
     try:
-        key = load_pem_public_key(_content(path))
+        key = load_pem_public_key(content)
     except (ValueError, UnsupportedAlgorithm):
         raise ValueError(f"{path}: holds no public key; trust the .pub file, never the .pem") from None
     if not isinstance(key, Ed25519PublicKey):

@@ -68,12 +68,12 @@ def list_(store: Path, json_file: Path | None) -> None:
     from adawm_planner.adapters.store import entries, read_state
 
     found = entries(read_state(store))
-    view = Table("part", "name", "counter", "status", "created", "expires", "digest", box=SIMPLE_HEAD)
+    view = Table("part", "name", "counter", "status", "expires", "digest", box=SIMPLE_HEAD)
+    view.columns[3].no_wrap = True
     for each in found:
         status = each.status.value + (", pinned" if each.pinned else "")
         view.add_row(each.bundle.part, each.bundle.name, str(each.bundle.counter), status,
-                     at(each.bundle.created_unix_s), at(each.bundle.expires_unix_s),
-                     each.bundle.digest[:SHORT])  # fmt: skip
+                     at(each.bundle.expires_unix_s), each.bundle.digest[:SHORT])  # fmt: skip
     Console().print(view)
     rows = [{**asdict(each.bundle), "status": each.status.value, "pinned": each.pinned} for each in found]
     write(json_file, {"schema": "adawm.adapter_list/1", "adapters": rows})
