@@ -8,7 +8,7 @@ before its file's digest has.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -29,7 +29,7 @@ from adawm_planner.adapters.peft_files import (
     tensor_names,
 )
 from adawm_planner.adapters.probe import check_form
-from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
+from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse, shown
 from adawm_planner.config.adapters import AdapterLimits
 
 SENDER = "Do not trust its sender; have the bundle made and signed again"
@@ -120,6 +120,28 @@ def verify_folder(
     except Refused as refused:
         return refused.refusal
     return verify(files, context, now_unix_s, expected_digest, fresh)
+
+
+def verify_message(
+    named: Iterable[tuple[str, bytes]], context: Context, now_unix_s: int, announced_digest: str
+) -> VerifiedAdapter | Refusal:
+    """`verify` the files of a message, in which a name could come twice.
+
+    Args:
+        named: name and content of each file, as in adawm_msgs/AdapterUpdate.files.
+        context: what it must fit.
+        now_unix_s: wall clock, s since 1970.
+        announced_digest: what the message says the bundle's digest is. Its other fields repeat the manifest and are
+            not needed: only what is signed counts.
+    """
+    files: dict[str, bytes] = {}
+    for name, content in named:
+        if name in files:
+            return Refusal(
+                Reason.EXTRA_FILE, "a message must hold each file once", shown(f"{name} twice"), "once", SENDER
+            )
+        files[name] = content
+    return verify(files, context, now_unix_s, announced_digest)
 
 
 def _files(work: _Work) -> None:

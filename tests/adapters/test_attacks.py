@@ -24,12 +24,13 @@ from adawm_planner.adapters.bundle import (
     write_bundle,
 )
 from adawm_planner.adapters.keys import key_id
+from adawm_planner.adapters.manifest import bundle_digest
 from adawm_planner.adapters.onnx_file import ONNX_FILE, onnx_adapter
 from adawm_planner.adapters.peft_files import CONFIG_FILE, TENSOR_FILE
 from adawm_planner.adapters.refusal import Reason, Refusal
 from adawm_planner.adapters.store import AdapterStore
 from adawm_planner.adapters.strict_json import canonical
-from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_folder
+from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_folder, verify_message
 from adawm_planner.config.adapters import AdapterLimits
 from tests.adapters.conftest import KEY, NOW, Maker
 from tests.adapters.forgery import signed_again, with_factors, with_manifest_bytes, with_tensors
@@ -187,6 +188,15 @@ def test_rollback(vehicle: Vehicle, maker: Maker) -> None:
 
 def test_a_duplicate_message(vehicle: Vehicle, maker: Maker) -> None:
     vehicle.refuses(maker.files(counter=6, name="live", factors=maker.factors(seed=9)), Reason.DUPLICATE)
+
+
+def test_a_message_with_a_file_twice_or_another_digest(vehicle: Vehicle, signed: Files) -> None:
+    digest, pairs = bundle_digest(signed[MANIFEST_FILE]), list(signed.items())
+    twice = verify_message([*pairs, pairs[0]], vehicle.context, NOW, digest)
+    assert isinstance(twice, Refusal) and twice.reason is Reason.EXTRA_FILE and "twice" in twice.measured
+    other = verify_message(pairs, vehicle.context, NOW, "")
+    assert isinstance(other, Refusal) and other.reason is Reason.OTHER_DIGEST
+    assert isinstance(verify_message(pairs, vehicle.context, NOW, digest), VerifiedAdapter)
 
 
 def test_a_compromised_key_is_taken_from_the_trust_list(vehicle: Vehicle, signed: Files) -> None:
