@@ -289,8 +289,9 @@ def kill_at(step: int, root: Path, adapters: list[VerifiedAdapter], marks: Path)
     def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def call(*arguments: Any, **options: Any) -> Any:
             nonlocal count
-            count += 1
-            if count == step:
+            changes_nothing = name == "open" and not arguments[1] & os.O_CREAT
+            count += not changes_nothing
+            if count == step and not changes_nothing:
                 if name == "write":
                     real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
                 os.kill(os.getpid(), signal.SIGKILL)
@@ -319,7 +320,7 @@ def test_a_kill_at_every_step_leaves_a_store_that_drives_with_what_was_committed
 ) -> None:
     assert in_child(lambda: kill_at(0, tmp_path / "whole", adapters, tmp_path / "whole.marks")) == 0
     _, steps = json.loads((tmp_path / "whole.marks").read_text())
-    assert steps > 60, "the life has that many steps, or the hook misses them"
+    assert steps > 60, f"only {steps} steps: the hook misses some"
     numbers = {each.digest: number for number, each in enumerate(adapters)} | {None: None}
     found_states = set()
     for step in range(1, steps + 1):
