@@ -13,9 +13,9 @@ from setuptools import find_namespace_packages, setup
 
 NAME = "adawm_planner"
 ROOT = Path(__file__).parent
-RUN = ["click", "numpy", "onnxruntime", "opencv-python-headless", "PyYAML", "rich"]
+RUN = ["click", "cryptography", "numpy", "onnxruntime", "opencv-python-headless", "PyYAML", "rich", "safetensors"]
 SIM = ["carla==0.9.16", "eclipse-sumo", "gymnasium", "libsumo", "sumolib"]
-TRAIN = ["matplotlib", "onnx", "peft", "safetensors", "scipy", "tensorboard", "torch==2.13.0"]
+TRAIN = ["matplotlib", "onnx", "peft", "scipy", "tensorboard", "torch==2.13.0"]
 DEV = ["highway-env", "hypothesis", "mypy", "psutil", "pytest", "ruff", "types-PyYAML", "types-psutil"]
 
 

@@ -13,7 +13,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = ROOT / "adawm_planner"
 ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "tf2_ros", "builtin_interfaces", "rcl_interfaces", "std_srvs"}
-TRAINING_PACKAGES = {"torch", "peft", "safetensors", "transformers", "tensorboard"}
+TRAINING_PACKAGES = {"torch", "peft", "transformers", "tensorboard"}
 NODES = {
     "adawm_planner.ros.planner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
     "adawm_planner.ros.sim_bridge_node": TRAINING_PACKAGES,
@@ -135,3 +135,12 @@ def test_simulator_and_planner_meet_only_through_topics() -> None:
         assert not [
             name for name in imports(module) if name.split(".")[1:2] in (["runtime"], ["world_model"], ["policy"])
         ]
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("adawm_planner.adapters.")])
+def test_adapters_are_checked_without_what_makes_them(module: str) -> None:
+    """A vehicle checks bundles: nothing that trains, simulates or evaluates is reached from there."""
+    makers = {"adaptation", "pretraining", "policy", "world_model", "simulator", "evaluation", "ros", "cli"}
+    for reached in closure(module):
+        assert not [name for name in imports(reached) if name.split(".")[0] in TRAINING_PACKAGES], reached
+        assert reached.split(".")[1:2] == [] or reached.split(".")[1] not in makers, reached

@@ -42,6 +42,15 @@ LOG_PERIOD_S = 10.0
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to use.")
 @model_options
 @click.option(
+    "--adapter", "adapters", multiple=True, type=click.Path(exists=True, path_type=Path),
+    help="Adapter bundle to drive with; once per part.",
+)  # fmt: skip
+@click.option(
+    "--trust", multiple=True, type=click.Path(exists=True, path_type=Path),
+    help="Public key of the bundles' signer, or a folder of them.",
+)  # fmt: skip
+@click.option("--allow-unsigned", is_flag=True, help="Take bundles without asking for a signature.")
+@click.option(
     "--compare", "reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON of an earlier `evaluate` or `drive`: show where the outcome of a seed differs.",
 )  # fmt: skip
@@ -55,13 +64,18 @@ def evaluate(
     workers: int,
     model_dir: Path | None,
     provider: str,
+    adapters: tuple[Path, ...],
+    trust: tuple[Path, ...],
+    allow_unsigned: bool,
     reference: Path | None,
     json_file: Path | None,
 ) -> None:
     """Drive episodes in closed loop, in process, without ROS, and print a table of the results."""
     references = read_json(reference) if reference else []
     configs = [
-        EvaluationConfig(task, vehicle, driver, episodes, seed, workers, model_dir, provider)
+        EvaluationConfig(
+            task, vehicle, driver, episodes, seed, workers, model_dir, provider, adapters, trust, allow_unsigned
+        )  # fmt: skip
         for task in expand(tasks)
         for driver in drivers
     ]

@@ -18,6 +18,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "pretrain": ("adawm_planner.cli.pretrain:pretrain", "Train world model and policy from nothing."),
     "export": ("adawm_planner.cli.export:export", "Write the trained model as ONNX."),
     "adapt": ("adawm_planner.cli.adapt:adapt", "Find out what no longer fits, and repair only that."),
+    "adapter": ("adawm_planner.cli.adapter:adapter", "Make, show and check signed adapter bundles."),
     "baseline": ("adawm_planner.cli.adapt:baseline", "Measure what a model's mismatch is compared with."),
     "benchmark": ("adawm_planner.cli.benchmark:benchmark", "Measure against a named peer in the same run."),
     "doctor": ("adawm_planner.cli.doctor:doctor", "Say what is missing or wrong in this installation."),
@@ -27,7 +28,6 @@ COMMANDS: dict[str, tuple[str, str]] = {
 EXTRA_OF = {
     "torch": "train",
     "peft": "train",
-    "safetensors": "train",
     "libsumo": "sim",
     "carla": "sim",
     "gymnasium": "sim",

@@ -16,12 +16,17 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
-from adawm_planner.evaluation.pilots import PILOTS, Pilot, make_pilot
+from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL, Pilot, make_pilot
 from adawm_planner.evaluation.report import Evaluation
+from adawm_planner.paths import models_dir
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
+
+if TYPE_CHECKING:
+    from adawm_planner.adapters.verify import VerifiedAdapter
 
 __all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "evaluate", "run_episode"]
 
@@ -38,6 +43,9 @@ class EvaluationConfig:
     workers: int = 1  # processes
     model_dir: Path | None = None  # only read by the world model; None: the shipped base model
     provider: str = "auto"  # of onnxruntime
+    adapters: tuple[Path, ...] = ()  # bundle directories, at most one per part
+    trust: tuple[Path, ...] = ()  # public keys of their signers, or folders of them
+    allow_unsigned: bool = False  # do not ask for the adapters' signatures
 
     def __post_init__(self) -> None:
         if self.driver not in PILOTS:
@@ -46,6 +54,8 @@ class EvaluationConfig:
             value = getattr(self, name)
             if value < least:
                 raise ValueError(f"{name} is {value}, must be at least {least}")
+        if self.adapters and self.driver != WORLD_MODEL:
+            raise ValueError(f"driver {self.driver} has no adapters; drop them or drive with {WORLD_MODEL}")
 
 
 def run_episode(world: World, pilot: Pilot, seed: int) -> EpisodeResult:
@@ -64,7 +74,10 @@ class _Loop:
     """A world and its pilot, made once per process."""
 
     def __init__(self, config: EvaluationConfig) -> None:
-        self.pilot = make_pilot(config.driver, config.model_dir, config.provider)
+        adapters = _adapters(config)
+        factors = {name: pair for each in adapters for name, pair in each.factors.items()}
+        self.adapters = tuple(f"{each.manifest.name}-{each.digest[:12]}" for each in adapters)
+        self.pilot = make_pilot(config.driver, config.model_dir, config.provider, factors)
         self.world = World(load_task(config.task), load_vehicle(config.vehicle))
 
     def run(self, seed: int) -> EpisodeResult:
@@ -106,13 +119,23 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
         task=loop.world.task.name,
         vehicle=loop.world.vehicle.name,
         driver=config.driver,
-        adapters=(),
+        adapters=loop.adapters,
         seed=config.seed,
         requested=config.episodes,
         wall_s=time.monotonic() - started,
         episodes=tuple(sorted(finished, key=lambda episode: episode.seed)),
         model_digest=loop.pilot.digest,
     )
+
+
+def _adapters(config: EvaluationConfig) -> list[VerifiedAdapter]:
+    if not config.adapters:
+        return []
+    # Only here, so that the reference drivers need no onnxruntime.
+    from adawm_planner.adapters.offline import open_adapters
+
+    base = config.model_dir or models_dir() / "base"
+    return open_adapters(config.adapters, base, config.trust, config.allow_unsigned)
 
 
 _worker_loop: _Loop | None = None

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from adawm_planner.adapters.factors import Factors
 from adawm_planner.data_types import Command
 from adawm_planner.runtime.drive_step import DriveConfig, DriveState, drive_step
 from adawm_planner.runtime.engine import Engine, OnnxEngine
@@ -31,10 +32,10 @@ class ModelPilot:
         return command
 
 
-def open_model_pilot(model_dir: Path, provider: str) -> ModelPilot:
+def open_model_pilot(model_dir: Path, provider: str, factors: Factors | None = None) -> ModelPilot:
     """Load a model for driving; one thread, because episodes run in parallel processes.
 
     Raises:
-        ValueError: the model or the provider cannot be used.
+        ValueError: the model, the provider or the factors of its adapters cannot be used.
     """
-    return ModelPilot(OnnxEngine(model_dir, provider, threads=1))
+    return ModelPilot(OnnxEngine(model_dir, provider, threads=1, factors=factors))

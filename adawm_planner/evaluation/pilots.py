@@ -9,6 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Protocol
 
+from adawm_planner.adapters.factors import Factors
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.data_types import Command
@@ -57,8 +58,8 @@ class DriverPilot:
         return track(world.scene(frame), self._acceleration, self._control)
 
 
-def make_pilot(name: str, model_dir: Path | None, provider: str) -> Pilot:
-    """Make a pilot by name; `model_dir` None takes the shipped base model.
+def make_pilot(name: str, model_dir: Path | None, provider: str, factors: Factors | None = None) -> Pilot:
+    """Make a pilot by name; `model_dir` None takes the shipped base model, `factors` are those of its adapters.
 
     Raises:
         ValueError: the name is not one of PILOTS, or the model cannot be loaded.
@@ -67,5 +68,5 @@ def make_pilot(name: str, model_dir: Path | None, provider: str) -> Pilot:
         # Only here, so that the reference drivers need no onnxruntime.
         from adawm_planner.evaluation.model_pilot import open_model_pilot
 
-        return open_model_pilot(model_dir or models_dir() / "base", provider)
+        return open_model_pilot(model_dir or models_dir() / "base", provider, factors)
     return DriverPilot(make_driver(name))

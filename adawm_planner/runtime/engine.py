@@ -6,6 +6,7 @@ caller's, the posterior is deterministic, and there is no torch in here.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -13,6 +14,7 @@ from typing import Any, Protocol
 import numpy as np
 import onnxruntime
 
+from adawm_planner.adapters.factors import Factors, runtime_inputs
 from adawm_planner.data_types import Carry, Float32, Observation, PolicyOutput, UInt8
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.runtime.model_files import IMAGINE_FILE, MODEL_FILES, PLANNER_FILE, digest, read_config
@@ -55,13 +57,16 @@ class Engine(Protocol):
 class OnnxEngine:
     """A model folder, loaded."""
 
-    def __init__(self, model_dir: Path, provider: str = "auto", threads: int = 1) -> None:
+    def __init__(
+        self, model_dir: Path, provider: str = "auto", threads: int = 1, factors: Factors | None = None
+    ) -> None:
         """Load the model.
 
         Args:
             model_dir: folder with config.yaml, weights.safetensors, planner.onnx, imagine.onnx.
             provider: auto, cpu, cuda or tensorrt; auto takes CUDA where it is there, else the CPU.
             threads: of onnxruntime, at least 1.
+            factors: of verified adapters, active as long as the engine lives; None: the base model.
 
         Raises:
             ValueError: a file is missing, the model was made for other inputs or actions, or the provider is
@@ -77,6 +82,12 @@ class OnnxEngine:
         self._deter, self._stochastic = int(config["deter"]), int(config["groups"]) * int(config["classes"])
         self._planner = _open(model_dir / PLANNER_FILE, self.provider, threads)
         self._imagine = _open(model_dir / IMAGINE_FILE, self.provider, threads)
+        inputs = runtime_inputs(factors or {})
+        self._planner_factors = _taken(inputs, self._planner)
+        # The imagined future has no observations, hence no posterior: its graph takes fewer factors.
+        self._imagine_factors = _taken(inputs, self._imagine)
+        if len(self._planner_factors) < len(inputs):
+            raise ValueError(f"{model_dir}: takes no factors {sorted(set(inputs) - set(self._planner_factors))}")
         self._check()
 
     def initial(self) -> Carry:
@@ -105,13 +116,15 @@ class OnnxEngine:
             "z": carry.z,
             "action": carry.action,
             "first": np.full((1, 1), float(first), np.float32),
+            **self._planner_factors,
         }
         h, z, probabilities, value = self._planner.run(STEP_OUTPUTS, feeds)
         return Carry(h, z, carry.action), PolicyOutput(probabilities[0], float(value[0]))
 
     def imagine(self, carry: Carry) -> Imagined:
         """The next decisions when the most probable action is taken and the most probable thing happens."""
-        return Imagined(*self._imagine.run(("speed", "bev", "probabilities"), {"h": carry.h, "z": carry.z}))
+        feeds = {"h": carry.h, "z": carry.z, **self._imagine_factors}
+        return Imagined(*self._imagine.run(("speed", "bev", "probabilities"), feeds))
 
     def _check(self) -> None:
         """Refuse files of different models, and load what onnxruntime loads on the first call."""
@@ -145,6 +158,12 @@ def choose_provider(wanted: str, available: list[str] | None = None) -> str:
             "install the extra 'gpu' (onnxruntime-gpu) on a machine with the driver, or choose cpu"
         )
     return PROVIDERS[wanted]
+
+
+def _taken(inputs: Mapping[str, Float32], session: Any) -> dict[str, Float32]:
+    """Those of the factors' inputs that the session's graph has."""
+    known = {item.name for item in session.get_overridable_initializers()}
+    return {name: value for name, value in inputs.items() if name in known}
 
 
 def _open(path: Path, provider: str, threads: int) -> Any:

@@ -1,0 +1,66 @@
+"""Writes that survive a loss of power: content first, then its name, each made durable before the next step."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+
+FOLDER_MODE = 0o755
+
+
+def create_file(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """Write a new file and make it durable. Raises FileExistsError when the name is taken, by a link too."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC, mode)
+    try:
+        os.fchmod(descriptor, mode)
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_all(descriptor: int, content: bytes) -> None:
+    """Write all bytes to an open file."""
+    rest = memoryview(content)
+    while rest:
+        rest = rest[os.write(descriptor, rest) :]
+
+
+def sync_folder(path: Path) -> None:
+    """Make the names in a folder durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def create_folder(path: Path, files: Mapping[str, bytes], staging: Path) -> None:
+    """Make a folder with these files appear at once, or not at all.
+
+    Args:
+        path: of the new folder.
+        files: name -> content; plain names.
+        staging: folder that does not exist yet, on the same file system; gone afterwards.
+
+    Raises:
+        ValueError: `path` exists and is not empty.
+        OSError: it cannot be written; nothing is left behind.
+    """
+    staging.mkdir(FOLDER_MODE)
+    try:
+        for name, content in files.items():
+            create_file(staging / name, content)
+        sync_folder(staging)
+        try:
+            os.rename(staging, path)
+        except OSError as error:
+            if path.exists():
+                raise ValueError(f"{path}: exists already; choose another folder or remove it") from error
+            raise
+    except BaseException:
+        shutil.rmtree(staging, ignore_errors=True)
+        raise
+    sync_folder(path.parent)

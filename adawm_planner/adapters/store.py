@@ -1,0 +1,272 @@
+"""Verified adapters in; after any restart, exactly the committed ones out.
+
+A folder with `bundles/DIGEST/`, `log.jsonl` and `lock`. The log is the whole truth: each change is one durable line, so
+it has happened or it has not, whenever the process is killed. Bundles are written before the line that names them;
+what no line names is removed when the store is opened.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from adawm_planner.adapters.bundle import read_bundle
+from adawm_planner.adapters.durable import create_folder, sync_folder
+from adawm_planner.adapters.factors import PARTS
+from adawm_planner.adapters.log import AppendLog, read_log
+from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
+from adawm_planner.adapters.store_state import Event, Installed, PartState, Status, StoreState, replay
+from adawm_planner.adapters.verify import Context, Seen, VerifiedAdapter, verify
+
+LOG_FILE = "log.jsonl"
+LOCK_FILE = "lock"
+BUNDLES = "bundles"
+STAGING = "staging"
+KEEP = 16
+"""Bundles whose files are kept; committed ones and the active one always are."""
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A bundle of the store, for lists."""
+
+    bundle: Installed
+    status: Status
+    pinned: bool  # it drives, and its part is pinned
+
+
+class AdapterStore:
+    """The store of one planner, open for writing. Use as a context manager, or `close` it."""
+
+    def __init__(self, root: Path, now_unix_s: int, keep: int = KEEP) -> None:
+        """Open or create the store, and tidy up after a process that was killed; `notes` tells what was found.
+
+        An adapter that was on probation is rolled back: only committed ones survive a restart.
+
+        Args:
+            root: folder of the store.
+            now_unix_s: wall clock, s since 1970, noted in the log.
+            keep: number of bundles whose files are kept.
+
+        Raises:
+            ValueError: the log is damaged, or another process has the store open.
+            OSError: the folder cannot be written.
+        """
+        if keep < 1:
+            raise ValueError(f"keep is {keep}, must be at least 1 bundle")
+        self.root, self.keep, self.notes = root, keep, list[str]()
+        (root / BUNDLES).mkdir(parents=True, exist_ok=True)
+        self._lock = _lock(root / LOCK_FILE)
+        try:
+            self._log = AppendLog(root / LOG_FILE)
+            self._state = replay(self._log.records)
+            self._tidy(now_unix_s)
+        except BaseException:
+            os.close(self._lock)
+            raise
+
+    def __enter__(self) -> AdapterStore:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give the store to the next process."""
+        self._log.close()
+        os.close(self._lock)
+
+    def seen(self) -> Seen:
+        """What `verify` needs to know of earlier bundles."""
+        return self._state.seen()
+
+    def part(self, part: str) -> PartState:
+        """What drives in a part. Raises ValueError for an unknown part."""
+        return self._state.part(_known_part(part))
+
+    def entries(self) -> list[Entry]:
+        """Every bundle ever accepted, the newest first."""
+        return entries(self._state)
+
+    def install(self, adapter: VerifiedAdapter, now_unix_s: int) -> None:
+        """Keep a verified bundle; it does not drive yet. From now on its counter is the highest seen of its part.
+
+        Raises:
+            Refused: DUPLICATE when it is known already.
+            OSError: it cannot be written; the store is as before.
+        """
+        manifest, digest = adapter.manifest, adapter.digest
+        if digest in self._state.bundles:
+            refuse(
+                Reason.DUPLICATE, "a bundle is taken once", digest, "a new one", "Nothing to do: it is known already"
+            )
+        create_folder(self._folder(digest), adapter.files, self.root / STAGING)
+        names = ("name", "base", "parent", "counter", "created_unix_s", "expires_unix_s")
+        described = {name: getattr(manifest, name) for name in names}
+        self._note(Event.INSTALLED, manifest.part, digest, now_unix_s, bundle=described)
+        self._make_room(now_unix_s)
+
+    def activate(self, digest: str, now_unix_s: int) -> None:
+        """Begin an installed bundle's probation.
+
+        Raises:
+            Refused: UNKNOWN_BUNDLE, PINNED, or BUSY when another bundle of the part is on probation.
+        """
+        bundle = self._bundle(digest)
+        state = self._state.part(bundle.part)
+        if state.pinned:
+            refuse(Reason.PINNED, "the part must not be pinned", f"{bundle.part} is pinned", "not pinned",
+                   "Unpin it if updates are wanted again")  # fmt: skip
+        if state.active is not None and state.active != digest:
+            refuse(Reason.BUSY, "one adapter of a part is tried at a time", state.active, "none on probation",
+                   "Wait until it is committed, or roll it back")  # fmt: skip
+        self._note(Event.ACTIVATED, bundle.part, digest, now_unix_s)
+
+    def commit(self, part: str, now_unix_s: int) -> str:
+        """Make the adapter on probation the one that comes back after a restart, and return its digest.
+
+        Raises ValueError when none of the part is on probation.
+        """
+        active = self.part(part).active
+        if active is None:
+            raise ValueError(f"no adapter of part {part} is on probation, so there is nothing to commit")
+        self._note(Event.COMMITTED, part, active, now_unix_s)
+        return active
+
+    def rollback(self, part: str, now_unix_s: int, why: str, to_base: bool = False) -> str | None:
+        """Go back: from an adapter on probation to the committed one, from that to the last good one, then the base.
+
+        Args:
+            part: dynamics or policy.
+            now_unix_s: wall clock, s since 1970.
+            why: noted in the log.
+            to_base: go back to the base model at once.
+
+        Returns:
+            Digest of what drives afterwards, None for the base model.
+
+        Raises:
+            ValueError: the base model drives already.
+        """
+        state = self.part(part)
+        if state.current is None:
+            raise ValueError(f"part {part} drives with the base model already, so there is nothing to roll back")
+        leaving = [state.current]
+        if to_base:
+            # What drives goes last: killed half-way, the store still has either it or the base.
+            leaving = [*state.good, *([state.active] if state.active else [])]
+        for digest in leaving:
+            self._note(Event.ROLLED_BACK, part, digest, now_unix_s, why=why)
+        return self.part(part).current
+
+    def pin(self, part: str, pinned: bool, now_unix_s: int) -> None:
+        """Keep what drives in a part, base model included, until it is unpinned. Raises ValueError as `part`."""
+        if self.part(part).pinned != pinned:
+            event = Event.PINNED if pinned else Event.UNPINNED
+            self._note(event, part, self.part(part).current or "", now_unix_s)
+
+    def load(self, digest: str, context: Context, now_unix_s: int) -> VerifiedAdapter | Refusal:
+        """Read an installed bundle again and verify all of it but what is about accepting updates."""
+        try:
+            self._bundle(digest)
+            files = read_bundle(self._folder(digest), context.limits)
+        except Refused as refused:
+            return refused.refusal
+        return verify(files, context, now_unix_s, expected_digest=digest, fresh=False)
+
+    def restore(self, part: str, context: Context, now_unix_s: int) -> tuple[VerifiedAdapter | None, list[Refusal]]:
+        """What a part drives with after a restart: the committed adapter, else the last good one, else the base.
+
+        Returns:
+            The adapter, None for the base model; and why newer ones were refused, which rolls them back.
+        """
+        refusals: list[Refusal] = []
+        while (digest := self.part(part).current) is not None:
+            found = self.load(digest, context, now_unix_s)
+            if isinstance(found, VerifiedAdapter):
+                return found, refusals
+            refusals.append(found)
+            self.rollback(part, now_unix_s, f"refused at start: {found.reason.value}")
+        return None, refusals
+
+    def _bundle(self, digest: str) -> Installed:
+        if digest not in self._state.bundles or digest in self._state.removed:
+            refuse(Reason.UNKNOWN_BUNDLE, "the bundle must be in the store", digest, "an installed digest",
+                   "`adawm adapter list --store` shows them")  # fmt: skip
+        return self._state.bundles[digest]
+
+    def _folder(self, digest: str) -> Path:
+        return self.root / BUNDLES / digest
+
+    def _note(self, event: Event, part: str, digest: str, now_unix_s: int, **more: Any) -> None:
+        values = {"event": event.value, "part": part, "digest": digest, "time_unix_s": now_unix_s, **more}
+        self._state.apply(self._log.append(values))
+
+    def _make_room(self, now_unix_s: int) -> None:
+        """Remove the files of the oldest bundles that neither drive nor may come back."""
+        held = [digest for digest in self._state.bundles if digest not in self._state.removed]
+        used = {each for state in self._state.parts.values() for each in (state.active, *state.good)}
+        spare = [digest for digest in held[:-1] if digest not in used]
+        for digest in spare[: max(0, len(held) - self.keep)]:
+            self._note(Event.REMOVED, self._state.bundles[digest].part, digest, now_unix_s)
+            shutil.rmtree(self._folder(digest), ignore_errors=True)
+
+    def _tidy(self, now_unix_s: int) -> None:
+        if self._log.torn:
+            self.notes.append(f"{LOG_FILE}: {self._log.torn} bytes of a line that was never finished were cut off")
+        held = set(self._state.bundles) - self._state.removed
+        strays = [path for path in (self.root / BUNDLES).iterdir() if path.name not in held]
+        for path in [*strays, *self.root.glob(STAGING)]:
+            self.notes.append(f"{path.relative_to(self.root)}: left by a process that was killed, removed")
+            shutil.rmtree(path)
+        sync_folder(self.root / BUNDLES)
+        for part, state in list(self._state.parts.items()):
+            if state.active is not None:
+                self._note(Event.ROLLED_BACK, part, state.active, now_unix_s, why="not committed before the restart")
+                self.notes.append(f"{part}: {state.active[:12]} was on probation, rolled back")
+
+
+def read_state(root: Path) -> StoreState:
+    """State of a store that another process may have open.
+
+    Raises ValueError when the folder is no store, or its log is damaged.
+    """
+    if not (root / LOG_FILE).is_file():
+        raise ValueError(f"{root}: no adapter store ({LOG_FILE} is missing)")
+    return replay(read_log(root / LOG_FILE).records)
+
+
+def entries(state: StoreState) -> list[Entry]:
+    """Every bundle of a state, the newest first."""
+    return [
+        Entry(
+            each,
+            state.status(each.digest),
+            state.part(each.part).pinned and state.part(each.part).current == each.digest,
+        )
+        for each in reversed(state.bundles.values())
+    ]
+
+
+def _known_part(part: str) -> str:
+    if part not in PARTS:
+        raise ValueError(f"part '{part}' is unknown; choose {' or '.join(PARTS)}")
+    return part
+
+
+def _lock(path: Path) -> int:
+    """Take the store; the kernel gives it back when the process ends, however it ends."""
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise ValueError(f"{path.parent}: another process has this adapter store open") from None
+    return descriptor

@@ -1,0 +1,341 @@
+"""What the store remembers, in which order things may happen, and what is left of it after a kill at any step."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from adawm_planner.adapters.refusal import Reason, Refusal, Refused
+from adawm_planner.adapters.store import BUNDLES, LOG_FILE, AdapterStore, entries, read_state
+from adawm_planner.adapters.store_state import Status
+from adawm_planner.adapters.verify import VerifiedAdapter, verify
+from tests.adapters.conftest import NOW, Maker
+
+STEPS = ("mkdir", "open", "write", "fsync", "rename", "ftruncate", "rmdir", "unlink")
+"""Functions of `os` through which everything of the store reaches the disk."""
+
+
+@pytest.fixture(scope="module")
+def adapters(maker: Maker) -> list[VerifiedAdapter]:
+    """Four policy adapters with counters 7 to 10, and a dynamics adapter."""
+    made = [maker.files(counter=7 + k, name=f"p{k}", factors=maker.factors(seed=k)) for k in range(4)]
+    found = [verify(files, maker.context, NOW) for files in [*made, maker.files(part="dynamics", counter=1, name="d")]]
+    assert all(isinstance(each, VerifiedAdapter) for each in found), found
+    return [each for each in found if isinstance(each, VerifiedAdapter)]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Iterator[AdapterStore]:
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        yield store
+
+
+def committed(store: AdapterStore, adapter: VerifiedAdapter) -> None:
+    store.install(adapter, NOW)
+    store.activate(adapter.digest, NOW)
+    store.commit(adapter.manifest.part, NOW)
+
+
+def reason_of(act: Callable[[], Any]) -> Reason:
+    with pytest.raises(Refused) as caught:
+        act()
+    return caught.value.refusal.reason
+
+
+def test_only_what_was_committed_comes_back(tmp_path: Path, maker: Maker, adapters: list[VerifiedAdapter]) -> None:
+    root = tmp_path / "store"
+    with AdapterStore(root, NOW) as store:
+        committed(store, adapters[0])
+        store.install(adapters[1], NOW)
+        store.activate(adapters[1].digest, NOW)
+        assert store.part("policy").current == adapters[1].digest
+    with AdapterStore(root, NOW) as store:
+        assert [note for note in store.notes if "was on probation, rolled back" in note]
+        found, refusals = store.restore("policy", maker.context, NOW)
+        assert found is not None and found.digest == adapters[0].digest and refusals == []
+        assert dict(found.files) == dict(adapters[0].files)
+        assert store.restore("dynamics", maker.context, NOW) == (None, [])
+    with AdapterStore(root, NOW) as store:
+        assert store.notes == [], "and only the first restart finds it"
+
+
+def test_rolling_back_goes_to_the_last_good_one_and_then_to_the_base(
+    store: AdapterStore, adapters: list[VerifiedAdapter]
+) -> None:
+    for each in adapters[:3]:
+        committed(store, each)
+    one, two = adapters[1].digest, adapters[2].digest
+    assert store.part("policy").good == (one, two)
+    assert store.rollback("policy", NOW, "operator") == one
+    assert store.rollback("policy", NOW, "operator") is None
+    with pytest.raises(ValueError, match="drives with the base model already"):
+        store.rollback("policy", NOW, "operator")
+    statuses = {each.bundle.name: each.status for each in store.entries()}
+    assert statuses == {"p0": Status.INSTALLED, "p1": Status.ROLLED_BACK, "p2": Status.ROLLED_BACK}
+
+
+def test_to_the_base_at_once_and_the_other_part_stays(store: AdapterStore, adapters: list[VerifiedAdapter]) -> None:
+    for each in (*adapters[:2], adapters[4]):
+        committed(store, each)
+    store.install(adapters[2], NOW)
+    store.activate(adapters[2].digest, NOW)
+    assert store.rollback("policy", NOW, "operator", to_base=True) is None
+    assert store.part("policy").good == () and store.part("dynamics").current == adapters[4].digest
+
+
+def test_order_of_steps(store: AdapterStore, adapters: list[VerifiedAdapter]) -> None:
+    first, second = adapters[:2]
+    assert reason_of(lambda: store.activate(first.digest, NOW)) is Reason.UNKNOWN_BUNDLE
+    with pytest.raises(ValueError, match="nothing to commit"):
+        store.commit("policy", NOW)
+    store.install(first, NOW)
+    assert reason_of(lambda: store.install(first, NOW)) is Reason.DUPLICATE
+    store.activate(first.digest, NOW)
+    store.install(second, NOW)
+    assert reason_of(lambda: store.activate(second.digest, NOW)) is Reason.BUSY
+    assert store.part("policy").current == first.digest
+    with pytest.raises(ValueError, match="part 'encoder' is unknown"):
+        store.pin("encoder", True, NOW)
+
+
+def test_a_pin_survives_a_restart_and_keeps_the_base_too(tmp_path: Path, adapters: list[VerifiedAdapter]) -> None:
+    root = tmp_path / "store"
+    with AdapterStore(root, NOW) as store:
+        store.install(adapters[0], NOW)
+        store.pin("policy", True, NOW)
+    with AdapterStore(root, NOW) as store:
+        assert store.seen().pinned == {"policy"} and store.part("policy").current is None
+        assert reason_of(lambda: store.activate(adapters[0].digest, NOW)) is Reason.PINNED
+        store.pin("policy", False, NOW)
+        store.activate(adapters[0].digest, NOW)
+
+
+def test_counters_and_digests_outlive_the_files(tmp_path: Path, adapters: list[VerifiedAdapter]) -> None:
+    root = tmp_path / "store"
+    with AdapterStore(root, NOW, keep=2) as store:
+        for each in adapters[:2]:
+            committed(store, each)
+        store.rollback("policy", NOW, "operator", to_base=True)
+        for each in adapters[2:4]:
+            store.install(each, NOW)
+    with AdapterStore(root, NOW, keep=2) as store:
+        held = {each.name for each in (root / BUNDLES).iterdir()}
+        assert held == {each.digest for each in adapters[2:4]}
+        assert store.seen().counters == {"policy": 10} and len(store.seen().known) == 4
+        assert reason_of(lambda: store.activate(adapters[0].digest, NOW)) is Reason.UNKNOWN_BUNDLE
+
+
+def test_what_drives_is_never_removed(tmp_path: Path, adapters: list[VerifiedAdapter]) -> None:
+    with AdapterStore(tmp_path / "store", NOW, keep=1) as store:
+        for each in adapters[:2]:
+            committed(store, each)
+        for each in adapters[2:4]:
+            store.install(each, NOW)
+        held = {path.name for path in (tmp_path / "store" / BUNDLES).iterdir()}
+    assert held == {adapters[0].digest, adapters[1].digest, adapters[3].digest}
+
+
+def test_a_damaged_adapter_gives_way_to_the_last_good_one(
+    store: AdapterStore, maker: Maker, adapters: list[VerifiedAdapter]
+) -> None:
+    for each in adapters[:2]:
+        committed(store, each)
+    file = store.root / BUNDLES / adapters[1].digest / "planner.onnx_adapter"
+    file.write_bytes(file.read_bytes()[:-1])
+    found, refusals = store.restore("policy", maker.context, NOW)
+    assert found is not None and found.digest == adapters[0].digest
+    assert [each.reason for each in refusals] == [Reason.FILE_SIZE]
+    assert store.part("policy").good == (adapters[0].digest,)
+
+
+def test_a_restart_asks_for_trust_but_not_for_freshness(
+    store: AdapterStore, maker: Maker, adapters: list[VerifiedAdapter]
+) -> None:
+    committed(store, adapters[0])
+    late = NOW + 10**9
+    assert isinstance(store.load(adapters[0].digest, replace(maker.context, seen=store.seen()), late), VerifiedAdapter)
+    refusal = store.load(adapters[0].digest, replace(maker.context, trust={}), NOW)
+    assert isinstance(refusal, Refusal) and refusal.reason is Reason.UNTRUSTED_KEY
+    unknown = store.load("0" * 64, maker.context, NOW)
+    assert isinstance(unknown, Refusal) and unknown.reason is Reason.UNKNOWN_BUNDLE
+
+
+def test_one_process_at_a_time_and_readers_at_any_time(store: AdapterStore, adapters: list[VerifiedAdapter]) -> None:
+    committed(store, adapters[0])
+    with pytest.raises(ValueError, match="another process has this adapter store open"):
+        AdapterStore(store.root, NOW)
+    assert [each.status for each in entries(read_state(store.root))] == [Status.COMMITTED]
+    with pytest.raises(ValueError, match="no adapter store"):
+        read_state(store.root / BUNDLES)
+
+
+@pytest.mark.parametrize("garbage", [b'{"event":"committed"', b"\x00" * 64, b"\x00\n"])
+def test_a_torn_last_line_is_cut_off_and_reported(
+    tmp_path: Path, adapters: list[VerifiedAdapter], garbage: bytes
+) -> None:
+    log = tmp_path / "store" / LOG_FILE
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        committed(store, adapters[0])
+    whole = log.read_bytes()
+    log.write_bytes(whole + garbage)
+    assert [each.status for each in entries(read_state(log.parent))] == [Status.COMMITTED]
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        assert any(f"{len(garbage)} bytes of a line" in note for note in store.notes)
+        assert store.part("policy").current == adapters[0].digest
+        assert log.read_bytes() == whole
+
+
+@pytest.mark.parametrize("change", ["drop", "swap", "edit"])
+def test_damage_before_the_last_line_is_an_error_that_names_the_line(
+    tmp_path: Path, adapters: list[VerifiedAdapter], change: str
+) -> None:
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        committed(store, adapters[0])
+        store.rollback("policy", NOW, "operator")
+    log = tmp_path / "store" / LOG_FILE
+    lines = log.read_bytes().splitlines(keepends=True)
+    if change == "drop":
+        del lines[1]
+    elif change == "swap":
+        lines[1], lines[2] = lines[2], lines[1]
+    else:
+        lines[1] = lines[1].replace(b"activated", b"committed")
+    log.write_bytes(b"".join(lines))
+    with pytest.raises(ValueError, match=r"line [23] is damaged .* base model"):
+        AdapterStore(tmp_path / "store", NOW)
+
+
+def test_a_full_disk_leaves_the_store_as_it_was(
+    store: AdapterStore, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(store, adapters[0])
+    log, write = (store.root / LOG_FILE).read_bytes(), os.write
+
+    def full(descriptor: int, content: bytes) -> int:
+        monkeypatch.setattr(os, "write", fail)
+        return write(descriptor, bytes(content)[: len(content) // 2])
+
+    def fail(descriptor: int, content: bytes) -> int:
+        raise OSError(28, "No space left on device")
+
+    for act in (
+        lambda: store.install(adapters[1], NOW),
+        lambda: store.pin("policy", True, NOW),
+    ):
+        monkeypatch.setattr(os, "write", full)
+        with pytest.raises(OSError, match="No space left"):
+            act()
+        monkeypatch.setattr(os, "write", write)
+        assert (store.root / LOG_FILE).read_bytes() == log and not store.seen().pinned
+    store.install(adapters[1], NOW)
+    assert store.part("policy").current == adapters[0].digest
+
+
+# Killed at every step
+
+
+def life(root: Path, adapters: list[VerifiedAdapter], done: Callable[[str], None]) -> None:
+    """A store's life, from nothing, over a restart, to the point where old files make room."""
+    with AdapterStore(root, NOW, keep=2) as store:
+        done("opened")
+        committed(store, adapters[0])
+        done("first committed")
+        store.install(adapters[1], NOW)
+        store.activate(adapters[1].digest, NOW)
+        done("second active")
+    with AdapterStore(root, NOW, keep=2) as store:
+        store.install(adapters[2], NOW)
+        store.activate(adapters[2].digest, NOW)
+        store.commit("policy", NOW)
+        done("third committed")
+        store.rollback("policy", NOW, "operator")
+        done("third rolled back")
+
+
+EXPECTED: Mapping[str, tuple[int | None, ...]] = {
+    "": (None,),
+    "opened": (None, 0),
+    "first committed": (0,),
+    "second active": (0, 2),
+    "third committed": (2, 0),
+    "third rolled back": (0,),
+}
+"""Last thing known to be done -> what may drive after the kill, by number; what was begun may have happened."""
+
+
+def in_child(act: Callable[[], None]) -> int:
+    """Wait status of a fork that runs this and ends."""
+    child = os.fork()
+    if child == 0:
+        try:
+            act()
+            os._exit(0)
+        except BaseException:
+            os._exit(1)
+    return os.waitpid(child, 0)[1]
+
+
+def kill_at(step: int, root: Path, adapters: list[VerifiedAdapter], marks: Path) -> None:
+    """Live, and die before step number `step`; a write dies half-way."""
+    count = 0
+
+    def counted(name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+        def call(*arguments: Any, **options: Any) -> Any:
+            nonlocal count
+            changes_nothing = name == "open" and not arguments[1] & os.O_CREAT
+            count += not changes_nothing
+            if count == step and not changes_nothing:
+                if name == "write":
+                    real(arguments[0], bytes(arguments[1])[: len(arguments[1]) // 2])
+                os.kill(os.getpid(), signal.SIGKILL)
+            return real(*arguments, **options)
+
+        return call
+
+    real_open = os.open
+    for name in STEPS:
+        setattr(os, name, counted(name, getattr(os, name)))
+
+    def done(what: str) -> None:
+        descriptor = real_open(marks, os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        real_write(descriptor, json.dumps([what, count]).encode())
+        os.close(descriptor)
+
+    life(root, adapters, done)
+
+
+real_write = os.write
+
+
+@pytest.mark.slow
+def test_a_kill_at_every_step_leaves_a_store_that_drives_with_what_was_committed(
+    tmp_path: Path, maker: Maker, adapters: list[VerifiedAdapter]
+) -> None:
+    assert in_child(lambda: kill_at(0, tmp_path / "whole", adapters, tmp_path / "whole.marks")) == 0
+    _, steps = json.loads((tmp_path / "whole.marks").read_text())
+    assert steps > 60, f"only {steps} steps: the hook misses some"
+    numbers = {each.digest: number for number, each in enumerate(adapters)} | {None: None}
+    found_states = set()
+    for step in range(1, steps + 1):
+        root, marks = tmp_path / f"store-{step}", tmp_path / f"marks-{step}"
+        status = in_child(lambda step=step, root=root, marks=marks: kill_at(step, root, adapters, marks))  # type: ignore[misc]
+        assert os.WIFSIGNALED(status) and os.WTERMSIG(status) == signal.SIGKILL, f"step {step}"
+        last = json.loads(marks.read_text())[0] if marks.exists() else ""
+        with AdapterStore(root, NOW) as store:
+            current = store.part("policy").current
+            assert numbers[current] in EXPECTED[last], f"killed at step {step} after '{last}'"
+            assert store.part("policy").active is None
+            found, refusals = store.restore("policy", maker.context, NOW)
+            assert refusals == [] and (found.digest if found else None) == current
+            assert (root / BUNDLES).is_dir() and not list(root.glob("staging*"))
+            committed(store, adapters[3])  # and it goes on
+            assert store.part("policy").current == adapters[3].digest
+        found_states.add(numbers[current])
+    assert found_states == {None, 0, 2}
