@@ -10,11 +10,10 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("adawm_msgs.msg")
 
-from adawm_planner.data_types import Action, EgoState, Observation, RewardTerms, Scene
+from adawm_planner.data_types import Action, EgoState, Experience, Observation, RewardTerms, Scene
 from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, BEV_SHAPE, DECISION_S, STATE_SIZE
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.ros.planner_outputs import experience_message, imagined_path
-from adawm_planner.runtime.experience import Experience
 from tests.runtime.inputs import VEHICLE, objects, straight_route
 
 pytestmark = pytest.mark.ros
