@@ -31,7 +31,7 @@ from enum import Enum
 import numpy as np
 
 from adawm_planner.config.finetuning import SplitConfig
-from adawm_planner.data_types import Float32, Float64, Int64, Outcome, RewardTerms
+from adawm_planner.data_types import Experience, Float32, Float64, Int64, Outcome
 from adawm_planner.dims import DECISION_S, FRAME_S
 from adawm_planner.finetuning.captured import Captured
 from adawm_planner.pretraining.dataset import Episodes
@@ -140,13 +140,14 @@ class EpisodeSplitter:
         if not rows:
             return []
         self.cuts[cut] += 1
+        end = rows[-1].experience
         if _took_no_time(rows):
-            rows = rows[:-1]
+            rows.pop()
         complete = self._began is Cut.RESET and cut is Cut.END
         if len(rows) < (2 if complete else self._config.least_rows):
             self.dropped_rows += len(rows)
             return []
-        return [_stretch(rows, self._began, cut, self._config.held_out)]
+        return [_stretch(rows, end, self._began, cut, self._config.held_out)]
 
 
 def split(decisions: Iterable[Captured], config: SplitConfig | None = None) -> list[Stretch]:
@@ -157,30 +158,33 @@ def split(decisions: Iterable[Captured], config: SplitConfig | None = None) -> l
 
 
 def _took_no_time(rows: list[Captured]) -> bool:
-    """Whether the last row only says that the episode was cut in the very frame of the decision before it.
+    """Whether the last row only says how the episode ended in the very frame of the decision before it.
 
-    As a transition it would teach that an action changes nothing. A crash noticed there is kept all the same.
+    As a transition it would teach that an action changes nothing; the decision's own row is the last one.
     """
     if len(rows) < 2:
         return False
     before, last = rows[-2].experience, rows[-1].experience
-    return last.is_last and not last.is_terminal and last.stamp_s - before.stamp_s < 0.5 * FRAME_S
+    return last.is_last and last.stamp_s - before.stamp_s < 0.5 * FRAME_S
 
 
-def _stretch(rows: list[Captured], began: Cut, ended: Cut, held_out: float) -> Stretch:
+def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held_out: float) -> Stretch:
+    """Rows as `collect` has them; `end` says how it ended: the last row, or what came in the same frame."""
     ones, count = [row.experience for row in rows], len(rows)
     action = np.array([one.action.index for one in ones], np.int64)
-    reward = np.array([one.reward.total for one in ones], np.float32)
-    first = np.arange(count) == 0
-    action[-1], reward[0] = 0, 0.0  # as `collect` has it: not taken, and not earned here
+    reward = np.array([one.reward.total for one in ones], np.float64)
+    first, terminal = np.arange(count) == 0, np.zeros(count, np.bool_)
+    if end is not ones[-1]:
+        reward[-1] += end.reward.total
+    action[-1], reward[0], terminal[-1] = 0, 0.0, end.is_terminal  # not taken; not earned here
     episodes = Episodes(
         bev=np.stack([one.observation.bev for one in ones]),
         state=np.stack([one.observation.state for one in ones]),
         action=action,
         label=np.zeros(count, np.int64),
-        reward=reward,
+        reward=reward.astype(np.float32),
         first=first,
-        terminal=np.array([one.is_terminal for one in ones], np.bool_),
+        terminal=terminal,
         held_out=np.full(count, is_held_out(ones[0].episode, held_out)),
     )
     return Stretch(
@@ -193,7 +197,7 @@ def _stretch(rows: list[Captured], began: Cut, ended: Cut, held_out: float) -> S
         number=ones[0].episode,
         began=began,
         ended=ended,
-        outcome=_outcome(ones[-1].is_terminal, ones[-1].reward),
+        outcome=_outcome(end),
     )
 
 
@@ -205,9 +209,9 @@ def is_held_out(number: int, share: float) -> bool:
     return int((number + 1) * share) > int(number * share)
 
 
-def _outcome(terminal: bool, reward: RewardTerms) -> str:
-    if not terminal:
+def _outcome(end: Experience) -> str:
+    if not end.is_terminal:
         return "cut"
-    if reward.collision < 0.0:
+    if end.reward.collision < 0.0:
         return Outcome.COLLISION.value
-    return Outcome.SUCCESS.value if reward.destination > 0.0 else Outcome.OFF_LANE.value
+    return Outcome.SUCCESS.value if end.reward.destination > 0.0 else Outcome.OFF_LANE.value

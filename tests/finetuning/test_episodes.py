@@ -131,8 +131,11 @@ def test_a_swap_ends_one_policys_rollout_and_begins_the_others_at_the_same_row()
 def test_an_end_in_the_frame_of_its_decision_is_no_transition() -> None:
     ones = [*drive(0, 5), decision(6, stamp_s=5 * DECISION_S, reward=RewardTerms(), **LAST)]
     assert cuts(split(ones)) == [(Cut.RESET, Cut.END, 6)]
-    crash = [*drive(0, 5), decision(6, stamp_s=5 * DECISION_S, **CRASH)]
-    assert cuts(split(crash)) == [(Cut.RESET, Cut.END, 7)]
+    crash = [*drive(0, 5), decision(6, stamp_s=5 * DECISION_S, **{**CRASH, "reward": RewardTerms(collision=-1.5)})]
+    [one] = split(crash)
+    assert one.outcome == "collision" and one.sequence.tolist() == list(range(6))
+    assert one.episodes.reward.tolist() == [0.0] + 4 * [0.375] + [-1.125]
+    assert one.episodes.terminal.tolist() == 5 * [False] + [True]
 
 
 def test_a_repeated_decision_is_taken_once() -> None:
