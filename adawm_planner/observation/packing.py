@@ -1,7 +1,7 @@
-"""BEV raster in, bytes of adawm_msgs/Experience out, and back with every claim of the sender checked.
+"""Bytes of adawm_msgs/Experience in, BEV raster out, every claim of the sender checked.
 
-A raster is mostly one colour: compressed it is about 0.4 kB instead of 5 kB and crosses a network in one packet,
-for 0.03 ms of the planner's time.
+The planner sends its raster raw: 5 kB at 5 Hz are nothing to a network, and compressing them would cost each decision's
+tick 0.06 ms more (`adawm benchmark experience`). Recordings and other senders may compress.
 """
 
 from __future__ import annotations
@@ -14,7 +14,6 @@ import numpy as np
 from adawm_planner.data_types import UInt8
 from adawm_planner.dims import BEV_SHAPE
 
-_LEVEL = 1  # higher ones cost more time than the bytes they save
 _BYTES = int(np.prod(BEV_SHAPE))
 
 
@@ -24,11 +23,6 @@ class BevEncoding(IntEnum):
     RAW = 0
     ZLIB = 1
     BITS = 2  # one bit per cell, for senders whose rasters hold 0 and 255 alone; ours are antialiased
-
-
-def pack_bev(bev: UInt8) -> bytes:
-    """Compress a raster (C, H, W) as BevEncoding.ZLIB."""
-    return zlib.compress(bev.tobytes(), _LEVEL)
 
 
 def unpack_bev(data: bytes, encoding: int, shape: tuple[int, ...]) -> UInt8:

@@ -18,7 +18,6 @@ from sensor_msgs.msg import Image
 
 from adawm_planner.data_types import Command, Experience, Float64, Scene
 from adawm_planner.dims import DECISION_S
-from adawm_planner.observation.packing import BevEncoding, pack_bev
 from adawm_planner.observation.picture import bev_picture, imagined_picture
 from adawm_planner.observation.route import project, wrap_angle
 from adawm_planner.ros import qos
@@ -111,7 +110,7 @@ def imagined_path(scene: Scene, speed: Any) -> tuple[Float64, Float64, Float64]:
 
 
 def experience_message(one: Experience, engine: Engine, latency_ms: float) -> ExperienceMessage:
-    """Return an Experience as it goes over the wire.
+    """Return an Experience as it goes over the wire; the raster is sent raw.
 
     Args:
         one: what was decided.
@@ -123,11 +122,11 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
         header=make_header(round(one.stamp_s * 1e9), "map"),
         sequence=one.sequence,
         episode=one.episode,
-        bev_encoding=BevEncoding.ZLIB.value,
+        bev_encoding=ExperienceMessage.BEV_RAW,
         bev_channels=channels,
         bev_height=height,
         bev_width=width,
-        bev=byte_array(pack_bev(one.observation.bev)),
+        bev=byte_array(one.observation.bev.tobytes()),
         state=float_array(one.observation.state),
         action=one.action.index,
         acceleration=float(one.action.acceleration),

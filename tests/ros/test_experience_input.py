@@ -65,7 +65,7 @@ def test_a_decision_survives_bit_for_bit() -> None:
     )
     message = deserialize_message(serialize_message(experience_message(one, AdaptedEngine(), 1.5)), ExperienceMessage)
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 350_000_000)
-    assert message.bev_encoding == ExperienceMessage.BEV_ZLIB
+    assert message.bev_encoding == ExperienceMessage.BEV_RAW
     back = captured_from(message)
     assert same(back, capture(one, FakeEngine.digest, AdaptedEngine.adapter_digests, 1.5))
     assert not back.experience.observation.bev.flags.writeable
@@ -75,14 +75,14 @@ def test_the_first_of_an_episode_and_other_encodings_are_taken() -> None:
     start = first(0).experience
     assert captured_from(experience_message(start, FakeEngine(), 0.0)).experience.is_first
     bev = experience(7).observation.bev
-    raw = sent(bev_encoding=ExperienceMessage.BEV_RAW, bev=array.array("B", bev.tobytes()))
-    assert same(captured_from(raw), captured_from(sent()))
+    packed = sent(bev_encoding=ExperienceMessage.BEV_ZLIB, bev=array.array("B", zlib.compress(bev.tobytes())))
+    assert same(captured_from(packed), captured_from(sent()))
     binary = np.asarray(RNG.integers(0, 2, BEV_SHAPE) * 255, np.uint8)
     bits = sent(bev_encoding=ExperienceMessage.BEV_BITS, bev=array.array("B", np.packbits(binary).tobytes()))
     assert np.array_equal(captured_from(bits).experience.observation.bev, binary)
 
 
-PACKED = bytes(sent().bev)
+PACKED = zlib.compress(bytes(sent().bev))
 
 
 @pytest.mark.parametrize(
@@ -91,10 +91,11 @@ PACKED = bytes(sent().bev)
         ({"bev_channels": 4}, r"bev is \(4, 32, 32\) .* must be \(5, 32, 32\)"),
         ({"bev_height": 65535}, "bev is"),
         ({"bev_encoding": 9}, "bev_encoding is 9, must be one of"),
-        ({"bev": []}, "zlib stream ends early, after 0 of 5120 bytes"),
-        ({"bev": list(PACKED[:-1] + bytes([PACKED[-1] ^ 1]))}, "bev is no zlib stream"),
-        ({"bev": list(zlib.compress(bytes(5121)))}, "more than 5120 bytes"),
-        ({"bev_encoding": 0}, "bytes, must hold 5120"),
+        ({"bev": [0] * 5121}, "bev holds 5121 bytes, must hold 5120"),
+        ({"bev": []}, "bev holds 0 bytes"),
+        ({"bev_encoding": 1, "bev": []}, "zlib stream ends early, after 0 of 5120 bytes"),
+        ({"bev_encoding": 1, "bev": list(PACKED[:-1] + bytes([PACKED[-1] ^ 1]))}, "bev is no zlib stream"),
+        ({"bev_encoding": 1, "bev": list(zlib.compress(bytes(5121)))}, "more than 5120 bytes"),
         ({"bev_encoding": 2}, "bytes of bits, must hold 640"),
         ({"state": []}, r"state is \(0,\) float32, must be \(11,\)"),
         ({"state": [0.0] * (STATE_SIZE + 1)}, r"state is \(12,\)"),
