@@ -177,7 +177,6 @@ def history(events: list[str]) -> list[tuple[Captured, int]]:
     for event in events:
         if event == "swap":
             adapters = () if adapters else (ADAPTER,)
-            piece += 1
         elif event == "restart":
             sequence, episode, piece, fresh, stamp = 0, 0, piece + 1, True, stamp + 3.0
         elif event == "jump":
@@ -187,6 +186,7 @@ def history(events: list[str]) -> list[tuple[Captured, int]]:
         else:
             ending = {"end": LAST, "crash": CRASH}.get(event, {})
             reward = {"reward": RewardTerms()} if fresh else {}
+            piece += bool(told) and told[-1][0].adapter_digests != adapters  # swapped and back again is no swap
             changes = {"episode": episode, "stamp_s": stamp, "is_first": fresh, **ending, **reward}
             told.append((decision(sequence, adapters=adapters, value=float(len(told)), **changes), piece))
             sequence, stamp, fresh = sequence + 1, stamp + DECISION_S, False

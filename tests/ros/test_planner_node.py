@@ -162,6 +162,17 @@ def test_experience_and_status(driving: Bench) -> None:
     assert status[-1].latency_p50_ms > 0.0 and status[-1].base_digest == FakeEngine.digest
 
 
+def test_a_planner_that_is_stopped_ends_its_episode_without_a_gap(driving: Bench) -> None:
+    experience = listen(driving, Experience, "/adawm_planner/experience")
+    for k in range(2, 12):
+        step(driving, k)
+    assert driving.planner.trigger_deactivate() == SUCCESS
+    assert driving.spin_until(lambda: bool(experience) and experience[-1].is_last)
+    sequences = [one.sequence for one in experience]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    assert not experience[-1].is_terminal
+
+
 def test_pictures_and_plan_while_somebody_subscribes(driving: Bench) -> None:
     topics = {"bev": Image, "imagined": Image, "plan": Path}
     got = {name: listen(driving, kind, f"/adawm_planner/{name}") for name, kind in topics.items()}
