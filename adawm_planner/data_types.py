@@ -177,3 +177,19 @@ class RewardTerms:
             self.lateral + other.lateral,
             self.destination + other.destination,
         )
+
+
+@dataclass(frozen=True)
+class Experience:
+    """One decision as the planner saw it."""
+
+    stamp_s: float  # simulation time of the observation
+    sequence: int  # counts experiences; a gap is a lost message
+    episode: int
+    observation: Observation
+    action: Action
+    value: float  # expected discounted return
+    reward: RewardTerms  # since the previous experience of the episode
+    is_first: bool
+    is_last: bool  # nothing follows in this episode; the action was not carried out
+    is_terminal: bool  # the future is worth nothing

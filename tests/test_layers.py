@@ -20,6 +20,9 @@ NODES = {
 }
 """Node -> what must not be loaded when it is imported."""
 
+STORAGE = ("captured", "chunk", "replay_store", "episodes")
+"""Modules of finetuning that keep experience: they run where nothing but numpy is at hand."""
+
 HOT_SWAP = "adawm_planner.adaptation.hot_swap"
 
 
@@ -144,3 +147,15 @@ def test_adapters_are_checked_without_what_makes_them(module: str) -> None:
     for reached in closure(module):
         assert not [name for name in imports(reached) if name.split(".")[0] in TRAINING_PACKAGES], reached
         assert reached.split(".")[1:2] == [] or reached.split(".")[1] not in makers, reached
+
+
+def test_storing_experience_needs_no_more_than_numpy() -> None:
+    stored = [f"adawm_planner.finetuning.{name}" for name in STORAGE]
+    reached = {name.split(".")[0] for module in stored for each in closure(module) for name in imports(each)}
+    third_party = reached - set(sys.stdlib_module_names) - {"adawm_planner", "numpy", "yaml"}
+    assert third_party == set()
+
+
+@pytest.mark.parametrize("node", NODES)
+def test_finetuning_is_out_of_the_drivers_reach(node: str) -> None:
+    assert not [module for module in closure(node) if module.startswith("adawm_planner.finetuning")]

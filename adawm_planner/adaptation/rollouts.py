@@ -145,6 +145,7 @@ class AgentEngine:
     """An agent in memory behind the interface of runtime.engine, so that it is scored by the planner's own loop."""
 
     provider = "torch"
+    adapter_digests: tuple[str, ...] = ()
 
     def __init__(self, agent: Agent, digest: str) -> None:
         """Drive with this agent; `digest` names it in the report."""

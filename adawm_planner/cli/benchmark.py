@@ -15,6 +15,7 @@ from adawm_planner.paths import share_dir
 
 BENCHMARKS = {
     "latency": "Sensor message in to control out, against an empty echo node.",
+    "experience": "What publishing an Experience costs the planner's tick.",
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "identify": "Planted causes of mismatch against what the estimators say.",
     "table": "Tasks and vehicles against adaptation strategies, over seeds.",

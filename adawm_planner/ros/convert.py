@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
-from adawm_planner.data_types import Command, Float64, Objects, Route, UInt8, VehicleInfo
+from adawm_planner.data_types import Command, Float32, Float64, Objects, Route, UInt8, VehicleInfo
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.runtime.frame_inputs import ObjectsInput, OdometryInput, StatusInput
 from adawm_planner.runtime.watchdog import WorldClock
@@ -214,3 +214,8 @@ def image_message(picture: UInt8, stamp_ns: int, frame_id: str) -> Image:
 def byte_array(data: bytes) -> Any:
     """Return bytes as the array type message fields take without checking every element."""
     return array.array("B", data)
+
+
+def float_array(values: Float32) -> Any:
+    """Return numbers (N,) as the array type float32 fields take without checking every element."""
+    return array.array("f", np.ascontiguousarray(values, dtype=np.float32).tobytes())

@@ -123,6 +123,7 @@ class PlannerNode(LifecycleNode):
         last = self.loop.end()
         if last is not None:
             self._outputs.last_command(last.answer.command, last.stamp_ns)
+            self._outputs.after_command(last, self.loop)  # the episode's end, else it looks like a lost message
 
     def _close(self) -> None:
         for part in (self._inputs, self._outputs):

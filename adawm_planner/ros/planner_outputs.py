@@ -16,13 +16,20 @@ from rclpy.duration import Duration
 from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
-from adawm_planner.data_types import Command, Float64, Scene
+from adawm_planner.data_types import Command, Experience, Float64, Scene
 from adawm_planner.dims import DECISION_S
 from adawm_planner.observation.picture import bev_picture, imagined_picture
 from adawm_planner.observation.route import project, wrap_angle
 from adawm_planner.ros import qos
-from adawm_planner.ros.convert import byte_array, control_message, image_message, make_header, path_message
-from adawm_planner.runtime.experience import Experience
+from adawm_planner.ros.convert import (
+    byte_array,
+    control_message,
+    float_array,
+    image_message,
+    make_header,
+    path_message,
+)
+from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 
 LAST_COMMAND_S = 0.5
@@ -62,8 +69,7 @@ class PlannerOutputs:
         """Send what the vehicle need not wait for."""
         answer = out.answer
         for one in answer.experiences:
-            message = experience_message(one, loop.core.engine.digest, 1e3 * loop.latency.newest)
-            self._experience.publish(message)
+            self._experience.publish(experience_message(one, loop.core.engine, 1e3 * loop.latency.newest))
         if answer.decision is None or answer.scene is None or loop.core.state is None:
             return
         if _watched(self._bev):
@@ -103,8 +109,14 @@ def imagined_path(scene: Scene, speed: Any) -> tuple[Float64, Float64, Float64]:
     return x, y, yaw
 
 
-def experience_message(one: Experience, base_digest: str, latency_ms: float) -> ExperienceMessage:
-    """Return an Experience as it goes over the wire; the raster is sent raw."""
+def experience_message(one: Experience, engine: Engine, latency_ms: float) -> ExperienceMessage:
+    """Return an Experience as it goes over the wire; the raster is sent raw.
+
+    Args:
+        one: what was decided.
+        engine: who decided; adapters change between two ticks only, so this is it.
+        latency_ms: newest input's arrival to action.
+    """
     channels, height, width = one.observation.bev.shape
     return ExperienceMessage(
         header=make_header(round(one.stamp_s * 1e9), "map"),
@@ -115,10 +127,10 @@ def experience_message(one: Experience, base_digest: str, latency_ms: float) -> 
         bev_height=height,
         bev_width=width,
         bev=byte_array(one.observation.bev.tobytes()),
-        state=one.observation.state.tolist(),
+        state=float_array(one.observation.state),
         action=one.action.index,
         acceleration=float(one.action.acceleration),
-        action_probabilities=np.asarray(one.action.probabilities, dtype=np.float32).tolist(),
+        action_probabilities=float_array(one.action.probabilities),
         value=float(one.value),
         reward_progress=float(one.reward.progress),
         reward_speed=float(one.reward.speed),
@@ -128,7 +140,8 @@ def experience_message(one: Experience, base_digest: str, latency_ms: float) -> 
         is_first=one.is_first,
         is_last=one.is_last,
         is_terminal=one.is_terminal,
-        base_digest=base_digest,
+        base_digest=engine.digest,
+        adapter_digests=list(engine.adapter_digests),
         decision_latency_ms=float(latency_ms),
     )
 

@@ -41,8 +41,12 @@ class Imagined:
 class Engine(Protocol):
     """Runs a model; see OnnxEngine."""
 
-    digest: str
+    digest: str  # of the base model
     provider: str
+
+    @property
+    def adapter_digests(self) -> tuple[str, ...]:
+        """sha256 of each active adapter bundle, hex; changes between two steps only."""
 
     def initial(self) -> Carry:
         """Recurrent state before the first observation."""
@@ -56,6 +60,8 @@ class Engine(Protocol):
 
 class OnnxEngine:
     """A model folder, loaded."""
+
+    adapter_digests: tuple[str, ...] = ()
 
     def __init__(
         self, model_dir: Path, provider: str = "auto", threads: int = 1, factors: Factors | None = None

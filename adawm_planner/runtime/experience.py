@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from adawm_planner.config.observation import ObservationConfig
-from adawm_planner.data_types import Action, Observation, RewardTerms, Scene
+from adawm_planner.data_types import Experience, RewardTerms, Scene
 from adawm_planner.observation.assemble import observe
 from adawm_planner.observation.route import project
 from adawm_planner.reward import RewardWeights, frame_reward
@@ -29,22 +29,6 @@ class EpisodeRules:
             raise ValueError(f"goal_before_end_m is {self.goal_before_end_m}, must be at least 0 m")
         if not self.off_lane_m > 0.0:
             raise ValueError(f"off_lane_m is {self.off_lane_m}, must be greater than 0 m")
-
-
-@dataclass(frozen=True)
-class Experience:
-    """One decision as the planner saw it."""
-
-    stamp_s: float  # simulation time of the observation
-    sequence: int  # counts experiences; a gap is a lost message
-    episode: int
-    observation: Observation
-    action: Action
-    value: float  # expected discounted return
-    reward: RewardTerms  # since the previous experience of the episode
-    is_first: bool
-    is_last: bool  # nothing follows in this episode; the action was not carried out
-    is_terminal: bool  # the future is worth nothing
 
 
 class ExperienceRecorder:

@@ -39,6 +39,11 @@ class TimedEngine:
         self._engine, self._window = engine, window
         self.digest, self.provider = engine.digest, engine.provider
 
+    @property
+    def adapter_digests(self) -> tuple[str, ...]:
+        """As the engine's, which may change between two steps."""
+        return self._engine.adapter_digests
+
     def initial(self) -> Carry:
         """As the engine's."""
         return self._engine.initial()

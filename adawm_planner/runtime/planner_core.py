@@ -10,12 +10,12 @@ from collections import deque
 from dataclasses import dataclass, field
 from enum import Enum
 
-from adawm_planner.data_types import Command, DrivableMap, Route, Scene, VehicleInfo
+from adawm_planner.data_types import Command, DrivableMap, Experience, Route, Scene, VehicleInfo
 from adawm_planner.observation.route import project
 from adawm_planner.runtime.corridor import Corridor
 from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, drive_step
 from adawm_planner.runtime.engine import Engine
-from adawm_planner.runtime.experience import EpisodeRules, Experience, ExperienceRecorder
+from adawm_planner.runtime.experience import EpisodeRules, ExperienceRecorder
 from adawm_planner.runtime.frame_inputs import FrameInputs
 from adawm_planner.runtime.input_monitor import PERIOD_FRAMES, Fault, InputMonitor
 

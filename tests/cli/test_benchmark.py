@@ -66,6 +66,24 @@ def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
         assert document["ratio"][name] == pytest.approx(expected)
 
 
+@pytest.mark.ros
+@pytest.mark.slow
+def test_experience_gives_what_each_step_took_and_loses_nothing(tmp_path: Path) -> None:
+    for module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
+        pytest.importorskip(module)
+    if not (models_dir() / "base" / "planner.onnx").is_file():
+        pytest.skip("models/base holds no model")
+    file = tmp_path / "result.json"
+    words = [sys.executable, "-m", "adawm_planner.cli.main", "benchmark", "experience", "--messages", "20"]
+    done = subprocess.run(
+        [*words, "--json", str(file)], cwd=share_dir(), capture_output=True, text=True, timeout=120, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    document = json.loads(file.read_text())
+    assert (document["messages"], document["received"]) == (20, 20)
+    assert 0.0 < document["build_ms"]["p50"] <= document["both_ms"]["p50"]
+
+
 def test_help_names_every_benchmark_of_the_folder() -> None:
     listed = CliRunner().invoke(adawm, ["benchmark", "--help"]).output
     for name in BENCHMARKS:

@@ -19,8 +19,8 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
-from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
 from adawm_planner.ros import qos
+from adawm_planner.ros.experience_input import captured_from
 from adawm_planner.ros.planner_node import PlannerNode
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 from tests.runtime.fake_engine import FakeEngine
@@ -150,13 +150,27 @@ def test_experience_and_status(driving: Bench) -> None:
         step(driving, k)
     assert driving.spin_until(lambda: sum(not one.is_last for one in experience) >= 3)
     first = next(one for one in experience if one.is_first)
-    assert (first.bev_encoding, len(first.bev)) == (0, BEV_SHAPE[0] * BEV_SHAPE[1] * BEV_SHAPE[2])
-    assert len(first.state) == STATE_SIZE and sum(first.action_probabilities) == pytest.approx(1.0, abs=1e-6)
-    sequences = [one.sequence for one in experience]
+    assert first.bev_encoding == Experience.BEV_RAW
+    taken = [captured_from(one) for one in experience]
+    assert {(one.base_digest, one.adapter_digests) for one in taken} == {(FakeEngine.digest, ())}
+    sequences = [one.experience.sequence for one in taken]
     assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    stamps_ns = [one.header.stamp.sec * 10**9 + one.header.stamp.nanosec for one in experience if not one.is_last]
+    assert set(stamps_ns) <= {k * 50_000_000 for k in range(20, 29)}
     assert driving.spin_until(lambda: any(one.frames >= 10 for one in status))
     assert PlannerStatus.DRIVING in {one.mode for one in status}
     assert status[-1].latency_p50_ms > 0.0 and status[-1].base_digest == FakeEngine.digest
+
+
+def test_a_planner_that_is_stopped_ends_its_episode_without_a_gap(driving: Bench) -> None:
+    experience = listen(driving, Experience, "/adawm_planner/experience")
+    for k in range(2, 12):
+        step(driving, k)
+    assert driving.planner.trigger_deactivate() == SUCCESS
+    assert driving.spin_until(lambda: bool(experience) and experience[-1].is_last)
+    sequences = [one.sequence for one in experience]
+    assert sequences == list(range(sequences[0], sequences[0] + len(sequences)))
+    assert not experience[-1].is_terminal
 
 
 def test_pictures_and_plan_while_somebody_subscribes(driving: Bench) -> None:

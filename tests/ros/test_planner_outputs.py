@@ -1,4 +1,4 @@
-"""Answers become messages without loss; the imagined path follows the route at the imagined speeds."""
+"""The imagined path follows the route at the imagined speeds."""
 
 from __future__ import annotations
 
@@ -10,11 +10,10 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("adawm_msgs.msg")
 
-from adawm_planner.data_types import Action, EgoState, Observation, RewardTerms, Scene
-from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, BEV_SHAPE, DECISION_S, STATE_SIZE
+from adawm_planner.data_types import EgoState, Scene
+from adawm_planner.dims import DECISION_S
 from adawm_planner.observation.route import route_from_points
-from adawm_planner.ros.planner_outputs import experience_message, imagined_path
-from adawm_planner.runtime.experience import Experience
+from adawm_planner.ros.planner_outputs import imagined_path
 from tests.runtime.inputs import VEHICLE, objects, straight_route
 
 pytestmark = pytest.mark.ros
@@ -38,32 +37,3 @@ def test_path_goes_round_bends_and_ends_with_the_route() -> None:
     assert (x[-1], y[-1]) == pytest.approx((10.0, 10.0), abs=1e-9)
     steps = np.hypot(np.diff(x), np.diff(y))
     assert steps.max() <= 10.0 * DECISION_S + 1e-9
-
-
-def test_experience_survives_the_message() -> None:
-    rng = np.random.default_rng(0)
-    bev = rng.integers(0, 256, BEV_SHAPE, dtype=np.uint8)
-    state = rng.normal(size=STATE_SIZE).astype(np.float32)
-    probabilities = np.full(ACTION_COUNT, 1.0 / ACTION_COUNT, dtype=np.float32)
-    one = Experience(
-        stamp_s=12.35,
-        sequence=7,
-        episode=2,
-        observation=Observation(bev, state),
-        action=Action(1, ACCELERATION_BINS[1], probabilities),
-        value=0.75,
-        reward=RewardTerms(0.125, 0.25, -1.5, -0.5, 1.0),
-        is_first=False,
-        is_last=True,
-        is_terminal=True,
-    )
-    message = experience_message(one, "ab" * 32, 1.5)
-    assert np.array_equal(np.frombuffer(bytes(message.bev), np.uint8).reshape(BEV_SHAPE), bev)
-    assert np.asarray(message.state, np.float32).tobytes() == state.tobytes()
-    assert (message.action, message.acceleration) == (1, ACCELERATION_BINS[1])
-    assert np.asarray(message.action_probabilities, np.float32).tobytes() == probabilities.tobytes()
-    rewards = (message.reward_progress, message.reward_speed, message.reward_collision, message.reward_lateral)
-    assert rewards == (0.125, 0.25, -1.5, -0.5) and message.reward_destination == 1.0
-    assert (message.is_first, message.is_last, message.is_terminal) == (False, True, True)
-    assert (message.sequence, message.episode, message.base_digest) == (7, 2, "ab" * 32)
-    assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 350_000_000)

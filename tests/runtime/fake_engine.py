@@ -17,6 +17,7 @@ class FakeEngine:
     """Always takes the same action; `carry.h` counts the steps since the last `first`."""
 
     digest = "f" * 64
+    adapter_digests: tuple[str, ...] = ()
     provider = "CPUExecutionProvider"
 
     def __init__(self, action: int = GO) -> None:

@@ -6,8 +6,7 @@ import pytest
 
 pytest.importorskip("libsumo")
 
-from adawm_planner.data_types import Command, Outcome, RewardTerms
-from adawm_planner.runtime.experience import Experience
+from adawm_planner.data_types import Command, Experience, Outcome, RewardTerms
 from adawm_planner.runtime.frame_inputs import FrameInputs, ObjectsInput, OdometryInput, StatusInput
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore

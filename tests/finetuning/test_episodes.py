@@ -1,0 +1,240 @@
+"""Cut where the driving was cut: no window of training data ever spans a gap."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adawm_planner.config.finetuning import SplitConfig
+from adawm_planner.data_types import RewardTerms
+from adawm_planner.dims import DECISION_S
+from adawm_planner.finetuning.captured import Captured
+from adawm_planner.finetuning.episodes import Cut, EpisodeSplitter, Stretch, is_held_out, split
+from adawm_planner.pretraining.dataset import join
+from tests.finetuning.decisions import ADAPTER, decision, first
+
+ALL = SplitConfig(least_rows=2)
+LAST = {"is_last": True}
+CRASH = {"is_last": True, "is_terminal": True, "reward": RewardTerms(progress=0.25, collision=-1.5)}
+
+
+def drive(begin: int, end: int, **ending: Any) -> list[Captured]:
+    """One episode of decisions begin..end, both included."""
+    return [first(begin), *(decision(k) for k in range(begin + 1, end)), decision(end, **ending)]
+
+
+def cuts(stretches: list[Stretch]) -> list[tuple[Cut, Cut, int]]:
+    return [(one.began, one.ended, len(one.episodes)) for one in stretches]
+
+
+def test_a_whole_episode_is_as_collect_has_it() -> None:
+    [one] = split(drive(0, 12, **CRASH))
+    assert one.complete and one.outcome == "collision" and one.sequence.tolist() == list(range(13))
+    rows = one.episodes
+    assert rows.first.tolist() == [True] + 12 * [False]
+    assert rows.terminal.tolist() == 12 * [False] + [True]
+    assert rows.reward.tolist() == [0.0] + 11 * [0.375] + [-1.25]
+    assert rows.action.tolist() == [k % 5 for k in range(12)] + [0]
+    assert rows.label.tolist() == 13 * [0] and not rows.held_out.any()
+    assert rows.state[:, 0].tolist() == [decision(k).experience.observation.state[0] for k in range(13)]
+    assert one.probabilities.shape == (13, 5) and one.value.shape == one.stamp_s.shape == (13,)
+
+
+@pytest.mark.parametrize(
+    ("reward", "terminal", "outcome"),
+    [
+        (RewardTerms(destination=1.0), True, "success"),
+        (RewardTerms(collision=-1.0), True, "collision"),
+        (RewardTerms(lateral=-1.0), True, "off_lane"),
+        (RewardTerms(progress=1.0), False, "cut"),
+    ],
+)
+def test_outcome(reward: RewardTerms, terminal: bool, outcome: str) -> None:
+    [one] = split(drive(0, 3, is_last=True, is_terminal=terminal, reward=reward))
+    assert one.complete and one.outcome == outcome
+
+
+def test_a_lost_message_cuts_and_what_follows_is_an_episode_of_its_own() -> None:
+    ones = drive(0, 30, **LAST)
+    done = split(ones[:12] + ones[13:])
+    assert cuts(done) == [(Cut.RESET, Cut.LOST, 12), (Cut.LOST, Cut.END, 18)]
+    assert not any(one.complete for one in done) and done[0].outcome == "cut"
+    assert done[0].episodes.action[-1] == 0  # what came of its action was not seen
+    assert done[1].episodes.first[0] and done[1].episodes.reward[0] == 0.0
+    assert not done[0].episodes.terminal.any()
+
+
+def test_short_remains_are_dropped_and_counted_but_short_episodes_are_not() -> None:
+    ones = drive(0, 30, **LAST)
+    splitter = EpisodeSplitter()
+    done = [stretch for one in ones[:9] + ones[10:] for stretch in splitter.add(one)]
+    assert cuts(done) == [(Cut.LOST, Cut.END, 21)] and splitter.dropped_rows == 9
+    assert splitter.cuts == Counter({Cut.LOST: 1, Cut.END: 1})
+    assert cuts(split(drive(0, 3, **CRASH))) == [(Cut.RESET, Cut.END, 4)]
+    assert split([first(0, is_last=True)]) == []
+
+
+def test_a_lost_reset_is_not_the_episode_before() -> None:
+    ones = [*drive(0, 5, **LAST), *(decision(k, episode=1) for k in range(7, 12))]
+    assert cuts(split(ones, ALL)) == [(Cut.RESET, Cut.END, 6), (Cut.LOST, Cut.STREAM, 5)]
+
+
+def test_a_reset_without_an_end_before_it_cuts() -> None:
+    ones = [*drive(0, 5), *drive(6, 9, **LAST)]
+    assert cuts(split(ones, ALL)) == [(Cut.RESET, Cut.RESET, 6), (Cut.RESET, Cut.END, 4)]
+
+
+def test_a_restarted_planner_cuts() -> None:
+    ones = [*drive(0, 5), *drive(0, 3, **LAST)]
+    assert cuts(split(ones, ALL)) == [(Cut.RESET, Cut.RESTART, 6), (Cut.RESET, Cut.END, 4)]
+
+
+def test_another_episode_cuts_even_if_nothing_else_says_so() -> None:
+    ones = [*drive(0, 5), *(decision(k, episode=1) for k in range(6, 10))]
+    assert cuts(split(ones, ALL)) == [(Cut.RESET, Cut.EPISODE, 6), (Cut.EPISODE, Cut.STREAM, 4)]
+    after_end = [*drive(0, 5, **LAST), *(decision(k) for k in range(6, 10))]
+    assert cuts(split(after_end, ALL)) == [(Cut.RESET, Cut.END, 6), (Cut.EPISODE, Cut.STREAM, 4)]
+
+
+@pytest.mark.parametrize("jump_s", [-1.0, -0.11, 0.11, 30.0])
+def test_a_clock_jump_cuts(jump_s: float) -> None:
+    ones = [*drive(0, 5), *(decision(k, stamp_s=k * DECISION_S + jump_s + 2.0) for k in range(6, 10))]
+    ones = [replace_stamp(one, 2.0) if k <= 5 else one for k, one in enumerate(ones)]
+    assert cuts(split(ones, ALL)) == [(Cut.RESET, Cut.CLOCK, 6), (Cut.CLOCK, Cut.STREAM, 4)]
+
+
+def replace_stamp(one: Captured, later_s: float) -> Captured:
+    k = one.experience.sequence
+    return decision(k, **{**vars(one.experience), "stamp_s": k * DECISION_S + later_s})
+
+
+def test_a_late_frame_is_no_clock_jump_and_an_end_may_come_early() -> None:
+    ones = [*drive(0, 5), decision(6, stamp_s=6 * DECISION_S + 0.05), decision(7, stamp_s=1.30, **LAST)]
+    assert cuts(split(ones, ALL)) == [(Cut.RESET, Cut.END, 8)]
+
+
+def test_a_swap_ends_one_policys_rollout_and_begins_the_others_at_the_same_row() -> None:
+    ones = [*drive(0, 11), *(decision(k, adapters=(ADAPTER,)) for k in range(12, 24))]
+    old, new = split(ones)
+    assert cuts([old, new]) == [(Cut.RESET, Cut.POLICY, 13), (Cut.POLICY, Cut.STREAM, 12)]
+    assert old.sequence[-1] == new.sequence[0] == 12
+    assert old.policy.adapter_digests == () and new.policy.adapter_digests == (ADAPTER,)
+    assert old.episodes.reward[-1] == 0.375 and new.episodes.reward[0] == 0.0
+    assert old.episodes.action[-1] == 0 and new.episodes.action[0] == 12 % 5
+
+
+def test_an_end_in_the_frame_of_its_decision_is_no_transition() -> None:
+    ones = [*drive(0, 5), decision(6, stamp_s=5 * DECISION_S, reward=RewardTerms(), **LAST)]
+    assert cuts(split(ones)) == [(Cut.RESET, Cut.END, 6)]
+    crash = [*drive(0, 5), decision(6, stamp_s=5 * DECISION_S, **{**CRASH, "reward": RewardTerms(collision=-1.5)})]
+    [one] = split(crash)
+    assert one.outcome == "collision" and one.sequence.tolist() == list(range(6))
+    assert one.episodes.reward.tolist() == [0.0] + 4 * [0.375] + [-1.125]
+    assert one.episodes.terminal.tolist() == 5 * [False] + [True]
+
+
+def test_a_repeated_decision_is_taken_once() -> None:
+    splitter, ones = EpisodeSplitter(), drive(0, 5, **LAST)
+    done = [stretch for one in ones for again in (one, one) for stretch in splitter.add(again)]
+    assert cuts(done) == [(Cut.RESET, Cut.END, 6)] and splitter.duplicates == 6
+    assert splitter.finish() == []
+
+
+def test_held_out_goes_by_the_episodes_number() -> None:
+    assert [is_held_out(k, 0.2) for k in range(10)] == [False, False, False, False, True] * 2
+    ones = drive(0, 30, **LAST)
+    ones = [decision(k, **{**vars(one.experience), "episode": 4}) for k, one in enumerate(ones)]
+    done = split(ones[:12] + ones[13:])
+    assert len(done) == 2 and all(one.episodes.held_out.all() for one in done)
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ({"step_error": 1.0}, "split.step_error is 1.0, must be below 1"),
+        ({"least_rows": 1}, "split.least_rows is 1, must be above 1"),
+        ({"held_out": 1.0}, "split.held_out is 1.0"),
+    ],
+)
+def test_config_names_what_is_wrong(values: dict[str, Any], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        SplitConfig(**values)
+
+
+# One long true history of what a planner did: episodes, swaps and restarts; then what the network made of it.
+EVENTS = st.sampled_from(["go"] * 12 + ["end", "crash", "reset", "swap", "restart", "jump"])
+
+
+def history(events: list[str]) -> list[tuple[Captured, int]]:
+    """Decisions with the number of the unbroken piece of driving they are of."""
+    sequence, episode, piece, stamp, adapters, fresh = 0, 0, 0, 0.0, (), True
+    told: list[tuple[Captured, int]] = []
+    for event in events:
+        if event == "swap":
+            adapters = () if adapters else (ADAPTER,)
+        elif event == "restart":
+            sequence, episode, piece, fresh, stamp = 0, 0, piece + 1, True, stamp + 3.0
+        elif event == "jump":
+            piece, stamp = piece + 1, stamp + 1.0
+        elif event == "reset":
+            episode, piece, fresh, stamp = episode + 1, piece + 1, True, stamp + 1.0
+        else:
+            ending = {"end": LAST, "crash": CRASH}.get(event, {})
+            reward = {"reward": RewardTerms()} if fresh else {}
+            piece += bool(told) and told[-1][0].adapter_digests != adapters  # swapped and back again is no swap
+            changes = {"episode": episode, "stamp_s": stamp, "is_first": fresh, **ending, **reward}
+            told.append((decision(sequence, adapters=adapters, value=float(len(told)), **changes), piece))
+            sequence, stamp, fresh = sequence + 1, stamp + DECISION_S, False
+            if ending:
+                episode, piece, fresh, stamp = episode + 1, piece + 1, True, stamp + 1.0
+    return told
+
+
+@settings(max_examples=150, deadline=None)
+@given(
+    st.lists(EVENTS, max_size=60),
+    st.lists(st.sampled_from(["take"] * 8 + ["lose", "repeat"]), min_size=60, max_size=60),
+)
+def test_no_window_spans_a_gap_whatever_happens(events: list[str], network: list[str]) -> None:
+    true = history(events)
+    came = [
+        one
+        for (one, _), fate in zip(true, network, strict=False)
+        for _ in range(("lose", "take", "repeat").index(fate))
+    ]
+    done = split(came, ALL)
+    for stretch in done:
+        places = stretch.value.astype(int)  # `history` hides each decision's true place here
+        assert np.array_equal(np.diff(places), np.ones(len(places) - 1)), "a decision is missing in between"
+        pieces = [true[place][1] for place in places]
+        # The row of a swap is the old policy's last outcome; nothing else reaches over.
+        assert len(set(pieces[:-1])) == 1 and (pieces[-1] == pieces[0] or stretch.ended is Cut.POLICY)
+        ones = [true[place][0] for place in places]
+        assert stretch.sequence.tolist() == [one.experience.sequence for one in ones]
+        assert stretch.episodes.action[:-1].tolist() == [one.experience.action.index for one in ones[:-1]]
+        assert {(one.base_digest, one.adapter_digests) for one in ones[:-1]} == {
+            (stretch.policy.base_digest, stretch.policy.adapter_digests)
+        }
+        assert stretch.episodes.terminal[:-1].sum() == 0
+    if done:
+        rows = join([one.episodes for one in done])
+        assert rows.first.sum() == len(done)
+    used = [place for stretch in done for place in stretch.value.astype(int)[:-1]]
+    assert len(used) == len(set(used)), "a decision is trained on twice"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.lists(EVENTS, max_size=60))
+def test_without_losses_every_complete_episode_is_found(events: list[str]) -> None:
+    true = history(events)
+    done = split([one for one, _ in true], ALL)
+    ends = [k for k, (one, _) in enumerate(true) if one.experience.is_last]
+    begins = [k for k, (one, _) in enumerate(true) if one.experience.is_first]
+    pieces = Counter(piece for _, piece in true)
+    whole = {true[end][1] for end in ends if pieces[true[end][1]] > 1} & {true[begin][1] for begin in begins}
+    assert sum(one.complete for one in done) == len(whole)
