@@ -7,7 +7,6 @@ has no expert.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -263,21 +262,10 @@ def dream(agent: Agent, starts: Starts, fit: FitConfig, rng: np.random.Generator
     return Behaviour(before, future.action, returns, agent.critic(before), alive(future))
 
 
-def policy_loss(
-    agent: Agent, acting: nn.Module, seen: Behaviour, spread: Spread, fit: FitConfig
-) -> tuple[Tensor, Tensor]:
-    """Policy-gradient loss of the actor and its mean entropy.
-
-    A penalty on the divergence from the `acting` policy, which drove what the model was fitted to, keeps a round's
-    policy where the model has seen something (the penalty of PPO, Schulman et al. 2017): without it the first
-    update after a repair learns to wait for ever, because the young model does not know what that leads to.
-    """
-    advantage, now = seen.advantage(spread, fit.advantage_clip), agent.actor(seen.latent)
-    loss, entropy = actor_loss(now, seen.action, advantage, seen.weight, fit.entropy)
-    with torch.no_grad():
-        before = acting(seen.latent)
-    moved = (before * (before.log() - now.log())).sum(-1)
-    return loss + fit.trust * (seen.weight * moved).mean(), entropy
+def policy_loss(agent: Agent, seen: Behaviour, spread: Spread, fit: FitConfig) -> tuple[Tensor, Tensor]:
+    """Policy-gradient loss of the actor and its mean entropy."""
+    advantage = seen.advantage(spread, fit.advantage_clip)
+    return actor_loss(agent.actor(seen.latent), seen.action, advantage, seen.weight, fit.entropy)
 
 
 def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig, seed: int) -> dict[str, Tensor]:
@@ -286,7 +274,7 @@ def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig,
     plain.actor.requires_grad_(True)
     for number in range(config.subunits.gradients):
         behaviour = dream(plain, starts, config.fit, step_generator(seed, "gradients", number))
-        policy_loss(plain, plain.actor, behaviour, student.spread, config.fit)[0].backward()  # type: ignore[no-untyped-call]
+        policy_loss(plain, behaviour, student.spread, config.fit)[0].backward()  # type: ignore[no-untyped-call]
     layers = [(name, module) for name, module in plain.named_modules() if isinstance(module, nn.Linear)]
     return {name: layer.weight.grad for name, layer in layers if layer.weight.grad is not None}
 
@@ -305,7 +293,6 @@ def fit_policy(
     """
     fit, agent, begun = config.fit, _on_still_model(student), time.monotonic()
     critic, starts = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6), Starts.of(agent, replay)
-    acting = copy.deepcopy(agent.actor)
     mean, last = AveragedModel(agent.actor), 0 if student.subunits else round(fit.averaged * updates)
 
     def evaluate_policy(number: int) -> Metrics:
@@ -322,7 +309,7 @@ def fit_policy(
             propose_subunits(agent, policy_gradients(student, starts, config, seed + number), config.subunits)
             actor = _actor_optimizer(student, fit)
         behaviour = dream(agent, starts, fit, step_generator(seed, "policy", number))
-        loss, entropy = policy_loss(agent, acting, behaviour, student.spread, fit)
+        loss, entropy = policy_loss(agent, behaviour, student.spread, fit)
         _descend(actor, loss, fit.gradient_clip)
         error = _fit_critic(agent, behaviour, critic, fit)
         if number >= updates - last:

@@ -149,7 +149,6 @@ class FitConfig:
     trace: float  # lambda
     entropy: float
     advantage_clip: float  # in running standard deviations
-    trust: float  # of a policy update: weight of each nat that the policy moves on imagined states
     averaged: float  # share of a round's policy updates, the last ones, whose mean is the policy that leaves
     slow_rate: float
 
@@ -158,7 +157,7 @@ class FitConfig:
         above("fit", self, 0, "actor_lora_rate", "subunit_rate")
         above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
         not_negative("fit", self, "kl_dynamics", "kl_representation", "free_nats", "embedding_weight", "state_weight")
-        not_negative("fit", self, "reward_weight", "keep_policy", "image_weight", "entropy", "trust", "warmup")
+        not_negative("fit", self, "reward_weight", "keep_policy", "image_weight", "entropy", "warmup")
         share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged")
 
 
