@@ -31,7 +31,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Last:
-    """What the round before decided, and from which dynamics mismatch."""
+    """What the step before repaired, and from which dynamics mismatch."""
 
     part: Part = Part.NOTHING
     dynamics: float = 0.0
@@ -42,7 +42,7 @@ def select_part(dynamics: Score, policy: Score, last: Last, config: SelectConfig
 
     Args:
         dynamics, policy: mismatch as an excess over the pretraining baseline, units as in `mismatch`.
-        last: the round before; a part is given up for the other only when that wins by the hysteresis.
+        last: the step before; a part is given up for the other only when that wins by the hysteresis.
         config: C, significance, hysteresis and progress.
 
     Returns:

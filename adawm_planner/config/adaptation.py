@@ -123,8 +123,8 @@ class SubunitConfig:
 class FitConfig:
     """Both updates; lambda-returns, advantages and losses are those of pretraining."""
 
-    updates: int  # per round; a round that updates both parts splits them
-    warmup: int  # updates of the critic alone at the start of a round that updates the policy
+    updates: int  # per round; its steps, and both parts where a step repairs both, share them
+    warmup: int  # updates of the critic alone before the policy is updated
     batch: int  # B, windows of a dynamics update
     length: int  # T, decisions of each
     fresh: float  # share of each batch from the new task, the rest is source data
@@ -187,6 +187,7 @@ class AdaptationConfig:
 
     preset: str  # which preset the values are of, set by `load_adaptation`
     rounds: int
+    steps: int  # of a round: times that its rollouts are scored and a part is chosen and repaired
     threads: int  # of torch
     policy_adapter: str
     rollouts: RolloutConfig
@@ -199,8 +200,11 @@ class AdaptationConfig:
     scoring: ScoringConfig
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.threads < 1:
-            raise ValueError(f"rounds and threads are {self.rounds} and {self.threads}, must be at least 1")
+        for name in ("rounds", "steps", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+        if self.fit.updates < 2 * self.steps:
+            raise ValueError(f"fit.updates is {self.fit.updates}, must be at least 2 for each of {self.steps} steps")
         if self.scoring.curve_seed < self.rollouts.train_seeds[1]:
             first, end = self.scoring.curve_seed, self.rollouts.train_seeds[1]
             raise ValueError(f"scoring.curve_seed is {first}, must be at least {end}, where rollouts.train_seeds end")
