@@ -11,7 +11,7 @@ from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy
 from adawm_planner.adaptation.mismatch import Mismatch, measure_mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
 from adawm_planner.adaptation.scores import Baseline
-from adawm_planner.adaptation.select_part import Last, Part, Selection, select_part
+from adawm_planner.adaptation.select_part import Part, Selection, select_next, select_part
 from adawm_planner.adaptation.strategies import Strategy
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -26,10 +26,10 @@ class Step:
     selection: Selection
     fits: tuple[FitReport, ...]
 
-    def last(self) -> Last:
-        """What the next selection has to know of this one."""
-        repaired = self.selection.part if self.selection.part in {Part(fit.part) for fit in self.fits} else Part.NOTHING
-        return Last(repaired, self.mismatch.dynamics.value)
+    @property
+    def repaired(self) -> Part:
+        """The part that was chosen and repaired."""
+        return self.selection.part if self.selection.part.value in {fit.part for fit in self.fits} else Part.NOTHING
 
 
 @dataclass(frozen=True)
@@ -46,12 +46,13 @@ FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
 
 def adapt_step(
     index: int, student: Student, strategy: Strategy, rollouts: Rollouts, source: Replay, replay: Replay,
-    baseline: Baseline, last: Last, config: AdaptationConfig, seed: int, show: Progress,
+    baseline: Baseline, last: Part, config: AdaptationConfig, seed: int, show: Progress,
 ) -> Round:  # fmt: skip
     """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from.
 
     The rollouts are looked at `config.steps` times, each time with the student as the step before left it: a policy is
-    best improved in a model that was just repaired, and whether it had to be is asked first.
+    best improved in a model that was just repaired, and whether it had to be is asked first. `last` is what was
+    repaired first in the round before.
     """
     replay.add(rollouts.episodes)
     replay.newest = len(replay) - len(source)
@@ -59,12 +60,15 @@ def adapt_step(
     steps = list[Step]()
     for number in range(config.steps):
         mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)
-        selection = select_part(mismatch.dynamics, mismatch.policy, last, config.select)
+        repaired = steps[-1].repaired if steps else Part.NOTHING
+        if repaired is Part.NOTHING:
+            selection = select_part(mismatch.dynamics, mismatch.policy, last, config.select)
+        else:
+            selection = select_next(mismatch.dynamics, mismatch.policy, repaired, config.select)
         parts = strategy.parts((index - 1) * config.steps + number, selection.part)
         updates = config.fit.updates // (config.steps * max(1, len(parts)))
         fits = [FITS[part](student, replay, config, updates, config.steps * seed + number, show) for part in parts]
         if not student.low_rank:
             new.embed_again()
         steps.append(Step(mismatch, selection, tuple(fits)))
-        last = steps[-1].last()
     return Round(index, rollouts, tuple(steps))

@@ -22,7 +22,7 @@ from adawm_planner.adaptation.adapt_step import Round, Step, adapt_step
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, read_baseline, write_baseline
-from adawm_planner.adaptation.select_part import Last, Part
+from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -146,12 +146,12 @@ class Adaptation:
             show(len(rollouts.episodes), "")
         return rollouts
 
-    def _last(self) -> Last:
+    def _last(self) -> Part:
+        """What was repaired first in the round before."""
         if not self.rounds:
-            return Last()
-        step = self.rounds[-1]["steps"][-1]
-        repaired = step["selected"] if step["selected"] in step["updated"] else Part.NOTHING
-        return Last(Part(repaired), step["dynamics_mismatch"])
+            return Part.NOTHING
+        step = self.rounds[-1]["steps"][0]
+        return Part(step["selected"]) if step["selected"] in step["updated"] else Part.NOTHING
 
     def _log(self, values: dict[str, Any]) -> None:
         scores = {name: score["value"] for name, score in values["steps"][0]["mismatch"]["scores"].items()}

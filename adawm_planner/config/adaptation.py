@@ -83,12 +83,11 @@ class SelectConfig:
 
     c: float  # C of the paper: the dynamics goes first when its mismatch exceeds C times the policy's
     significance: float  # standard errors above the baseline below which a score counts as nothing
-    progress: float  # share by which repairing the dynamics has to lower its mismatch to be worth another round
     hysteresis: float  # share by which the other part must win before the choice changes
 
     def __post_init__(self) -> None:
         above("select", self, 0, "c", "significance")
-        share("select", self, "progress", "hysteresis")
+        share("select", self, "hysteresis")
 
 
 @dataclass(frozen=True)
