@@ -114,7 +114,7 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
 
     Args:
         one: what was decided.
-        engine: who decided; adapters change between two ticks only, so this is it.
+        engine: the base model it was decided with.
         latency_ms: newest input's arrival to action.
     """
     channels, height, width = one.observation.bev.shape
@@ -141,7 +141,7 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
         is_last=one.is_last,
         is_terminal=one.is_terminal,
         base_digest=engine.digest,
-        adapter_digests=list(engine.adapter_digests),
+        adapter_digests=list(one.adapter_digests),
         decision_latency_ms=float(latency_ms),
     )
 
