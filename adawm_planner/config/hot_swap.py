@@ -18,12 +18,14 @@ class SwapConfig:
     probation_episodes: int = 10  # whole episodes without a verdict before the adapter is committed
     probation_level: float = 0.05  # chance at most that an adapter as good as the record is rolled back
     probation_margin: float = 0.05  # loss of success rate that is not held against an adapter
+    return_share: float = 0.5  # of the record's mean return, which an episode must reach to be a success
     record_episodes: int = 10  # episodes of the planner's own record before it replaces `record_success`
     record_success: float = 0.8  # success rate that is asked for while there is no such record
 
     def __post_init__(self) -> None:
         above("swap", self, 0, "shadow_decisions", "probation_episodes", "record_episodes")
         above("swap", self, -1, "shadow_violations")
-        share("swap", self, "shadow_disagreement", "shadow_variation", "probation_margin", "record_success")
+        share("swap", self, "shadow_disagreement", "shadow_variation")
+        share("swap", self, "probation_margin", "return_share", "record_success")
         if not 0.0 < self.probation_level < 1.0:
             raise ValueError(f"swap.probation_level is {self.probation_level}, must be above 0 and below 1")

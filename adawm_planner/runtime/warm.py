@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
-from adawm_planner.data_types import Carry
+from adawm_planner.data_types import Carry, PolicyOutput
 from adawm_planner.runtime.drive_step import Decision, one_hot
 from adawm_planner.runtime.engine import Engine
 
@@ -70,6 +70,23 @@ def advance(warm: Warm, history: History, most: int = KEPT) -> Warm | None:
     steps = history.steps[len(history.steps) - missing :]
     carry = _filter(warm.engine, warm.engine.initial() if anew else warm.carry, steps, first=anew)
     return Warm(warm.engine, carry, history.episode, history.count)
+
+
+def follow(warm: Warm, history: History) -> tuple[Warm, PolicyOutput] | None:
+    """Let a warm engine decide on the newest observation of a history, whatever it was given before.
+
+    Returns:
+        The engine after that decision, with the action that was really taken, and its own output; None when it has
+        seen the observation already.
+    """
+    if (warm.episode, warm.count) >= (history.episode, history.count):
+        return None
+    newest = history.steps[-1]
+    before = History(history.episode, history.count - 1, history.steps[:-1])
+    there = advance(warm, before) or rewarm(warm.engine, before)
+    after, output = warm.engine.step(there.carry, newest.observation, newest.first)
+    carry = replace(after, action=one_hot(newest.action.index))
+    return Warm(warm.engine, carry, history.episode, history.count), output
 
 
 def _filter(engine: Engine, carry: Carry, steps: Iterable[Decision], first: bool) -> Carry:
