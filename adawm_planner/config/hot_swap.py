@@ -15,7 +15,7 @@ class SwapConfig:
     shadow_disagreement: float = 0.6  # share of the shadow decisions whose action may differ
     shadow_variation: float = 0.6  # mean total variation between the two action distributions
     shadow_violations: int = 0  # decisions on which only the candidate may break the following-distance rule
-    probation_episodes: int = 10  # whole episodes without a verdict before the adapter is committed
+    probation_episodes: int = 10  # episodes at least before the adapter is committed
     probation_level: float = 0.05  # chance at most that an adapter as good as the record is rolled back
     probation_margin: float = 0.05  # loss of success rate that is not held against an adapter
     return_share: float = 0.5  # of the record's mean return, which an episode must reach to be a success

@@ -137,8 +137,11 @@ class Probation:
         return self.bound > LOWEST_P and self.evidence >= 2.0 / config.probation_level
 
     def is_over(self, config: SwapConfig) -> bool:
-        """Whether all episodes are in."""
-        return self.episodes >= config.probation_episodes
+        """Whether it may be committed: all episodes are in, and they do not speak against it.
+
+        While they do, without being proof, it stays on probation; looking on costs an anytime-valid test nothing.
+        """
+        return self.episodes >= config.probation_episodes and self.evidence <= 1.0
 
 
 def lower_bound(successes: int, trials: int, level: float) -> float:

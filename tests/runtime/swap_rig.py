@@ -60,6 +60,14 @@ class Rig:
         self.thread.after_answer(Outgoing(answer, self.k, 0.0, is_frame=True))
         return answer
 
+    def decide_unseen(self, decisions: int) -> None:
+        """Tell the swap of decisions without letting the driving side flip."""
+        for _ in range(4 * decisions):
+            self.k += 1
+            answer = self.core.answer(frame(self.k))
+            if answer.decision is not None:
+                self.swap.handle(m.Decided(self.core.history, answer.scene))
+
     def drive(self, decisions: int) -> list[Answer]:
         """So many decisions, each with its three frames after it."""
         return [self.frame() for _ in range(4 * decisions)]

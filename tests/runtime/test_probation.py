@@ -55,6 +55,18 @@ def test_a_bad_adapter_is_found_within_a_few_episodes() -> None:
     assert rolled_back(0.0, 0.94, 1) == [2]
 
 
+def test_what_fails_is_never_committed_for_want_of_proof() -> None:
+    config = replace(CONFIG, probation_episodes=3)
+    test = Probation(0.75)
+    for _ in range(3):
+        test = test.add(BAD)
+    assert not test.is_worse(config) and not test.is_over(config)
+    for _ in range(3):
+        test = test.add(GOOD)
+    assert test.is_over(config) == (test.evidence <= 1.0)
+    assert Probation(0.75).add(GOOD).add(GOOD).add(GOOD).is_over(config)
+
+
 def test_the_bound_comes_from_the_record_once_it_is_long_enough() -> None:
     record = Record()
     assert record.bound(CONFIG) == pytest.approx(CONFIG.record_success - CONFIG.probation_margin)
