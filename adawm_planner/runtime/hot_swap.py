@@ -87,7 +87,10 @@ class HotSwap:
         return self.ready is not None or (trial is not None and trial.swap.stage is Stage.SHADOW)
 
     def close(self) -> None:
-        """Give the store back."""
+        """Give the store back; operators who still wait are told."""
+        for answer in self._back:
+            answer(m.Reply(False, "the planner was closed before it drove again"))
+        self._back.clear()
         self._store.close()
 
     def handle(self, event: m.Event) -> None:

@@ -56,6 +56,11 @@ class SwapThread:
         self._thread.start()
 
     @property
+    def base_digest(self) -> str:
+        """sha256 of the base model, hex."""
+        return self._loop.core.engine.digest
+
+    @property
     def report(self) -> Report:
         """What has become of everything posted so far, as far as it has been handled."""
         return self._swap.report
