@@ -12,6 +12,7 @@ from typing import Any
 
 from adawm_msgs.msg import AdapterInfo, AdapterUpdate, GateStatus
 from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import deserialize_message
 from rclpy.task import Future
@@ -103,13 +104,18 @@ class PlannerAdapters:
         self._open = [
             node.create_subscription(AdapterUpdate, UPDATE_TOPIC, self._on_update, qos.ADAPTER, raw=True),
             node.create_subscription(GateStatus, GATE_TOPIC, self._on_gate, qos.STATUS),
-            node.create_subscription(Bool, override, self._on_override, qos.SENT_ONCE),
+            node.create_subscription(Bool, override, self._on_override, qos.ROUTE),
         ]
+        # Their own group: one that waits for its reply must not hold up the frames, which would be in its way.
+        group = ReentrantCallbackGroup()
+        table = {
+            "~/load_adapter": (LoadAdapter, self._load),
+            "~/rollback_adapter": (RollbackAdapter, self._roll_back),
+            "~/list_adapters": (ListAdapters, self._list),
+            "~/pin_adapter": (PinAdapter, self._pin),
+        }
         self._services = [
-            node.create_service(LoadAdapter, "~/load_adapter", self._load),
-            node.create_service(RollbackAdapter, "~/rollback_adapter", self._roll_back),
-            node.create_service(ListAdapters, "~/list_adapters", self._list),
-            node.create_service(PinAdapter, "~/pin_adapter", self._pin),
+            node.create_service(kind, name, call, callback_group=group) for name, (kind, call) in table.items()
         ]
 
     def destroy(self) -> None:
@@ -127,12 +133,12 @@ class PlannerAdapters:
             self._swaps.post(m.Push(lambda: unpack(raw, self._limits)))
 
     def _on_gate(self, message: GateStatus) -> None:
-        if self._swaps is not None and message.state in (GateStatus.STOPPING, GateStatus.STOPPED):
-            self._swaps.intervened()
+        if self._swaps is not None:
+            self._swaps.taken_over("gate", message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
 
     def _on_override(self, message: Bool) -> None:
-        if self._swaps is not None and message.data:
-            self._swaps.intervened()
+        if self._swaps is not None:
+            self._swaps.taken_over("driver", message.data)
 
     def _ask(self, make: Callable[[m.Answered], m.Event]) -> Future:
         """Post an event; the future has the reply. It is set in the swap's thread, and looked at by the executor."""

@@ -42,10 +42,12 @@ class EpisodeWatch:
         self._adapters: tuple[str, ...] | None = None  # None: no episode
         self._whole = True
         self._total, self._intervened = 0.0, False
+        self._instead = set[str]()
 
-    def intervene(self) -> None:
-        """Somebody, or the gate, took over: the running episode is a failure."""
-        self._intervened = True
+    def taken_over(self, by: str, now: bool) -> None:
+        """Note who drives instead of the planner: an episode with any such moment is a failure."""
+        (self._instead.add if now else self._instead.discard)(by)
+        self._intervened = self._intervened or now
 
     def add(self, one: Experience, by_fault: bool) -> EpisodeOutcome | None:
         """Take one experience.
@@ -56,13 +58,14 @@ class EpisodeWatch:
         """
         if one.is_first:
             self._adapters, self._whole, self._total = one.adapter_digests, True, 0.0
+            self._intervened = bool(self._instead)
         elif self._adapters is not None and one.adapter_digests != self._adapters:
             self._adapters, self._whole = one.adapter_digests, False
         self._total += one.reward.total
         if not one.is_last:
             return None
         adapters, intervened = self._adapters, self._intervened
-        self._adapters, self._intervened = None, False
+        self._adapters = None
         if adapters is None or (by_fault and not one.is_terminal and not intervened):
             return None
         why = "intervention" if intervened else _end(one)

@@ -80,9 +80,9 @@ class SwapThread:
             )  # fmt: skip
         self._inbox.put(event)
 
-    def intervened(self) -> None:
-        """Somebody, or the gate, took over."""
-        self._watch.intervene()
+    def taken_over(self, by: str, now: bool) -> None:
+        """Note whether somebody, or the gate, drives instead."""
+        self._watch.taken_over(by, now)
 
     def after_answer(self, out: Outgoing) -> None:
         """Take note of an answer that has been sent, then flip if an engine is ready."""

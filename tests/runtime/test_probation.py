@@ -108,7 +108,8 @@ def outcome(*ones: Experience, by_fault: bool = False, intervened: bool = False)
     watch, found = EpisodeWatch(), None
     for k, one in enumerate(ones):
         if k == 1 and intervened:
-            watch.intervene()
+            watch.taken_over("driver", True)
+            watch.taken_over("driver", False)
         found = watch.add(one, by_fault)
     return found
 
@@ -129,6 +130,17 @@ def test_how_episodes_end() -> None:
     assert outcome(middle, ends["off_lane"]) is None, "its beginning was missed"
     taken = outcome(first, middle, experience(last=True, terminal=True, destination=1.0), intervened=True)
     assert taken is not None and taken.why == "intervention" and not taken.success
+
+
+def test_who_still_drives_instead_when_an_episode_begins_spoils_it() -> None:
+    watch, end = EpisodeWatch(), experience(last=True, terminal=True, destination=1.0)
+    watch.taken_over("driver", True)
+    watch.add(experience(first=True), False)
+    spoilt = watch.add(end, False)
+    watch.taken_over("driver", False)
+    watch.add(experience(first=True), False)
+    free = watch.add(end, False)
+    assert spoilt is not None and spoilt.why == "intervention" and free is not None and free.why == "goal"
 
 
 def test_an_episode_of_two_adapters_is_the_last_ones_and_not_whole() -> None:
