@@ -228,6 +228,7 @@ def make_pair(model_dir: Path, rank: int, seed: int) -> tuple[Pair, dict[str, li
 def _accept(
     files: Mapping[str, bytes], context: Context, session: Any, took: dict[str, list[float]]
 ) -> VerifiedAdapter:
+    """Verify, load and probe as the planner does, noting what each step took."""
     begun = time.perf_counter()
     found = verify(files, context, CREATED)
     verified = time.perf_counter()
