@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -42,7 +43,7 @@ from adawm_planner.runtime.frame_inputs import FrameInputs, ObjectsInput, Odomet
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-from adawm_planner.runtime.swap_thread import SwapThread
+from adawm_planner.runtime.swap_thread import GIL_SWITCH_S, SwapThread
 from adawm_planner.runtime.warm import History, follow, rewarm
 from benchmarks.record import percentiles, with_origin, write
 
@@ -280,6 +281,7 @@ def growth(rss: Sequence[int]) -> float:
 def swap(swaps: int, tick_ms: float, rank: int, busy: int, seed: int, json_file: Path | None) -> None:
     """Hot swaps under load: missed ticks, mixed outputs, flip time, memory."""
     model_dir = models_dir() / "base"
+    sys.setswitchinterval(GIL_SWITCH_S)  # as the planner does
     pair, took = make_pair(model_dir, rank, seed)
     with load(busy):
         quiet = drive(Car(OnnxEngine(model_dir, "cpu"), seed), None, References(model_dir, pair), 1e-3 * tick_ms,

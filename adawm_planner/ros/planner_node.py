@@ -36,11 +36,8 @@ from adawm_planner.runtime.latency import LatencyWindow, TimedEngine
 from adawm_planner.runtime.planner_core import Mode, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 from adawm_planner.runtime.swap_messages import Report
-from adawm_planner.runtime.swap_thread import SwapThread
+from adawm_planner.runtime.swap_thread import GIL_SWITCH_S, SwapThread
 from adawm_planner.runtime.warm import History
-
-GIL_SWITCH_S = 0.001
-"""Longest that Python code of the swap's thread holds up the driving one [s]; Python's own default is 0.005."""
 
 EngineFactory = Callable[[dict[str, Any]], Engine]
 

@@ -10,6 +10,7 @@ from adawm_planner.adapters.refusal import Refusal
 from adawm_planner.adapters.store import Entry
 from adawm_planner.adapters.verify import VerifiedAdapter
 from adawm_planner.data_types import Scene
+from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.probation import EpisodeOutcome
 from adawm_planner.runtime.swap_state import Swap
 from adawm_planner.runtime.warm import History, Warm
@@ -101,6 +102,7 @@ class Flipped:
 
     ready: Ready
     seconds: float  # that the flip took
+    before: Engine | None = None  # what drove until then
 
 
 @dataclass(frozen=True)
