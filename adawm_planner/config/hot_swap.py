@@ -19,7 +19,7 @@ class SwapConfig:
     probation_level: float = 0.05  # chance at most that an adapter as good as the record is rolled back
     probation_margin: float = 0.05  # loss of success rate that is not held against an adapter
     return_share: float = 0.5  # of the record's mean return, which an episode must reach to be a success
-    record_episodes: int = 10  # episodes of the planner's own record before it replaces `record_success`
+    record_episodes: int = 10  # episodes before the planner's own record replaces `record_success`; the newest 2x count
     record_success: float = 0.8  # success rate that is asked for while there is no such record
 
     def __post_init__(self) -> None:

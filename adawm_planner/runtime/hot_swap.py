@@ -299,7 +299,7 @@ class HotSwap:
             self._store.commit(trial.swap.part, self._now())
             assert trial.engine is not None
             self._good[trial.swap.part], self._settled = trial.adapter, trial.engine
-            self._record = Record(test.episodes, test.successes, test.total)
+            self._record = Record(test.results[-2 * self._config.record_episodes :])
             self._end(trial, Step.PASSED)
 
     def _faulted(self, event: m.Faulted) -> None:

@@ -80,22 +80,37 @@ def _end(one: Experience) -> str:
     return "off_lane" if one.is_terminal else "unfinished"
 
 
+Results = tuple[tuple[bool, float], ...]
+"""Success and return of each episode, the oldest first."""
+
+
 @dataclass(frozen=True)
 class Record:
-    """Episodes of what drives when nothing is tried."""
+    """The newest episodes of what drives when nothing is tried."""
 
-    episodes: int = 0
-    successes: int = 0
-    total: float = 0.0  # sum of returns
+    results: Results = ()
+
+    @property
+    def episodes(self) -> int:
+        """How many there are."""
+        return len(self.results)
+
+    @property
+    def successes(self) -> int:
+        """How many of them succeeded."""
+        return sum(success for success, _ in self.results)
 
     def add(self, outcome: EpisodeOutcome, config: SwapConfig) -> Record:
-        """The record with one more episode; it is judged as one on probation would be."""
+        """The record with one more episode; it is judged as one on probation would be.
+
+        Only so many are kept that a vehicle or task which changes is soon what the record is of.
+        """
         success = outcome.success and outcome.total >= self.floor(config)
-        return Record(self.episodes + 1, self.successes + success, self.total + outcome.total)
+        return Record((*self.results, (success, outcome.total))[-2 * config.record_episodes :])
 
     def floor(self, config: SwapConfig) -> float:
         """Return that a success must reach; -inf while the record is short or its mean is not positive."""
-        mean = self.total / max(self.episodes, 1)
+        mean = sum(total for _, total in self.results) / max(self.episodes, 1)
         known = self.episodes >= config.record_episodes and mean > 0.0
         return config.return_share * mean if known else -math.inf
 
@@ -114,9 +129,7 @@ class Probation:
 
     bound: float  # success rate of the hypothesis "good enough"
     floor: float = -math.inf  # return that a success must reach
-    episodes: int = 0
-    successes: int = 0
-    total: float = 0.0  # sum of returns
+    results: Results = ()
     wealth: tuple[float, ...] = (1.0,) * len(BETS)  # of each bet
 
     def add(self, outcome: EpisodeOutcome) -> Probation:
@@ -127,8 +140,17 @@ class Probation:
             each * (1.0 + share * largest * (self.bound - success))
             for each, share in zip(self.wealth, BETS, strict=True)
         )
-        counts = self.episodes + 1, self.successes + success, self.total + outcome.total
-        return Probation(self.bound, self.floor, *counts, wealth)
+        return Probation(self.bound, self.floor, (*self.results, (success, outcome.total)), wealth)
+
+    @property
+    def episodes(self) -> int:
+        """How many there were."""
+        return len(self.results)
+
+    @property
+    def successes(self) -> int:
+        """How many of them succeeded."""
+        return sum(success for success, _ in self.results)
 
     @property
     def evidence(self) -> float:

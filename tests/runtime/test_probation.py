@@ -42,7 +42,7 @@ def test_the_whole_test_with_an_estimated_record_keeps_its_level() -> None:
     rng, alarms, runs, config = np.random.default_rng(1), 0, 600, replace(CONFIG, probation_margin=0.0)
     for k in range(runs):
         record = Record()
-        for success in rng.random(30) < 0.8:
+        for success in rng.random(20) < 0.8:
             record = record.add(GOOD if success else BAD, config)
         alarms += rolled_back(0.8, record.bound(config), 1, seed=1000 + k)[0] is not None
     assert alarms <= runs * config.probation_level
@@ -77,6 +77,13 @@ def test_the_bound_comes_from_the_record_once_it_is_long_enough() -> None:
     slow = replace(GOOD, total=1.0)
     assert record.add(slow, CONFIG).successes == record.successes
     assert Probation(0.7, record.floor(CONFIG)).add(slow).successes == 0
+
+
+def test_the_record_forgets() -> None:
+    record = Record()
+    for outcome in [GOOD] * 20 + [BAD] * 20:
+        record = record.add(outcome, CONFIG)
+    assert (record.episodes, record.successes) == (20, 0)
 
 
 def test_clopper_pearson() -> None:
