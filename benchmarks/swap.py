@@ -173,7 +173,7 @@ def drive(
             carry = car.core.engine.initial() if before is None else before.carry
             ticks.decisions += 1
             ticks.mixtures += not references.agrees(answer.decision, carry)
-        if len(ticks.tick_ms) % 200 == 0:
+        if len(ticks.tick_ms) % 20 == 0:
             ticks.rss.append(resident_bytes())
     return ticks
 
@@ -266,9 +266,10 @@ def load(processes: int) -> Iterator[None]:
             each.join()
 
 
-def growth(rss: Sequence[int]) -> float:
-    """Resident memory at the end against that after a tenth of the run, as a share; 0 for too few samples."""
-    return 0.0 if len(rss) < 20 else float(np.mean(rss[-2:]) / np.mean(rss[len(rss) // 10 : len(rss) // 10 + 2]) - 1.0)
+def growth(rss: Sequence[int]) -> float | None:
+    """Resident memory at the end against that after a tenth of the run, as a share; None for too few samples."""
+    begun = len(rss) // 10
+    return None if begun < 2 else float(np.mean(rss[-2:]) / np.mean(rss[begun : begun + 2]) - 1.0)
 
 
 @click.command()
@@ -322,7 +323,8 @@ def show(figures: dict[str, Any]) -> None:
     Console().print(view)
     for name in ("missed_ticks", "missed_ticks_without_swaps", "mixtures", "flips_deferred", "resident_mib"):
         Console().print(f"{name}: {figures[name]}")
-    Console().print(f"memory growth: {100.0 * figures['memory_growth']:.2f} %")
+    grown = figures["memory_growth"]
+    Console().print("memory growth: " + ("too short a run" if grown is None else f"{100.0 * grown:.2f} %"))
 
 
 if __name__ == "__main__":

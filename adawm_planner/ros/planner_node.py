@@ -72,15 +72,22 @@ class PlannerNode(LifecycleNode):
 
     @logged_transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, load the model, open the topics."""
-        values = read(self, PLANNER_PARAMETERS)
-        role = values["role_name"]
+        """Read the parameters, load the model, restore its adapters, open the topics."""
+        try:
+            self._open(read(self, PLANNER_PARAMETERS))
+        except BaseException:
+            self._close()  # the store is locked while it is open, and configuring may be tried again
+            raise
+        return super().on_configure(state)
+
+    def _open(self, values: dict[str, Any]) -> None:
+        role, config = values["role_name"], config_from(values)
+        monitor = InputMonitor(limits_from(values), input_topics(self, role))
         inference = LatencyWindow()
         base = self._engine_factory(values)
         swap = open_swap(values, base, self._history) if values["adapters.store"] else None
         engine = TimedEngine(base if swap is None else swap.restored, inference)
-        monitor = InputMonitor(limits_from(values), input_topics(self, role))
-        self.loop = PlannerLoop(PlannerCore(engine, monitor, config_from(values)), values["use_map"], inference)
+        self.loop = PlannerLoop(PlannerCore(engine, monitor, config), values["use_map"], inference)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
         self._adapters = PlannerAdapters(self, role, adapter_limits_from(values), self._swaps, self._tell_swaps)
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
@@ -89,7 +96,6 @@ class PlannerNode(LifecycleNode):
         self._note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
         self._set_mode(Mode.WAITING, "inactive")
         self._tell_swaps()
-        return super().on_configure(state)
 
     @logged_transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:

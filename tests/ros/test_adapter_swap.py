@@ -268,6 +268,23 @@ def test_an_empty_trust_list_accepts_nothing(context: Context, values: dict[str,
     driven.close()
 
 
+def test_a_store_that_cannot_be_opened_fails_configuration_and_can_be_mended(
+    context: Context, values: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    bad = {**values, "adapters.store": str(tmp_path / "file")}
+    planner = PlannerNode(context=context, parameter_overrides=[Parameter(n, value=v) for n, v in bad.items()])
+    assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert str(tmp_path / "file") in "".join(capfd.readouterr())
+    planner.set_parameters([Parameter("adapters.store", value=values["adapters.store"])])
+    planner.set_parameters([Parameter("adapters.trust", value=["/nowhere.pub"])])
+    assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert "/nowhere.pub" in "".join(capfd.readouterr())
+    planner.set_parameters([Parameter("adapters.trust", value=values["adapters.trust"])])
+    assert planner.trigger_configure() == SUCCESS and planner.trigger_cleanup() == SUCCESS
+    planner.destroy_node()
+
+
 def start(values: dict[str, Any]) -> subprocess.Popen[str]:
     words = {bool: lambda v: str(v).lower(), list: lambda v: "['" + "','".join(v) + "']"}
     given = [f"{name}:={words.get(type(value), str)(value)}" for name, value in values.items()]
