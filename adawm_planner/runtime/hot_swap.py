@@ -29,6 +29,10 @@ from adawm_planner.runtime.warm import History, Warm, follow, rewarm
 _log = logging.getLogger(__name__)
 
 
+ABOUT_TRIAL = (m.Decided, m.EpisodeEnded, m.Faulted, m.Flipped, m.Missed, m.RollBack)
+"""Events whose failure is that of the bundle on its way; a pushed message must not end another one's trial."""
+
+
 @dataclass
 class Trial:
     """A bundle on its way, with what it needs there."""
@@ -94,7 +98,7 @@ class HotSwap:
         self._store.close()
 
     def handle(self, event: m.Event) -> None:
-        """Take one event. An error of ours ends the bundle on its way, never the swap."""
+        """Take one event. An error of ours ends the bundle that the event is about, never the swap."""
         try:
             self._dispatch(event)
             self._next()
@@ -104,7 +108,10 @@ class HotSwap:
             answer = getattr(event, "answer", None)
             if answer is not None:
                 answer(m.Reply(False, text))
-            self._give_up(_fault(text))
+            if isinstance(event, ABOUT_TRIAL):
+                self._give_up(_fault(text))
+            else:
+                self._refused(_fault(text))
         self._tell()
 
     def _dispatch(self, event: m.Event) -> None:
@@ -164,8 +171,10 @@ class HotSwap:
         part = found.manifest.part
         if part in self._waiting:
             self._abort(self._waiting.pop(part), _superseded(found.digest))
-        swap = Swap(found.digest, part).after(Step.PASSED)
-        self._waiting[part] = Trial(swap, found, answer)
+        if answer is not None and (self._trial is not None or self.ready is not None):
+            answer(m.Reply(True, "verified: waits until the bundle on its way is committed or dropped"))
+            answer = None
+        self._waiting[part] = Trial(Swap(found.digest, part).after(Step.PASSED), found, answer)
 
     def _knows(self, digest: str) -> bool:
         trials = [*self._waiting.values(), *([self._trial] if self._trial else [])]

@@ -229,6 +229,27 @@ def test_a_message_that_is_none_is_refused(rig: Rig) -> None:
     assert rig.swap.report.last_refusal.startswith("file_size")
 
 
+def test_a_message_that_breaks_its_reader_ends_no_other_bundle(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.drive(4)
+
+    def unpack() -> Any:
+        raise RuntimeError("planted")
+
+    rig.thread.post(m.Push(unpack))
+    assert rig.stage == "probation" and rig.swap.report.last_refusal.startswith("fault")
+
+
+def test_an_operator_is_told_when_a_bundle_has_to_wait(
+    rig: Rig, policy: Files, dynamics: Files, tmp_path: Path
+) -> None:
+    rig.push(policy)
+    write_bundle(tmp_path / "bundle", dynamics)
+    reply = rig.ask(m.Load, tmp_path / "bundle", None)
+    assert reply.success and "waits" in reply.message
+    assert "already" in rig.ask(m.Load, tmp_path / "bundle", None).message
+
+
 def test_duplicates_change_nothing(rig: Rig, policy: Files) -> None:
     rig.push(policy)
     rig.push(policy)
