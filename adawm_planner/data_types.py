@@ -115,6 +115,7 @@ class Carry:
     h: Float32  # (1, D) deterministic
     z: Float32  # (1, G * N) stochastic, one-hot per group
     action: Float32  # (1, A) one-hot of the previous action
+    memory: str = ""  # digest of the dynamics adapter that filtered h and z; empty: the base model
 
 
 @dataclass(frozen=True)
@@ -193,3 +194,4 @@ class Experience:
     is_first: bool
     is_last: bool  # nothing follows in this episode; the action was not carried out
     is_terminal: bool  # the future is worth nothing
+    adapter_digests: tuple[str, ...] = ()  # sha256 of the bundles that decided, hex; empty also where none is known

@@ -50,7 +50,12 @@ class Reason(Enum):
     ONNX_FORMAT = "onnx_format"
     ONNX_DIFFERS = "onnx_differs"
     PROBE = "probe"
-    BUSY = "busy"  # another adapter of the part is on probation
+    BUSY = "busy"  # another adapter is being tried
+    SHADOW = "shadow"  # it would have driven otherwise, or not at all, beside the live one
+    PROBATION = "probation"  # it drove worse than the record
+    FAULT = "fault"  # an error of this program while the adapter was tried, or a model output that is not finite
+    OPERATOR = "operator"  # somebody rolled it back
+    NO_STORE = "no_store"  # this planner is not set up to take adapters
     UNKNOWN_BUNDLE = "unknown_bundle"  # not in the store
 
 

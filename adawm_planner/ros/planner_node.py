@@ -20,14 +20,24 @@ from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import OK, WARN, Diagnostics, State, fault_state
 from adawm_planner.ros.lifecycle import logged_transition, run
 from adawm_planner.ros.parameters import declare, read
+from adawm_planner.ros.planner_adapters import NO_STORE, PlannerAdapters, open_swap, refusal_state, swap_state
 from adawm_planner.ros.planner_inputs import PlannerInputs, input_topics
 from adawm_planner.ros.planner_outputs import PlannerOutputs
-from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, limits_from, model_dir_from
+from adawm_planner.ros.planner_parameters import (
+    PLANNER_PARAMETERS,
+    adapter_limits_from,
+    config_from,
+    limits_from,
+    model_dir_from,
+)
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.latency import LatencyWindow, TimedEngine
 from adawm_planner.runtime.planner_core import Mode, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
+from adawm_planner.runtime.swap_messages import Report
+from adawm_planner.runtime.swap_thread import GIL_SWITCH_S, SwapThread
+from adawm_planner.runtime.warm import History
 
 EngineFactory = Callable[[dict[str, Any]], Engine]
 
@@ -50,6 +60,9 @@ class PlannerNode(LifecycleNode):
         self._mode, self._reason = Mode.WAITING, "unconfigured"
         self._inputs: PlannerInputs | None = None
         self._outputs: PlannerOutputs | None = None
+        self._swaps: SwapThread | None = None  # None: no adapters are taken
+        self._adapters: PlannerAdapters | None = None
+        self._told: Report | None = None
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
         self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
         # Wall clock timers: simulated time stands still exactly when a watchdog is needed.
@@ -59,19 +72,30 @@ class PlannerNode(LifecycleNode):
 
     @logged_transition
     def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, load the model, open the topics."""
-        values = read(self, PLANNER_PARAMETERS)
-        role = values["role_name"]
-        inference = LatencyWindow()
-        engine = TimedEngine(self._engine_factory(values), inference)
+        """Read the parameters, load the model, restore its adapters, open the topics."""
+        try:
+            self._open(read(self, PLANNER_PARAMETERS))
+        except BaseException:
+            self._close()  # the store is locked while it is open, and configuring may be tried again
+            raise
+        return super().on_configure(state)
+
+    def _open(self, values: dict[str, Any]) -> None:
+        role, config = values["role_name"], config_from(values)
         monitor = InputMonitor(limits_from(values), input_topics(self, role))
-        self.loop = PlannerLoop(PlannerCore(engine, monitor, config_from(values)), values["use_map"], inference)
+        inference = LatencyWindow()
+        base = self._engine_factory(values)
+        swap = open_swap(values, base, self._history) if values["adapters.store"] else None
+        engine = TimedEngine(base if swap is None else swap.restored, inference)
+        self.loop = PlannerLoop(PlannerCore(engine, monitor, config), values["use_map"], inference)
+        self._swaps = None if swap is None else SwapThread(swap, self.loop)
+        self._adapters = PlannerAdapters(self, role, adapter_limits_from(values), self._swaps, self._tell_swaps)
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
         self._outputs = PlannerOutputs(self, control_topic, role)
         self._inputs = PlannerInputs(self, values, self.loop, self._send, self._note)
         self._note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
         self._set_mode(Mode.WAITING, "inactive")
-        return super().on_configure(state)
+        self._tell_swaps()
 
     @logged_transition
     def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
@@ -126,14 +150,17 @@ class PlannerNode(LifecycleNode):
             self._outputs.after_command(last, self.loop)  # the episode's end, else it looks like a lost message
 
     def _close(self) -> None:
-        for part in (self._inputs, self._outputs):
+        for part in (self._inputs, self._outputs, self._adapters):
             if part is not None:
                 part.destroy()
-        self.loop = self._inputs = self._outputs = None
+        if self._swaps is not None:
+            self._swaps.close()
+        self.loop = self._inputs = self._outputs = self._adapters = self._swaps = None
 
     def _watch(self) -> None:
         assert self.loop is not None
         self._send(self.loop.on_timer(time.monotonic()))
+        self._between_ticks()
 
     def _send(self, out: Outgoing | None) -> None:
         """Publish an answer: the command at once, the rest after it."""
@@ -145,8 +172,37 @@ class PlannerNode(LifecycleNode):
         if self._note("inputs", state) or out.answer.mode is not self._mode:
             self._set_mode(out.answer.mode, state.message if out.answer.faults else "")
         self._outputs.after_command(out, self.loop)
+        if self._swaps is not None:
+            self._swaps.after_answer(out)
+            self._tell_swaps()
+
+    def _between_ticks(self) -> None:
+        """Take an engine that is ready also while no frames come."""
+        if self._swaps is not None:
+            self._swaps.between_ticks()
+            self._tell_swaps()
+
+    def _history(self) -> History:
+        return History() if self.loop is None else self.loop.core.history
+
+    def _report(self) -> Report:
+        if self._swaps is not None:
+            return self._swaps.report
+        away = 0 if self._adapters is None else self._adapters.turned_away
+        return Report(refusals=away, last_refusal=str(NO_STORE) if away else "")
+
+    def _tell_swaps(self) -> None:
+        """Publish what has become of adapters, when it is something new."""
+        report = self._report()
+        if report is self._told:
+            return
+        self._told = report
+        moved = self._note("adapters", swap_state(report, self._swaps is not None))
+        if self._note("adapter refusals", refusal_state(report)) or moved:
+            self._set_mode(self._mode, self._reason)
 
     def _each_second(self) -> None:
+        self._between_ticks()
         if self.loop is not None:
             self._set_mode(self._mode, self._reason)
             self.diagnostics.set("timing", timing_state(self.loop))
@@ -155,7 +211,7 @@ class PlannerNode(LifecycleNode):
     def _set_mode(self, mode: Mode, reason: str) -> None:
         self._mode, self._reason = mode, reason
         if self.loop is not None and self._outputs is not None:
-            self._outputs.status(self.loop, mode.value, reason)
+            self._outputs.status(self.loop, mode.value, reason, self._report())
 
     def _note(self, name: str, state: State) -> bool:
         """Keep a state for the diagnostics; another one than before is logged, once."""
@@ -189,6 +245,7 @@ def timing_state(loop: PlannerLoop) -> State:
 
 def main(args: list[str] | None = None) -> None:
     """Run the planner until SIGINT or SIGTERM."""
+    sys.setswitchinterval(GIL_SWITCH_S)
     sys.exit(run(PlannerNode, args))
 
 

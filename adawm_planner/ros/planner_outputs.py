@@ -29,8 +29,10 @@ from adawm_planner.ros.convert import (
     make_header,
     path_message,
 )
+from adawm_planner.ros.planner_adapters import active_infos
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
+from adawm_planner.runtime.swap_messages import Report
 
 LAST_COMMAND_S = 0.5
 """Longest wait for the last command's acknowledgement [s]."""
@@ -78,9 +80,9 @@ class PlannerOutputs:
         if _watched(self._plan) or _watched(self._imagined):
             self._imagine(answer.scene, out.stamp_ns, loop)
 
-    def status(self, loop: PlannerLoop, mode: int, reason: str) -> None:
-        """Publish what the planner is doing."""
-        self._status.publish(status_message(loop, mode, reason, self._node.get_clock().now().to_msg()))
+    def status(self, loop: PlannerLoop, mode: int, reason: str, report: Report) -> None:
+        """Publish what the planner is doing; `report` tells of adapters."""
+        self._status.publish(status_message(loop, mode, reason, self._node.get_clock().now().to_msg(), report))
 
     def _imagine(self, scene: Scene, stamp_ns: int, loop: PlannerLoop) -> None:
         assert loop.core.state is not None
@@ -114,7 +116,7 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
 
     Args:
         one: what was decided.
-        engine: who decided; adapters change between two ticks only, so this is it.
+        engine: the base model it was decided with.
         latency_ms: newest input's arrival to action.
     """
     channels, height, width = one.observation.bev.shape
@@ -141,12 +143,12 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
         is_last=one.is_last,
         is_terminal=one.is_terminal,
         base_digest=engine.digest,
-        adapter_digests=list(engine.adapter_digests),
+        adapter_digests=list(one.adapter_digests),
         decision_latency_ms=float(latency_ms),
     )
 
 
-def status_message(loop: PlannerLoop, mode: int, reason: str, stamp: Any) -> PlannerStatus:
+def status_message(loop: PlannerLoop, mode: int, reason: str, stamp: Any, report: Report) -> PlannerStatus:
     """Return the planner's status."""
     counters = loop.counters
     p50, p99, top = loop.latency.percentiles_ms()
@@ -168,6 +170,9 @@ def status_message(loop: PlannerLoop, mode: int, reason: str, stamp: Any) -> Pla
         inference_p99_ms=inference_p99,
     )
     message.header.stamp = stamp
+    message.adapters = active_infos(report)
+    message.swaps, message.refusals = report.swaps, report.refusals
+    message.last_refusal, message.swap_ms = report.last_refusal, report.swap_ms
     return message
 
 

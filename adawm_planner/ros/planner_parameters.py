@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.config.control import ControlConfig
+from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.paths import models_dir
 from adawm_planner.reward import RewardWeights
@@ -18,6 +21,8 @@ from adawm_planner.runtime.planner_core import PlannerConfig
 _LIMITS: Final = InputLimits()
 _CONTROL: Final = ControlConfig()
 _RULES: Final = EpisodeRules()
+_ADAPTERS: Final = AdapterLimits()
+_SWAP: Final = SwapConfig()
 
 PLANNER_PARAMETERS: Final = (
     Parameter("role_name", str, "ego_vehicle", "role of the ego vehicle, as in /carla/<role_name>/odometry"),
@@ -96,6 +101,63 @@ PLANNER_PARAMETERS: Final = (
         "reward.target_speed_mps", float, _RULES.weights.target_speed,
         "speed the reward asks for", "m/s", 0.5, 40.0,
     ),
+    Parameter("adapters.store", str, "", "folder of the adapters that were accepted; empty: adapters are not taken"),
+    Parameter(
+        "adapters.trust", list, [""],
+        "public keys (.pub), or folders of them, whose bundles are accepted; none: no bundle is accepted",
+    ),
+    Parameter("adapters.vehicle_id", str, "", "id of this vehicle; empty: bundles for a certain vehicle are refused"),
+    Parameter("adapters.rank", int, _ADAPTERS.rank, "highest rank of a layer's factors", "", 1, 1024),
+    Parameter(
+        "adapters.norm_ratio", float, _ADAPTERS.norm_ratio,
+        "largest change of a layer", "of its weights' norm", 0.01, 100.0,
+    ),
+    Parameter("adapters.require_expiry", bool, False, "refuse bundles that never expire"),
+    Parameter("adapters.require_vehicle", bool, False, "refuse bundles that name no vehicle"),
+    Parameter(
+        "adapters.clock_tolerance_s", int, _ADAPTERS.clock_tolerance_s,
+        "difference of the signer's and this machine's clock that is borne", "s", 0, 86400,
+    ),
+    Parameter(
+        "adapters.shadow_decisions", int, _SWAP.shadow_decisions,
+        "decisions that a new adapter runs beside the live one", "decisions of 0.2 s", 1, 100000,
+    ),
+    Parameter(
+        "adapters.shadow_disagreement", float, _SWAP.shadow_disagreement,
+        "share of them on which its action may differ", "share", 0.0, 1.0,
+    ),
+    Parameter(
+        "adapters.shadow_variation", float, _SWAP.shadow_variation,
+        "mean total variation allowed between the two action distributions", "of 1", 0.0, 1.0,
+    ),
+    Parameter(
+        "adapters.shadow_violations", int, _SWAP.shadow_violations,
+        "decisions on which only the new one may break the following-distance rule", "decisions", 0, 100000,
+    ),
+    Parameter(
+        "adapters.probation_episodes", int, _SWAP.probation_episodes,
+        "episodes at least that it drives before it is committed", "episodes", 1, 10000,
+    ),
+    Parameter(
+        "adapters.probation_level", float, _SWAP.probation_level,
+        "chance at most that an adapter as good as the record is rolled back", "chance", 0.0001, 0.5,
+    ),
+    Parameter(
+        "adapters.probation_margin", float, _SWAP.probation_margin,
+        "loss of success rate that is not held against it", "success rate", 0.0, 1.0,
+    ),
+    Parameter(
+        "adapters.return_share", float, _SWAP.return_share,
+        "share of the record's mean return that a success must reach", "share", 0.0, 1.0,
+    ),
+    Parameter(
+        "adapters.record_episodes", int, _SWAP.record_episodes,
+        "episodes of the planner's own record before it replaces adapters.record_success", "episodes", 1, 10000,
+    ),
+    Parameter(
+        "adapters.record_success", float, _SWAP.record_success,
+        "success rate that is asked for while there is no such record", "success rate", 0.0, 1.0,
+    ),
 )  # fmt: skip
 
 
@@ -117,6 +179,19 @@ def config_from(values: dict[str, Any]) -> PlannerConfig:
         off_lane_m=values["reward.off_lane_m"],
     )
     return PlannerConfig(DriveConfig(ObservationConfig(), control), rules, values["fault_brake"])
+
+
+_LIMIT_NAMES: Final = ("rank", "norm_ratio", "require_expiry", "require_vehicle", "clock_tolerance_s")
+
+
+def adapter_limits_from(values: dict[str, Any]) -> AdapterLimits:
+    """Return the limits of bundles a parameter table's values ask for."""
+    return AdapterLimits(**{name: values[f"adapters.{name}"] for name in _LIMIT_NAMES})
+
+
+def swap_config_from(values: dict[str, Any]) -> SwapConfig:
+    """Return the limits of a swap a parameter table's values ask for."""
+    return SwapConfig(**{each.name: values[f"adapters.{each.name}"] for each in fields(SwapConfig)})
 
 
 def model_dir_from(value: str) -> Path:

@@ -21,13 +21,16 @@ STREAM: Final = _profile(10, DurabilityPolicy.VOLATILE)
 """Per-tick topics: odometry, objects, vehicle_status, status, vehicle_control_cmd, collision, images."""
 
 SENT_ONCE: Final = _profile(10, DurabilityPolicy.TRANSIENT_LOCAL)
-"""vehicle_info, world_info, map, traffic lights, manual override."""
+"""vehicle_info, world_info, map, traffic lights."""
 
 ROUTE: Final = _profile(1, DurabilityPolicy.TRANSIENT_LOCAL)
-"""waypoints: only the newest route counts, also for who comes later."""
+"""waypoints and manual override: only the newest one counts, also for who comes later."""
 
 EXPERIENCE: Final = _profile(100, DurabilityPolicy.VOLATILE)
 """Experience: a busy finetuner may lag 20 s behind without loss."""
+
+ADAPTER: Final = _profile(4, DurabilityPolicy.TRANSIENT_LOCAL)
+"""Adapter bundles: who starts late gets the newest of each part."""
 
 STATUS: Final = _profile(10, DurabilityPolicy.VOLATILE)
 """Own status and diagnostics."""

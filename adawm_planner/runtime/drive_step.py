@@ -49,6 +49,7 @@ class Decision:
     action: Action
     value: float  # expected discounted return
     first: bool  # of the episode
+    adapter_digests: tuple[str, ...] = ()  # of the engine that decided
 
 
 def drive_step(
@@ -61,14 +62,19 @@ def drive_step(
         observation = observe(scene, state.acceleration, config.observation)
         carry, output = engine.step(state.carry, observation, first)
         action = choose(output)
-        decision = Decision(observation, action, output.value, first)
+        decision = Decision(observation, action, output.value, first, engine.adapter_digests)
         state = replace(state, carry=replace(carry, action=one_hot(action.index)), acceleration=action.acceleration)
     command = track(scene, state.acceleration, config.control)
     return command, replace(state, frames=state.frames + 1), decision
 
 
 def choose(output: PolicyOutput) -> Action:
-    """Take the most probable action: on the road nothing is left to chance."""
+    """Take the most probable action: on the road nothing is left to chance.
+
+    Raises FloatingPointError for probabilities that are not finite, of which numpy would take the first.
+    """
+    if not np.isfinite(output.probabilities).all():
+        raise FloatingPointError(f"the policy's probabilities are {output.probabilities}, must be finite")
     index = int(np.argmax(output.probabilities))
     return Action(index, ACCELERATION_BINS[index], output.probabilities)
 

@@ -6,6 +6,7 @@ caller's, the posterior is deterministic, and there is no torch in here.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +18,7 @@ import onnxruntime
 from adawm_planner.adapters.factors import Factors, runtime_inputs
 from adawm_planner.data_types import Carry, Float32, Observation, PolicyOutput, UInt8
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.runtime.active_adapters import BASE, ActiveAdapters
 from adawm_planner.runtime.model_files import IMAGINE_FILE, MODEL_FILES, PLANNER_FILE, digest, read_config
 
 PROVIDERS = {
@@ -46,7 +48,7 @@ class Engine(Protocol):
 
     @property
     def adapter_digests(self) -> tuple[str, ...]:
-        """sha256 of each active adapter bundle, hex; changes between two steps only."""
+        """sha256 of each active adapter bundle, hex; never changes, a swap replaces the engine."""
 
     def initial(self) -> Carry:
         """Recurrent state before the first observation."""
@@ -58,8 +60,19 @@ class Engine(Protocol):
         """What would come next."""
 
 
+class AdaptableEngine(Engine, Protocol):
+    """An engine that takes adapters; see OnnxEngine."""
+
+    @property
+    def planner_session(self) -> Any:
+        """The onnxruntime session of planner.onnx, for probes; may be run by several threads at once."""
+
+    def with_adapters(self, active: ActiveAdapters) -> AdaptableEngine:
+        """The same model with these adapters instead."""
+
+
 class OnnxEngine:
-    """A model folder, loaded."""
+    """A model folder, loaded; with adapters or without, it never changes."""
 
     adapter_digests: tuple[str, ...] = ()
 
@@ -92,9 +105,28 @@ class OnnxEngine:
         self._planner_factors = _taken(inputs, self._planner)
         # The imagined future has no observations, hence no posterior: its graph takes fewer factors.
         self._imagine_factors = _taken(inputs, self._imagine)
+        self._options: Any = None
+        self._active = BASE
         if len(self._planner_factors) < len(inputs):
             raise ValueError(f"{model_dir}: takes no factors {sorted(set(inputs) - set(self._planner_factors))}")
         self._check()
+
+    @property
+    def planner_session(self) -> Any:
+        """The onnxruntime session of planner.onnx; may be run by several threads at once."""
+        return self._planner
+
+    def with_adapters(self, active: ActiveAdapters) -> OnnxEngine:
+        """The same sessions with these adapters instead, made in microseconds; this engine stays as it is.
+
+        Raises ValueError when this engine was made with factors, which would act as well.
+        """
+        if self._planner_factors:
+            raise ValueError("an engine with fixed factors takes no adapters; make one without")
+        other = copy.copy(self)
+        other._active, other._options, other.adapter_digests = active, active.options, active.digests
+        other._imagine_factors = _taken(runtime_inputs(active.factors), self._imagine)
+        return other
 
     def initial(self) -> Carry:
         """Recurrent state before the first observation: zeros."""
@@ -102,6 +134,7 @@ class OnnxEngine:
             np.zeros((1, self._deter), np.float32),
             np.zeros((1, self._stochastic), np.float32),
             np.zeros((1, ACTION_COUNT), np.float32),
+            self._active.memory,
         )
 
     def step(self, carry: Carry, observation: Observation, first: bool) -> tuple[Carry, PolicyOutput]:
@@ -114,7 +147,11 @@ class OnnxEngine:
 
         Returns:
             The new carry, whose action the caller replaces by the one it chooses, and the policy's output.
+
+        Raises:
+            ValueError: the carry was filtered with another dynamics adapter.
         """
+        self._check_memory(carry)
         feeds = {
             "bev": observation.bev[None],
             "state": observation.state[None],
@@ -124,13 +161,24 @@ class OnnxEngine:
             "first": np.full((1, 1), float(first), np.float32),
             **self._planner_factors,
         }
-        h, z, probabilities, value = self._planner.run(STEP_OUTPUTS, feeds)
-        return Carry(h, z, carry.action), PolicyOutput(probabilities[0], float(value[0]))
+        h, z, probabilities, value = self._planner.run(STEP_OUTPUTS, feeds, self._options)
+        return Carry(h, z, carry.action, carry.memory), PolicyOutput(probabilities[0], float(value[0]))
 
     def imagine(self, carry: Carry) -> Imagined:
-        """The next decisions when the most probable action is taken and the most probable thing happens."""
+        """The next decisions when the most probable action is taken and the most probable thing happens.
+
+        Raises ValueError as `step`.
+        """
+        self._check_memory(carry)
         feeds = {"h": carry.h, "z": carry.z, **self._imagine_factors}
         return Imagined(*self._imagine.run(("speed", "bev", "probabilities"), feeds))
+
+    def _check_memory(self, carry: Carry) -> None:
+        if carry.memory != self._active.memory:
+            raise ValueError(
+                f"recurrent state of dynamics adapter '{carry.memory[:12]}' given to an engine with "
+                f"'{self._active.memory[:12]}' (empty: the base model); start the episode anew or re-warm it"
+            )
 
     def _check(self) -> None:
         """Refuse files of different models, and load what onnxruntime loads on the first call."""

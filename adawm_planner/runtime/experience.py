@@ -106,4 +106,5 @@ class ExperienceRecorder:
             is_first=decision.first,
             is_last=is_last,
             is_terminal=is_terminal,
+            adapter_digests=decision.adapter_digests,
         )

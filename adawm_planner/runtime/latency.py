@@ -41,7 +41,7 @@ class TimedEngine:
 
     @property
     def adapter_digests(self) -> tuple[str, ...]:
-        """As the engine's, which may change between two steps."""
+        """As the engine's."""
         return self._engine.adapter_digests
 
     def initial(self) -> Carry:

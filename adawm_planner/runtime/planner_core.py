@@ -7,7 +7,7 @@ Ties input_monitor, drive_step and experience together, without ROS and without 
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from adawm_planner.data_types import Command, DrivableMap, Experience, Route, Scene, VehicleInfo
@@ -18,6 +18,7 @@ from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.experience import EpisodeRules, ExperienceRecorder
 from adawm_planner.runtime.frame_inputs import FrameInputs
 from adawm_planner.runtime.input_monitor import PERIOD_FRAMES, Fault, InputMonitor
+from adawm_planner.runtime.warm import MOST_AT_FLIP, History, Warm, advance
 
 ARRIVED_M = 2.0
 """A vehicle that stands this close to the route's end has arrived [m]."""
@@ -76,6 +77,8 @@ class PlannerCore:
         self._steer = 0.0
         self._collided = False
         self.route_is_new = False
+        self.history = History()
+        """Decisions of the running episode; read by other threads too."""
 
     @property
     def episodes(self) -> int:
@@ -104,6 +107,28 @@ class PlannerCore:
     def note_collision(self) -> None:
         """The vehicle has hit something; scored with the next frame."""
         self._collided = True
+
+    def flip(self, warm: Warm, engine: Engine | None = None) -> bool:
+        """Drive with another engine from the next frame on; to be called between two frames, by whoever calls `answer`.
+
+        Args:
+            warm: the engine with its recurrent state.
+            engine: the same one as it is to be called (timed, say); None: itself.
+
+        Returns:
+            Whether it drives now: not when its state is more than two decisions behind, or of another episode that
+            has had more than two.
+        """
+        state = self._state
+        if state is not None and state.frames == 0:
+            state = DriveState.initial(warm.engine)
+        elif state is not None:
+            newest = advance(warm, self.history, MOST_AT_FLIP)
+            if newest is None:
+                return False
+            state = replace(state, carry=newest.carry)
+        self.engine, self._state = engine or warm.engine, state
+        return True
 
     def waits_for(self, frame: FrameInputs) -> str | None:
         """Name what this frame needs that is usually on its way: it is sent once, or with a new episode."""
@@ -155,6 +180,8 @@ class PlannerCore:
         assert self._state is not None
         command, self._state, decision = drive_step(scene, self._state, self.engine, self._config.drive)
         self._steer = command.steer
+        if decision is not None:
+            self.history = self.history.add(decision)
         return command, decision
 
     def _hold(self) -> tuple[Command, None]:

@@ -13,8 +13,9 @@ from adawm_planner.data_types import DrivableMap, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.runtime.frame_inputs import FrameAssembler, FrameInputs, Part
 from adawm_planner.runtime.input_monitor import Fault
-from adawm_planner.runtime.latency import LatencyWindow
+from adawm_planner.runtime.latency import LatencyWindow, TimedEngine
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerCore
+from adawm_planner.runtime.warm import Warm
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock
 
 _log = logging.getLogger(__name__)
@@ -82,6 +83,10 @@ class PlannerLoop:
         answer = self.core.brake(())
         heard = bool(self.assembler.received_s)
         return Outgoing(answer, self._stamp_ns, 0.0, is_frame=False) if heard else None
+
+    def flip(self, warm: Warm) -> bool:
+        """Drive with another engine from the next frame on; see `PlannerCore.flip`. Its steps are timed."""
+        return self.core.flip(warm, TimedEngine(warm.engine, self.inference))
 
     def on_part(self, part: Part, now_s: float) -> Outgoing | None:
         """Take one part of a frame."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 import array
 import math
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -27,17 +28,12 @@ from tests.runtime.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.ros
 RNG = np.random.default_rng(0)
-
-
-class AdaptedEngine(FakeEngine):
-    """An engine with adapters."""
-
-    adapter_digests = (ADAPTER, "c" * 64)
+ADAPTERS = (ADAPTER, "c" * 64)
 
 
 def sent(**changes: Any) -> Any:
     """A message as it arrives; `changes` replace fields."""
-    message = experience_message(experience(7), AdaptedEngine(), 1.5)
+    message = experience_message(replace(experience(7), adapter_digests=ADAPTERS), FakeEngine(), 1.5)
     for name, value in changes.items():
         setattr(message, name, value)
     return deserialize_message(serialize_message(message), ExperienceMessage)
@@ -63,11 +59,12 @@ def test_a_decision_survives_bit_for_bit() -> None:
         is_last=True,
         is_terminal=True,
     )
-    message = deserialize_message(serialize_message(experience_message(one, AdaptedEngine(), 1.5)), ExperienceMessage)
+    told = experience_message(replace(one, adapter_digests=ADAPTERS), FakeEngine(), 1.5)
+    message = deserialize_message(serialize_message(told), ExperienceMessage)
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 350_000_000)
     assert message.bev_encoding == ExperienceMessage.BEV_RAW
     back = captured_from(message)
-    assert same(back, capture(one, FakeEngine.digest, AdaptedEngine.adapter_digests, 1.5))
+    assert same(back, capture(one, FakeEngine.digest, ADAPTERS, 1.5))
     assert not back.experience.observation.bev.flags.writeable
 
 

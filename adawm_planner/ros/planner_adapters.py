@@ -1,0 +1,253 @@
+"""Adapters over ROS: pushed bundles and operators' services in, status and diagnostics out.
+
+Conversion only; what happens to a bundle is runtime/hot_swap.py's, in a thread of its own.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from adawm_msgs.msg import AdapterInfo, AdapterUpdate, GateStatus
+from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
+from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.lifecycle import LifecycleNode
+from rclpy.serialization import deserialize_message
+from rclpy.task import Future
+from std_msgs.msg import Bool
+
+from adawm_planner.adapters.base_model import read_base_model
+from adawm_planner.adapters.bundle import BUNDLE_FILES, size_limit
+from adawm_planner.adapters.keys import read_trust
+from adawm_planner.adapters.refusal import Reason, Refusal, refuse
+from adawm_planner.adapters.store import AdapterStore, Entry
+from adawm_planner.adapters.store_state import Installed
+from adawm_planner.adapters.verify import Context, VerifiedAdapter
+from adawm_planner.config.adapters import AdapterLimits
+from adawm_planner.ros import qos
+from adawm_planner.ros.convert import ns_to_stamp
+from adawm_planner.ros.diagnostics import OK, WARN, State
+from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
+from adawm_planner.runtime import swap_messages as m
+from adawm_planner.runtime.engine import Engine, OnnxEngine
+from adawm_planner.runtime.hot_swap import HotSwap
+from adawm_planner.runtime.swap_state import FINAL
+from adawm_planner.runtime.swap_thread import SwapThread
+from adawm_planner.runtime.warm import History
+
+UPDATE_TOPIC = "/adawm_finetuner/adapter"
+GATE_TOPIC = "/adawm_gate/status"
+ENVELOPE_BYTES = 64 * 2**10
+"""What a message may hold besides its files."""
+
+NO_STORE = Refusal(
+    Reason.NO_STORE, "this planner must have a store for adapters", "adapters.store is empty", "a folder",
+    "Set the parameters adapters.store and adapters.trust, and configure again",
+)  # fmt: skip
+
+
+def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], History]) -> HotSwap:
+    """Open the store that the parameters name.
+
+    Args:
+        values: of the parameters.
+        engine: of the base model.
+        history: as HotSwap's.
+
+    Raises:
+        ValueError: the engine takes no adapters, a key is none, or the store is damaged or open elsewhere.
+        OSError: the store's folder cannot be written.
+    """
+    if not isinstance(engine, OnnxEngine):
+        raise ValueError(f"adapters.store is set, but a {type(engine).__name__} takes no adapters; leave it empty")
+    base = read_base_model(model_dir_from(values["model_dir"]), engine.planner_session)
+    trust = read_trust([Path(each).expanduser() for each in values["adapters.trust"] if each])
+    context = Context(base, trust, adapter_limits_from(values), values["adapters.vehicle_id"] or None)
+    store = AdapterStore(Path(values["adapters.store"]).expanduser(), unix_s())
+    try:
+        return HotSwap(engine, store, context, swap_config_from(values), history, unix_s)
+    except BaseException:
+        store.close()
+        raise
+
+
+def unix_s() -> int:
+    """Wall clock, s since 1970."""
+    return int(time.time())
+
+
+class PlannerAdapters:
+    """The subscription to bundles, the four services, and who takes over from the policy."""
+
+    def __init__(
+        self,
+        node: LifecycleNode,
+        role: str,
+        limits: AdapterLimits,
+        swaps: SwapThread | None,
+        changed: Callable[[], None],
+    ) -> None:
+        """Open topics and services.
+
+        Args:
+            role: of the ego vehicle.
+            limits: of bundles.
+            swaps: None refuses everything, with that reason.
+            changed: told when a bundle was refused here.
+        """
+        self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
+        self.turned_away = 0  # bundles refused for want of a store
+        override = f"/carla/{role}/vehicle_control_manual_override"
+        # Raw: it may be large and hostile, and is unpacked where it costs no tick.
+        self._open = [
+            node.create_subscription(AdapterUpdate, UPDATE_TOPIC, self._on_update, qos.ADAPTER, raw=True),
+            node.create_subscription(GateStatus, GATE_TOPIC, self._on_gate, qos.STATUS),
+            node.create_subscription(Bool, override, self._on_override, qos.ROUTE),
+        ]
+        # Their own group: one that waits for its reply must not hold up the frames, which would be in its way.
+        group = ReentrantCallbackGroup()
+        table = {
+            "~/load_adapter": (LoadAdapter, self._load),
+            "~/rollback_adapter": (RollbackAdapter, self._roll_back),
+            "~/list_adapters": (ListAdapters, self._list),
+            "~/pin_adapter": (PinAdapter, self._pin),
+        }
+        self._services = [
+            node.create_service(kind, name, call, callback_group=group) for name, (kind, call) in table.items()
+        ]
+
+    def destroy(self) -> None:
+        """Close topics and services."""
+        for subscription in self._open:
+            self._node.destroy_subscription(subscription)
+        for service in self._services:
+            self._node.destroy_service(service)
+
+    def _on_update(self, raw: bytes) -> None:
+        if self._swaps is None:
+            self.turned_away += 1
+            self._changed()
+        else:
+            self._swaps.post(m.Push(lambda: unpack(raw, self._limits)))
+
+    def _on_gate(self, message: GateStatus) -> None:
+        if self._swaps is not None:
+            self._swaps.taken_over("gate", message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
+
+    def _on_override(self, message: Bool) -> None:
+        if self._swaps is not None:
+            self._swaps.taken_over("driver", message.data)
+
+    def _ask(self, make: Callable[[m.Answered], m.Event]) -> Future:
+        """Post an event; the future has the reply. It is set in the swap's thread, and looked at by the executor."""
+        future = Future()
+        if self._swaps is None:
+            future.set_result(m.Reply(False, str(NO_STORE)))
+        else:
+            self._swaps.post(make(future.set_result))
+        return future
+
+    async def _load(self, request: Any, response: Any) -> Any:
+        digest = request.expected_digest or None
+        reply = await self._ask(lambda answer: m.Load(Path(request.path).expanduser(), digest, answer))
+        return self._about_one(reply, response)
+
+    async def _pin(self, request: Any, response: Any) -> Any:
+        reply = await self._ask(lambda answer: m.Pin(request.digest, request.pinned, answer))
+        return self._about_one(reply, response)
+
+    async def _roll_back(self, request: Any, response: Any) -> Any:
+        reply = await self._ask(lambda answer: m.RollBack(request.part, request.to_base, answer))
+        response.success, response.message = reply.success, reply.message
+        response.adapters = self._infos(reply.entries)
+        return response
+
+    async def _list(self, request: Any, response: Any) -> Any:
+        reply = await self._ask(lambda answer: m.ListAll(request.part, answer))
+        response.adapters = self._infos(reply.entries)
+        response.base_digest = self._swaps.base_digest if self._swaps is not None else ""
+        return response
+
+    def _about_one(self, reply: m.Reply, response: Any) -> Any:
+        response.success, response.message = reply.success, reply.message
+        for info in self._infos(reply.entries):
+            response.adapter = info
+        return response
+
+    def _infos(self, entries: Sequence[Entry]) -> list[AdapterInfo]:
+        active = set() if self._swaps is None else {each.digest for each in self._swaps.report.adapters}
+        return [adapter_info(each.bundle, each.bundle.digest in active, each.pinned) for each in entries]
+
+
+def unpack(raw: bytes, limits: AdapterLimits) -> tuple[list[tuple[str, bytes]], str]:
+    """Files and announced digest of a serialized AdapterUpdate.
+
+    Everything else in the message only repeats the manifest, which is what is signed, so it is not looked at.
+
+    Raises Refused for a message that is too large or that cannot be read.
+    """
+    most = sum(size_limit(name, limits) for name in BUNDLE_FILES) + ENVELOPE_BYTES
+    sender = "Do not trust its sender"
+    if len(raw) > most:
+        refuse(Reason.FILE_SIZE, "a message must not be larger than a bundle", f"{len(raw)} bytes", most, sender)
+    try:
+        message = deserialize_message(raw, AdapterUpdate)
+    except Exception as error:  # rclpy's own classes, which share no base but Exception
+        refuse(Reason.UNREADABLE, "a message must be an AdapterUpdate", error, "its type", sender)
+    return [(file.name, bytes(file.data)) for file in message.files], message.digest
+
+
+def adapter_info(bundle: Installed, active: bool, pinned: bool) -> AdapterInfo:
+    """Return a bundle as services tell of it."""
+    return AdapterInfo(
+        part=bundle.part,
+        name=bundle.name,
+        digest=bundle.digest,
+        parent_digest=bundle.parent or "",
+        base_digest=bundle.base,
+        counter=bundle.counter,
+        created=ns_to_stamp(bundle.created_unix_s * 10**9),
+        expiry=ns_to_stamp((bundle.expires_unix_s or 0) * 10**9),
+        active=active,
+        pinned=pinned,
+    )
+
+
+def active_infos(report: m.Report) -> list[AdapterInfo]:
+    """Return what drives, as the status tells of it."""
+    return [adapter_info(_installed(each), True, each.manifest.part in report.pinned) for each in report.adapters]
+
+
+def _installed(adapter: VerifiedAdapter) -> Installed:
+    names = ("part", "name", "base", "parent", "counter", "created_unix_s", "expires_unix_s")
+    return Installed(digest=adapter.digest, **{name: getattr(adapter.manifest, name) for name in names})
+
+
+def swap_state(report: m.Report, takes: bool) -> State:
+    """Say what drives, and what is on its way; `takes` tells whether adapters are taken at all."""
+    if not takes:
+        return State(OK, "base model; no adapters are taken: adapters.store is empty")
+    names = [f"{each.manifest.part} {each.manifest.name} {each.digest[:12]}" for each in report.adapters]
+    text = "base model" + (" with " + ", ".join(names) if names else "")
+    swap = report.swap
+    if swap is not None:
+        text += f"; {swap.part} {swap.digest[:12]} {swap.stage.value}"
+    values = {
+        "pinned": ", ".join(sorted(report.pinned)) or "none",
+        "stage": "none" if swap is None else swap.stage.value,
+        "swaps": str(report.swaps),
+        "swap_ms": f"{report.swap_ms:.3f}",
+        "refusals": str(report.refusals),
+        **({} if swap is None or swap.stage in FINAL else report.figures),
+    }
+    return State(OK, text, tuple(values.items()), key=f"{text} {values['pinned']}")
+
+
+def refusal_state(report: m.Report) -> State:
+    """Say which bundle was refused last, and why."""
+    if report.refusals == 0:
+        return State(OK, "no bundle refused")
+    count = str(report.refusals)
+    return State(WARN, report.last_refusal, (("refusals", count),), key=count)

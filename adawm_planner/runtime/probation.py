@@ -1,0 +1,189 @@
+"""Episodes of an adapter on probation in, "worse than the record" out, at any time and with a stated false-alarm rate.
+
+The test is by betting (Waudby-Smith & Ramdas, "Estimating means of bounded random variables by betting", JRSS B 2024;
+Shafer, "Testing by betting", JRSS A 2021). Against the hypothesis "the adapter's success rate is at least p", the
+wealth W = prod (1 + b (p - x)) over episodes x (1 success, 0 failure) is a nonnegative supermartingale for every bet
+0 <= b <= 1 / (1 - p), and so is the mean over several bets. Ville's inequality: the chance that W ever reaches 1/a is
+at most a, however long one looks and whenever one stops. p is the lower Clopper-Pearson bound, at level a, of the
+record's success rate, less a margin; with a half of the allowed level for either step, an adapter as good as the
+record is rolled back with at most that level's chance.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from adawm_planner.config.hot_swap import SwapConfig
+from adawm_planner.data_types import Experience
+
+BETS = (0.25, 0.5, 0.75, 0.95)
+"""Shares of the largest bet; the wealth is the mean over them, so that slight and heavy losses are both found early."""
+
+LOWEST_P = 0.01
+"""A record this poor cannot be fallen short of by enough to be tested."""
+
+
+@dataclass(frozen=True)
+class EpisodeOutcome:
+    """One episode as the planner can judge it."""
+
+    adapters: tuple[str, ...]  # digests that decided last
+    whole: bool  # they decided all of it
+    success: bool  # reached the goal, without collision or intervention
+    why: str  # goal, collision, off_lane, unfinished or intervention
+    total: float  # return, sum of all rewards
+
+
+class EpisodeWatch:
+    """Experience in, outcomes of episodes out; none of an episode whose beginning was missed."""
+
+    def __init__(self) -> None:
+        self._adapters: tuple[str, ...] | None = None  # None: no episode
+        self._whole = True
+        self._total, self._intervened = 0.0, False
+        self._instead = set[str]()
+
+    def taken_over(self, by: str, now: bool) -> None:
+        """Note who drives instead of the planner: an episode with any such moment is a failure."""
+        (self._instead.add if now else self._instead.discard)(by)
+        self._intervened = self._intervened or now
+
+    def add(self, one: Experience, by_fault: bool) -> EpisodeOutcome | None:
+        """Take one experience.
+
+        Args:
+            one: in the order they were made.
+            by_fault: the episode is cut because an input cannot be trusted, which says nothing about the adapter.
+        """
+        if one.is_first:
+            self._adapters, self._whole, self._total = one.adapter_digests, True, 0.0
+            self._intervened = bool(self._instead)
+        elif self._adapters is not None and one.adapter_digests != self._adapters:
+            self._adapters, self._whole = one.adapter_digests, False
+        self._total += one.reward.total
+        if not one.is_last:
+            return None
+        adapters, intervened = self._adapters, self._intervened
+        self._adapters = None
+        if adapters is None or (by_fault and not one.is_terminal and not intervened):
+            return None
+        why = "intervention" if intervened else _end(one)
+        return EpisodeOutcome(adapters, self._whole, why == "goal", why, self._total)
+
+
+def _end(one: Experience) -> str:
+    if one.reward.collision < 0.0:
+        return "collision"
+    if one.reward.destination > 0.0:
+        return "goal"
+    return "off_lane" if one.is_terminal else "unfinished"
+
+
+Results = tuple[tuple[bool, float], ...]
+"""Success and return of each episode, the oldest first."""
+
+
+@dataclass(frozen=True)
+class Record:
+    """The newest episodes of what drives when nothing is tried."""
+
+    results: Results = ()
+
+    @property
+    def episodes(self) -> int:
+        """How many there are."""
+        return len(self.results)
+
+    @property
+    def successes(self) -> int:
+        """How many of them succeeded."""
+        return sum(success for success, _ in self.results)
+
+    def add(self, outcome: EpisodeOutcome, config: SwapConfig) -> Record:
+        """The record with one more episode; it is judged as one on probation would be.
+
+        Only so many are kept that a vehicle or task which changes is soon what the record is of.
+        """
+        success = outcome.success and outcome.total >= self.floor(config)
+        return Record((*self.results, (success, outcome.total))[-2 * config.record_episodes :])
+
+    def floor(self, config: SwapConfig) -> float:
+        """Return that a success must reach; -inf while the record is short or its mean is not positive."""
+        mean = sum(total for _, total in self.results) / max(self.episodes, 1)
+        known = self.episodes >= config.record_episodes and mean > 0.0
+        return config.return_share * mean if known else -math.inf
+
+    def bound(self, config: SwapConfig) -> float:
+        """Success rate that an adapter on probation must not fall below; from 0 to below 1."""
+        if self.episodes < config.record_episodes:
+            rate = config.record_success
+        else:
+            rate = lower_bound(self.successes, self.episodes, 0.5 * config.probation_level)
+        return min(max(rate - config.probation_margin, 0.0), 1.0 - 1e-6)
+
+
+@dataclass(frozen=True)
+class Probation:
+    """The sequential test of one adapter."""
+
+    bound: float  # success rate of the hypothesis "good enough"
+    floor: float = -math.inf  # return that a success must reach
+    results: Results = ()
+    wealth: tuple[float, ...] = (1.0,) * len(BETS)  # of each bet
+
+    def add(self, outcome: EpisodeOutcome) -> Probation:
+        """The test with one more episode."""
+        success = outcome.success and outcome.total >= self.floor
+        largest = 1.0 / (1.0 - self.bound)
+        wealth = tuple(
+            each * (1.0 + share * largest * (self.bound - success))
+            for each, share in zip(self.wealth, BETS, strict=True)
+        )
+        return Probation(self.bound, self.floor, (*self.results, (success, outcome.total)), wealth)
+
+    @property
+    def episodes(self) -> int:
+        """How many there were."""
+        return len(self.results)
+
+    @property
+    def successes(self) -> int:
+        """How many of them succeeded."""
+        return sum(success for success, _ in self.results)
+
+    @property
+    def evidence(self) -> float:
+        """Wealth against "good enough"; 1/a or more is a rejection at level a."""
+        return sum(self.wealth) / len(self.wealth)
+
+    def is_worse(self, config: SwapConfig) -> bool:
+        """Whether the adapter is worse than the bound, at half of the allowed level."""
+        return self.bound > LOWEST_P and self.evidence >= 2.0 / config.probation_level
+
+    def is_over(self, config: SwapConfig) -> bool:
+        """Whether it may be committed: all episodes are in, and they do not speak against it.
+
+        While they do, without being proof, it stays on probation; looking on costs an anytime-valid test nothing.
+        """
+        return self.episodes >= config.probation_episodes and self.evidence <= 1.0
+
+
+def lower_bound(successes: int, trials: int, level: float) -> float:
+    """One-sided Clopper-Pearson bound of a success rate, which is below the true one with chance 1 - level at least.
+
+    Raises ValueError for counts that cannot be.
+    """
+    if not 0 <= successes <= trials or trials < 1:
+        raise ValueError(f"{successes} successes of {trials} trials cannot be")
+    low, high = 0.0, successes / trials
+    for _ in range(50):
+        middle = 0.5 * (low + high)
+        low, high = (middle, high) if _at_least(successes, trials, middle) < level else (low, middle)
+    return low
+
+
+def _at_least(successes: int, trials: int, rate: float) -> float:
+    """Chance of so many successes or more."""
+    below = sum(math.comb(trials, k) * rate**k * (1.0 - rate) ** (trials - k) for k in range(successes))
+    return 1.0 - below

@@ -1,0 +1,139 @@
+"""Answers of the planner in, flips between two ticks out: the driving thread's side of a hot swap, and the other's.
+
+The driving thread only posts events, reads one pointer and, rarely, assigns one. Everything slow happens in `HotSwap`
+on a thread of its own.
+"""
+
+from __future__ import annotations
+
+import queue
+import threading
+import time
+from dataclasses import replace
+
+from adawm_planner.adapters.refusal import Reason, Refusal
+from adawm_planner.dims import FRAMES_PER_DECISION
+from adawm_planner.runtime.engine import Engine
+from adawm_planner.runtime.hot_swap import HotSwap
+from adawm_planner.runtime.planner_core import Mode
+from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
+from adawm_planner.runtime.probation import EpisodeWatch
+from adawm_planner.runtime.swap_messages import (
+    Decided,
+    EpisodeEnded,
+    Event,
+    Faulted,
+    Flipped,
+    Missed,
+    Push,
+    Ready,
+    Report,
+    Turned,
+)
+
+MOST_WAITING = 16
+"""Events that may wait before pushed bundles are turned away."""
+
+GIL_SWITCH_S = 0.001
+"""Longest that Python code of the other thread holds up the driving one [s]; Python's own default is 0.005."""
+
+DROVE = (Mode.DRIVING, Mode.ARRIVED)
+
+
+class SwapThread:
+    """A hot swap in a thread of its own. All methods are the driving thread's."""
+
+    def __init__(self, swap: HotSwap, loop: PlannerLoop) -> None:
+        """Start the thread.
+
+        Args:
+            swap: used by this object alone from now on.
+            loop: what drives.
+        """
+        self._swap, self._loop = swap, loop
+        self._watch = EpisodeWatch()
+        self._mode = Mode.WAITING
+        self._taken = 0  # number of the engine that was taken last
+        self._missed: Ready | None = None
+        self._polls = 0
+        self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name="adapter_swap", daemon=True)
+        self._thread.start()
+
+    @property
+    def base_digest(self) -> str:
+        """sha256 of the base model, hex."""
+        return self._loop.core.engine.digest
+
+    @property
+    def report(self) -> Report:
+        """What has become of everything posted so far, as far as it has been handled."""
+        return self._swap.report
+
+    def close(self) -> None:
+        """Handle what was posted, end the thread and give the store back."""
+        self._inbox.put(None)
+        self._thread.join()
+        self._swap.close()
+
+    def post(self, event: Event) -> None:
+        """Hand an event over; a pushed bundle is turned away when too much waits already."""
+        if isinstance(event, Push) and self._inbox.qsize() >= MOST_WAITING:
+            event = Turned(
+                Refusal(Reason.BUSY, "bundles must not come faster than they are checked", f"{MOST_WAITING} waiting",
+                        "fewer", "Send it again later; find out who sends so many")
+            )  # fmt: skip
+        self._inbox.put(event)
+
+    def taken_over(self, by: str, now: bool) -> None:
+        """Note whether somebody, or the gate, drives instead."""
+        self._watch.taken_over(by, now)
+
+    def after_answer(self, out: Outgoing) -> None:
+        """Take note of an answer that has been sent, then flip if an engine is ready."""
+        answer, self._mode = out.answer, out.answer.mode
+        for one in answer.experiences:
+            # An episode that ends with this answer was cut by a fault exactly when this answer does not drive.
+            outcome = self._watch.add(one, by_fault=answer.mode not in DROVE)
+            if outcome is not None:
+                self.post(EpisodeEnded(outcome))
+        for fault in answer.faults:
+            if fault.rule == "internal_error":
+                self.post(Faulted(fault.text))
+        if answer.decision is not None and self._swap.watching:
+            self.post(Decided(self._loop.core.history, answer.scene))
+        self.between_ticks()
+
+    def between_ticks(self) -> None:
+        """Drive with the engine that is ready, if there is one and it may."""
+        ready = self._swap.ready
+        if ready is None or ready.number <= self._taken or ready is self._missed:
+            return
+        if ready.forward and self._mode is Mode.BRAKING:
+            return
+        if self._is_behind(ready) and self._polls < FRAMES_PER_DECISION:
+            self._polls += 1
+            return
+        before, self._polls = self._loop.core.engine, 0
+        begun = time.perf_counter()
+        if self._loop.flip(ready.warm):
+            seconds, self._taken = time.perf_counter() - begun, ready.number
+            self.post(Flipped(ready, seconds, before))
+        else:
+            self._missed = ready
+            self.post(Missed(ready))
+
+    def _is_behind(self, ready: Ready) -> bool:
+        """Whether the other thread will soon have saved the flip a decision's filtering."""
+        history = self._loop.core.history
+        return self._loop.core.state is not None and ready.warm.count != history.count
+
+    def _run(self) -> None:
+        retired: Engine | None = None
+        while (event := self._inbox.get()) is not None:
+            if isinstance(event, Flipped):
+                # Kept until the next flip, so that what onnxruntime takes to free it (milliseconds) is never the
+                # driving thread's time.
+                retired, event = event.before, replace(event, before=None)
+            self._swap.handle(event)
+        del retired

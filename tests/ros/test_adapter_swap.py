@@ -1,0 +1,320 @@
+"""Adapters over DDS with a real model: pushed, shadowed, flipped, committed; refused, rolled back, pinned, restored."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("carla_msgs.msg")
+
+import rclpy
+from adawm_msgs.msg import AdapterUpdate, BundleFile, Experience, PlannerStatus
+from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_msgs.msg import Bool
+
+from adawm_planner.adapters.bundle import write_bundle
+from adawm_planner.adapters.peft_files import TENSOR_FILE
+from adawm_planner.ros import qos
+from adawm_planner.ros.convert import byte_array
+from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
+from adawm_planner.ros.planner_node import PlannerNode
+from tests.adapters.conftest import KEY, Maker
+from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
+from tests.runtime.swap_rig import digest_of
+
+pytestmark = pytest.mark.ros
+SUCCESS = TransitionCallbackReturn.SUCCESS
+ROOT = Path(__file__).resolve().parents[2]
+EPISODE_FRAMES = 84
+"""Frames until the goal of a route of 40 m, 20 m before its end, is reached at 5 m/s."""
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def values(maker: Maker, tmp_path: Path) -> dict[str, Any]:
+    """Parameters of a planner that trusts the tests' key and commits after one good episode."""
+    key = tmp_path / "maker.pub"
+    key.write_bytes(KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return {
+        "use_map": False,
+        "model_dir": str(maker.model_dir),
+        "adapters.store": str(tmp_path / "store"),
+        "adapters.trust": [str(key)],
+        "adapters.shadow_decisions": 3,
+        "adapters.shadow_disagreement": 1.0,
+        "adapters.shadow_variation": 1.0,
+        "adapters.probation_episodes": 1,
+    }
+
+
+class Driven(Bench):
+    """A planner that is driven episode by episode, and everything it says."""
+
+    def __init__(self, context: Context, planner: Any, bridge: StubBridge) -> None:
+        super().__init__(context, planner, bridge)
+        self.k = 0
+        self.status: list[PlannerStatus] = []
+        self.experience: list[Experience] = []
+        self.diagnostics: list[DiagnosticArray] = []
+        bridge.create_subscription(PlannerStatus, "/adawm_planner/status", self.status.append, qos.STATUS)
+        bridge.create_subscription(Experience, "/adawm_planner/experience", self.experience.append, qos.EXPERIENCE)
+        bridge.create_subscription(DiagnosticArray, "/diagnostics", self.diagnostics.append, qos.STREAM)
+        self.updates = bridge.create_publisher(AdapterUpdate, UPDATE_TOPIC, qos.ADAPTER)
+        self.override = bridge.create_publisher(Bool, "/carla/ego_vehicle/vehicle_control_manual_override", qos.ROUTE)
+
+    def begin(self) -> None:
+        self.connect()
+        self.bridge.publish_vehicle()
+        assert self.spin_until(lambda: self.updates.get_subscription_count() > 0)
+
+    def frames(self, count: int, start: int = 0) -> None:
+        for i in range(start, start + count):
+            self.k += 1
+            sent = len(self.bridge.commands)
+            self.bridge.publish_frame(self.k, x=1.0 + 0.25 * i)
+            assert self.spin_until(lambda sent=sent: len(self.bridge.commands) > sent), f"frame {self.k}"
+
+    def episode(self, frames: int = EPISODE_FRAMES) -> None:
+        self.bridge.publish_route(40)
+        self.spin_for(0.1)
+        self.frames(frames)
+
+    def push(self, files: dict[str, bytes]) -> None:
+        self.updates.publish(
+            AdapterUpdate(
+                digest=digest_of(files),
+                files=[BundleFile(name=name, data=byte_array(content)) for name, content in files.items()],
+            )
+        )
+
+    def call(self, kind: type[Any], name: str, **request: Any) -> Any:
+        client = self.bridge.create_client(kind, f"/adawm_planner/{name}")
+        assert self.spin_until(client.service_is_ready)
+        future = client.call_async(kind.Request(**request))
+        assert self.spin_until(future.done), name
+        self.bridge.destroy_client(client)
+        return future.result()
+
+    def digests(self) -> list[str]:
+        return [each.digest for each in self.status[-1].adapters] if self.status else []
+
+    def said(self, word: str) -> bool:
+        return any(word in each.message for array in self.diagnostics for each in array.status)
+
+
+def make(context: Context, values: dict[str, Any]) -> Driven:
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    planner = PlannerNode(context=context, parameter_overrides=overrides)
+    driven = Driven(context, planner, StubBridge("ego_vehicle", context))
+    assert planner.trigger_configure() == SUCCESS and planner.trigger_activate() == SUCCESS
+    driven.begin()
+    return driven
+
+
+@pytest.fixture
+def driven(context: Context, values: dict[str, Any]) -> Iterator[Driven]:
+    made = make(context, values)
+    yield made
+    if made.planner.loop is not None:
+        assert made.planner.loop.counters.missed_ticks == 0
+        made.planner.trigger_deactivate()
+        made.planner.trigger_cleanup()
+    made.close()
+
+
+def bundle(maker: Maker, **changes: Any) -> dict[str, bytes]:
+    now = int(time.time())
+    return maker.files(**{"created_unix_s": now - 60, "expires_unix_s": now + 3600, **changes})
+
+
+def commit(driven: Driven, files: dict[str, bytes]) -> None:
+    driven.push(files)
+    driven.episode()
+    driven.episode()
+    assert driven.spin_until(lambda: driven.said(f"{digest_of(files)[:12]} committed"))
+
+
+def test_a_pushed_bundle_is_shadowed_flipped_and_committed(driven: Driven, maker: Maker) -> None:
+    files = bundle(maker)
+    driven.episode(4)
+    driven.push(files)
+    assert driven.spin_until(lambda: driven.said(f"{digest_of(files)[:12]} shadow"))
+    assert driven.digests() == []
+    driven.frames(40, 4)
+    assert driven.spin_until(lambda: driven.digests() == [digest_of(files)])
+    assert driven.said(f"{digest_of(files)[:12]} probation")
+    driven.episode()
+    assert driven.spin_until(lambda: driven.said(f"{digest_of(files)[:12]} committed"))
+    status = driven.status[-1]
+    assert (status.swaps, status.refusals, status.last_refusal) == (1, 0, "") and status.swap_ms > 0.0
+    assert status.adapters[0].part == "policy" and status.adapters[0].active and status.adapters[0].counter == 7
+    deciders = [tuple(one.adapter_digests) for one in driven.experience]
+    assert deciders[0] == () and deciders[-1] == (digest_of(files),)
+
+
+def test_a_bad_bundle_is_refused_with_its_reason_and_driving_goes_on(driven: Driven, maker: Maker) -> None:
+    files = bundle(maker)
+    driven.episode(8)
+    driven.push({**files, TENSOR_FILE: files[TENSOR_FILE][:-1] + b"\1"})
+    assert driven.spin_until(lambda: bool(driven.status) and driven.status[-1].refusals == 1)
+    assert driven.status[-1].last_refusal.startswith("file_digest: ")
+    assert driven.spin_until(lambda: driven.said("file_digest: "))
+    driven.push({**files, "model.pkl": b"\x80"})
+    assert driven.spin_until(lambda: driven.status[-1].last_refusal.startswith("extra_file"))
+    driven.frames(40, 8)
+    assert driven.digests() == [] and driven.status[-1].swaps == 0
+
+
+def test_services(driven: Driven, maker: Maker, tmp_path: Path) -> None:
+    files = bundle(maker)
+    write_bundle(tmp_path / "bundle", files)
+    assert (
+        "other_digest"
+        in driven.call(LoadAdapter, "load_adapter", path=str(tmp_path / "bundle"), expected_digest="0").message
+    )
+    loaded = driven.call(LoadAdapter, "load_adapter", path=str(tmp_path / "bundle"))
+    assert loaded.success and loaded.adapter.digest == digest_of(files) and not loaded.adapter.active
+    driven.episode()
+    driven.episode()
+    assert driven.spin_until(lambda: driven.said(f"{digest_of(files)[:12]} committed"))
+    listed = driven.call(ListAdapters, "list_adapters")
+    assert listed.base_digest == maker.base.digest and [each.active for each in listed.adapters] == [True]
+    pinned = driven.call(PinAdapter, "pin_adapter", digest=digest_of(files), pinned=True)
+    assert pinned.success and pinned.adapter.pinned
+    driven.push(bundle(maker, counter=8, name="second"))
+    assert driven.spin_until(lambda: driven.status[-1].last_refusal.startswith("pinned"))
+    back = driven.call(RollbackAdapter, "rollback_adapter", part="policy")
+    assert back.success and list(back.adapters) == []
+    assert driven.spin_until(lambda: driven.digests() == [])
+    again = driven.call(RollbackAdapter, "rollback_adapter")
+    assert not again.success and "base model drives already" in again.message
+    assert driven.call(PinAdapter, "pin_adapter", digest="policy", pinned=False).success
+
+
+def test_an_intervention_counts_against_it(context: Context, values: dict[str, Any], maker: Maker) -> None:
+    driven = make(context, {**values, "adapters.probation_episodes": 20})
+    files = bundle(maker)
+    driven.push(files)
+    driven.override.publish(Bool(data=True))
+    for _ in range(6):
+        driven.episode()
+    assert driven.spin_until(lambda: driven.said(f"{digest_of(files)[:12]} rolled_back"))
+    assert driven.spin_until(lambda: driven.status[-1].last_refusal.startswith("probation: "))
+    assert driven.spin_until(lambda: driven.digests() == [])
+    driven.planner.trigger_deactivate()
+    driven.planner.trigger_cleanup()
+    driven.close()
+
+
+def test_a_restart_brings_the_committed_one_back_and_no_other(
+    context: Context, values: dict[str, Any], maker: Maker
+) -> None:
+    driven = make(context, values)
+    files, second = bundle(maker), bundle(maker, counter=8, name="second")
+    commit(driven, files)
+    driven.push(second)
+    driven.episode(40)
+    assert driven.spin_until(lambda: driven.digests() == [digest_of(second)])
+    driven.planner.trigger_deactivate()
+    driven.planner.trigger_cleanup()
+    assert driven.planner.trigger_configure() == SUCCESS and driven.planner.trigger_activate() == SUCCESS
+    driven.status.clear()
+    assert driven.spin_until(lambda: driven.digests() == [digest_of(files)])
+    driven.planner.trigger_deactivate()
+    driven.planner.trigger_cleanup()
+    driven.close()
+
+
+def test_without_a_store_it_drives_and_refuses_with_that_reason(
+    context: Context, values: dict[str, Any], maker: Maker
+) -> None:
+    driven = make(context, {**values, "adapters.store": ""})
+    driven.push(bundle(maker))
+    driven.episode(12)
+    assert driven.spin_until(lambda: bool(driven.status) and driven.status[-1].last_refusal.startswith("no_store"))
+    assert "adapters.store" in driven.call(RollbackAdapter, "rollback_adapter").message
+    assert driven.call(ListAdapters, "list_adapters").adapters == []
+    driven.close()
+
+
+def test_an_empty_trust_list_accepts_nothing(context: Context, values: dict[str, Any], maker: Maker) -> None:
+    driven = make(context, {**values, "adapters.trust": [""]})
+    driven.push(bundle(maker))
+    assert driven.spin_until(lambda: bool(driven.status) and driven.status[-1].last_refusal.startswith("untrusted_key"))
+    driven.planner.trigger_deactivate()
+    driven.planner.trigger_cleanup()
+    driven.close()
+
+
+def test_a_store_that_cannot_be_opened_fails_configuration_and_can_be_mended(
+    context: Context, values: dict[str, Any], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    bad = {**values, "adapters.store": str(tmp_path / "file")}
+    planner = PlannerNode(context=context, parameter_overrides=[Parameter(n, value=v) for n, v in bad.items()])
+    assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert str(tmp_path / "file") in "".join(capfd.readouterr())
+    planner.set_parameters([Parameter("adapters.store", value=values["adapters.store"])])
+    planner.set_parameters([Parameter("adapters.trust", value=["/nowhere.pub"])])
+    assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
+    assert "/nowhere.pub" in "".join(capfd.readouterr())
+    planner.set_parameters([Parameter("adapters.trust", value=values["adapters.trust"])])
+    assert planner.trigger_configure() == SUCCESS and planner.trigger_cleanup() == SUCCESS
+    planner.destroy_node()
+
+
+def start(values: dict[str, Any]) -> subprocess.Popen[str]:
+    words = {bool: lambda v: str(v).lower(), list: lambda v: "['" + "','".join(v) + "']"}
+    given = [f"{name}:={words.get(type(value), str)(value)}" for name, value in values.items()]
+    arguments = [word for each in given for word in ("-p", each)]
+    return subprocess.Popen(
+        [sys.executable, "-m", "adawm_planner.ros.planner_node", "--ros-args", *arguments],
+        cwd=ROOT,
+        env=os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)},
+        stdout=subprocess.DEVNULL,
+    )
+
+
+def test_a_killed_planner_comes_back_with_what_was_committed(
+    context: Context, values: dict[str, Any], maker: Maker
+) -> None:
+    files, second = bundle(maker), bundle(maker, counter=8, name="second")
+    planner = start(values)
+    driven = Driven(context, Node("idle", context=context), StubBridge("ego_vehicle", context))
+    try:
+        driven.begin()
+        commit(driven, files)
+        driven.push(second)
+        driven.episode(40)
+        assert driven.spin_until(lambda: driven.digests() == [digest_of(second)])
+        planner.send_signal(signal.SIGKILL)
+        planner.wait()
+        driven.status.clear()
+        planner = start(values)
+        assert driven.spin_until(lambda: bool(driven.status), 20.0)
+        assert driven.digests() == [digest_of(files)]
+    finally:
+        planner.kill()
+        driven.close()

@@ -1,0 +1,404 @@
+"""From a bundle to a commit or a refusal, with a real model that drives."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from adawm_planner.adapters.bundle import write_bundle
+from adawm_planner.adapters.peft_files import TENSOR_FILE
+from adawm_planner.adapters.refusal import Reason, refuse
+from adawm_planner.adapters.store import AdapterStore
+from adawm_planner.runtime import swap_messages as m
+from adawm_planner.runtime.active_adapters import BASE, load_adapters
+from adawm_planner.runtime.engine import OnnxEngine
+from adawm_planner.runtime.planner_core import Mode
+from adawm_planner.runtime.swap_state import Stage
+from adawm_planner.runtime.warm import KEPT, History, advance, rewarm
+from tests.adapters.conftest import NOW, Maker
+from tests.adapters.forgery import with_factors, with_tensors
+from tests.runtime.swap_rig import OPEN, Rig, digest_of, outputs, same
+
+Files = dict[str, bytes]
+
+
+@pytest.fixture
+def rig(maker: Maker, tmp_path: Path) -> Iterator[Rig]:
+    made = Rig(maker, tmp_path / "store")
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def policy(maker: Maker) -> Files:
+    return maker.files()
+
+
+@pytest.fixture(scope="module")
+def dynamics(maker: Maker) -> Files:
+    return maker.files(part="dynamics", name="world", counter=1)
+
+
+def committed(rig: Rig, files: Files) -> None:
+    rig.push(files)
+    rig.drive(4)
+    rig.episodes(True, True, True)
+    assert rig.stage == "committed"
+
+
+def test_the_whole_way(rig: Rig, policy: Files) -> None:
+    rig.drive(2)
+    rig.push(policy)
+    assert rig.stage == "shadow"
+    rig.drive(2)
+    assert rig.stage == "shadow" and rig.core.engine.adapter_digests == ()
+    rig.drive(2)
+    assert rig.stage == "probation" and rig.core.engine.adapter_digests == (digest_of(policy),)
+    assert rig.store.part("policy").active == digest_of(policy)
+    answer = rig.drive(1)[0]
+    assert answer.decision is not None and answer.decision.adapter_digests == (digest_of(policy),)
+    rig.episodes(True, True)
+    assert rig.stage == "probation"
+    rig.episodes(True)
+    report = rig.swap.report
+    assert rig.stage == "committed" and rig.store.part("policy").good == (digest_of(policy),)
+    assert (report.swaps, report.refusals) == (1, 0) and report.swap_ms > 0.0
+
+
+def test_experience_names_who_decided(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    ones = [one for answer in rig.drive(6) for one in answer.experiences]
+    assert [one.adapter_digests for one in ones] == [()] * 3 + [(digest_of(policy),)] * 3
+
+
+@pytest.mark.parametrize("part", ["dynamics", "policy"])
+def test_after_the_flip_it_answers_as_a_cold_start_rewarmed_on_the_same_frames(
+    rig: Rig, policy: Files, dynamics: Files, part: str
+) -> None:
+    rig.drive(5)
+    rig.push(policy if part == "policy" else dynamics)
+    rig.drive(3)
+    past = rig.core.history
+    found = next(answer.decision for answer in rig.drive(1) if answer.decision is not None)
+    cold = OnnxEngine(rig.maker.model_dir, "cpu").with_adapters(load_adapters(rig.swap.report.adapters))
+    assert found.adapter_digests == cold.adapter_digests != ()
+    _, output = cold.step(rewarm(cold, past).carry, found.observation, False)
+    np.testing.assert_allclose(output.probabilities, found.action.probabilities, rtol=0, atol=1e-5)
+
+
+def test_a_state_of_another_dynamics_adapter_is_never_used(rig: Rig, dynamics: Files) -> None:
+    committed(rig, dynamics)
+    fresh = OnnxEngine(rig.maker.model_dir, "cpu")
+    with pytest.raises(ValueError, match="start the episode anew or re-warm it"):
+        fresh.step(rig.core.state.carry, rig.core.history.steps[-1].observation, False)  # type: ignore[union-attr]
+    with pytest.raises(ValueError, match="start the episode anew or re-warm it"):
+        fresh.imagine(rig.core.state.carry)  # type: ignore[union-attr]
+
+
+def test_bounded_history_and_catching_up(rig: Rig) -> None:
+    rig.drive(3)
+    warm = rewarm(rig.base, rig.core.history)
+    rig.drive(2)
+    assert rig.core.flip(warm), "two decisions behind"
+    rig.drive(1)
+    assert not rig.core.flip(warm), "three"
+    rig.drive(KEPT)
+    history = rig.core.history
+    assert len(history.steps) == KEPT and history.count == 6 + KEPT
+    assert advance(warm, history) is None
+    caught = advance(rewarm(rig.base, history), history)
+    assert caught is not None and caught.carry.h.tobytes() == rewarm(rig.base, history).carry.h.tobytes()
+    assert advance(warm, History()) is not None
+
+
+def test_no_flip_while_braking_and_none_is_lost(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.decide_unseen(3)
+    assert rig.frame(spoilt=True).mode is Mode.BRAKING
+    assert rig.stage == "ready" and rig.core.engine.adapter_digests == ()
+    rig.frame(spoilt=True)
+    assert rig.stage == "ready"
+    rig.drive(2)
+    assert rig.stage == "probation"
+
+
+def test_both_parts_one_after_the_other(rig: Rig, policy: Files, dynamics: Files) -> None:
+    rig.push(policy)
+    rig.push(dynamics)
+    rig.drive(4)
+    rig.episodes(True, True, True)
+    rig.drive(4)
+    assert rig.stage == "probation"
+    assert set(rig.core.engine.adapter_digests) == {digest_of(policy), digest_of(dynamics)}
+    rig.episodes(True, *[False] * 6)
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == (digest_of(policy),)
+
+
+def test_a_newer_bundle_takes_the_place_of_one_that_waits(rig: Rig, policy: Files, dynamics: Files) -> None:
+    rig.push(policy)
+    rig.push(dynamics)
+    rig.push(rig.maker.files(part="dynamics", counter=2, name="newer"))
+    assert "busy" in rig.swap.report.last_refusal and rig.swap.report.refusals == 1
+
+
+def test_probation_rolls_a_bad_adapter_back(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    assert rig.stage == "probation"
+    rig.episodes(False, False, False)
+    assert rig.stage == "probation", "neither proof nor good enough"
+    rig.episodes(False)
+    report = rig.swap.report
+    assert rig.stage == "rolled_back" and report.swap is not None and report.swap.refusal is not None
+    assert report.swap.refusal.reason is Reason.PROBATION and "0 of" in report.last_refusal
+    assert rig.core.engine.adapter_digests == () and rig.store.part("policy").current is None
+
+
+def test_an_error_while_driving_on_probation_rolls_back_at_once(
+    rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    rig.thread.post(m.Faulted("the policy's probabilities are nan"))
+    assert rig.stage == "reverting"
+    rig.frame(spoilt=True)
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+    assert "fault" in rig.swap.report.last_refusal
+
+
+def test_disagreement_is_refused_in_shadow(maker: Maker, tmp_path: Path, policy: Files) -> None:
+    rig = Rig(maker, tmp_path, replace(OPEN, shadow_variation=0.0))
+    rig.push(policy)
+    rig.drive(4)
+    assert rig.stage == "refused" and "shadow" in rig.swap.report.last_refusal
+    assert rig.store.part("policy").current is None and rig.core.engine.adapter_digests == ()
+    rig.close()
+
+
+def nan(tensors: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    last = sorted(tensors)[-1]
+    return {**tensors, last: np.full_like(tensors[last], np.nan)}
+
+
+BAD: dict[str, tuple[Callable[[Rig, Files], Files], Reason]] = {
+    "truncated": (lambda rig, files: {**files, TENSOR_FILE: files[TENSOR_FILE][:-9]}, Reason.FILE_SIZE),
+    "changed": (lambda rig, files: {**files, TENSOR_FILE: files[TENSOR_FILE][:-1] + b"\1"}, Reason.FILE_DIGEST),
+    "unsigned": (lambda rig, files: {k: v for k, v in files.items() if k != "signature.json"}, Reason.UNSIGNED),
+    "extra": (lambda rig, files: {**files, "model.pkl": b"\x80\x04."}, Reason.EXTRA_FILE),
+    "nan": (lambda rig, files: with_tensors(files, nan), Reason.NOT_FINITE),
+    "base": (lambda rig, files: rig.maker.files(base="0" * 64, counter=9), Reason.OTHER_BASE),
+    "vehicle": (lambda rig, files: rig.maker.files(vehicle="other", counter=9), Reason.OTHER_VEHICLE),
+    "counter": (lambda rig, files: rig.maker.files(counter=1), Reason.COUNTER),
+    "leap": (lambda rig, files: rig.maker.files(counter=10**9), Reason.COUNTER_STEP),
+    "expired": (lambda rig, files: rig.maker.files(expires_unix_s=NOW - 1, counter=9), Reason.EXPIRED),
+    "probe": (
+        lambda rig, files: with_factors(rig.maker.files(counter=9), rig.maker.factors(seed=3)),
+        Reason.PROBE,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_refusal_leaves_what_drives_untouched_bit_for_bit(rig: Rig, policy: Files, name: str) -> None:
+    committed(rig, policy)
+    rig.drive(1)
+    engine, seen = rig.core.engine, [step.observation for step in rig.core.history.steps]
+    before, log = outputs(engine, engine.initial(), seen), (rig.store.root / "log.jsonl").read_bytes()
+    make, reason = BAD[name]
+    files = make(rig, rig.maker.files(counter=8, name="second"))
+    rig.push(files)
+    report = rig.swap.report
+    assert report.last_refusal.startswith(f"{reason.value}:") and report.refusals == 1
+    assert rig.core.engine is engine and rig.swap.ready is None and rig.stage in ("committed", "refused")
+    assert all(map(same, before, outputs(engine, engine.initial(), seen)))
+    assert (rig.store.root / "log.jsonl").read_bytes() == log, "the store has not even heard of it"
+    rig.drive(6)
+    assert rig.core.engine is engine
+
+
+def test_a_message_that_is_none_is_refused(rig: Rig) -> None:
+    def unpack() -> Any:
+        refuse(Reason.FILE_SIZE, "a message must be small", "much", "less", "ask")
+
+    rig.thread.post(m.Push(unpack))
+    assert rig.swap.report.last_refusal.startswith("file_size")
+
+
+def test_a_message_that_breaks_its_reader_ends_no_other_bundle(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.drive(4)
+
+    def unpack() -> Any:
+        raise RuntimeError("planted")
+
+    rig.thread.post(m.Push(unpack))
+    assert rig.stage == "probation" and rig.swap.report.last_refusal.startswith("fault")
+
+
+def test_an_operator_is_told_when_a_bundle_has_to_wait(
+    rig: Rig, policy: Files, dynamics: Files, tmp_path: Path
+) -> None:
+    rig.push(policy)
+    write_bundle(tmp_path / "bundle", dynamics)
+    reply = rig.ask(m.Load, tmp_path / "bundle", None)
+    assert reply.success and "waits" in reply.message
+    assert "already" in rig.ask(m.Load, tmp_path / "bundle", None).message
+
+
+def test_duplicates_change_nothing(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.push(policy)
+    assert rig.swap.report.last_refusal.startswith("duplicate") and rig.stage == "shadow"
+    rig.drive(4)
+    rig.push(policy)
+    assert rig.stage == "probation"
+    rig.episodes(True, True, True)
+    rig.push(policy)
+    assert rig.stage == "committed" and rig.swap.report.swaps == 1 and rig.swap.report.refusals == 3
+
+
+def test_without_trusted_keys_nothing_is_accepted(rig: Rig, policy: Files) -> None:
+    rig.swap._context = replace(rig.swap._context, trust={})
+    rig.push(policy)
+    assert rig.swap.report.last_refusal.startswith("untrusted_key") and rig.stage is None
+
+
+def test_load_by_path(rig: Rig, policy: Files, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", policy)
+    refused = rig.ask(m.Load, tmp_path / "bundle", "0" * 64)
+    assert not refused.success and "other_digest" in refused.message
+    assert not rig.ask(m.Load, tmp_path / "nothing", None).success
+    accepted = rig.ask(m.Load, tmp_path / "bundle", None)
+    assert accepted.success and accepted.entries[0].bundle.digest == digest_of(policy)
+    rig.drive(4)
+    assert rig.stage == "probation"
+
+
+def test_roll_back_and_pin(rig: Rig, policy: Files, dynamics: Files) -> None:
+    assert not rig.ask(m.RollBack, "", False).success
+    assert not rig.ask(m.RollBack, "wheels", False).success
+    committed(rig, policy)
+    second = rig.maker.files(counter=8, name="second")
+    committed(rig, second)
+    back = rig.ask(m.RollBack, "policy", False)
+    assert back.success and rig.core.engine.adapter_digests == (digest_of(policy),)
+    assert not rig.ask(m.Pin, digest_of(second), True).success
+    assert rig.ask(m.Pin, digest_of(policy), True).success and rig.swap.report.pinned == {"policy"}
+    rig.push(rig.maker.files(counter=9, name="third"))
+    assert rig.swap.report.last_refusal.startswith("pinned")
+    committed(rig, dynamics)
+    assert rig.ask(m.RollBack, "", True).success and rig.core.engine.adapter_digests == ()
+    assert rig.ask(m.Pin, "policy", False).success and rig.swap.report.pinned == frozenset()
+    listed = rig.ask(m.ListAll, "policy")
+    assert [entry.bundle.name for entry in listed.entries] == ["second", "first"]
+
+
+def test_pinning_the_base_model_drops_what_is_on_its_way(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    assert rig.ask(m.Pin, "policy", True).success
+    assert rig.stage == "refused" and rig.swap.report.last_refusal.startswith("pinned")
+
+
+def test_on_probation_nothing_can_be_pinned_and_an_operator_rolls_back(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    assert "on probation" in rig.ask(m.Pin, digest_of(policy), True).message
+    assert rig.ask(m.RollBack, "", False).success
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+
+
+def test_an_operator_withdraws_what_runs_in_shadow(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    reply = rig.ask(m.RollBack, "policy", False)
+    assert reply.success and rig.stage == "refused" and rig.swap.report.last_refusal.startswith("operator")
+
+
+def test_rolling_another_part_back_ends_a_probation_beside_it(rig: Rig, policy: Files, dynamics: Files) -> None:
+    committed(rig, policy)
+    rig.push(dynamics)
+    rig.drive(4)
+    assert rig.stage == "probation" and len(rig.core.engine.adapter_digests) == 2
+    assert rig.ask(m.RollBack, "policy", False).success
+    assert rig.core.engine.adapter_digests == () and rig.stage == "rolled_back"
+    assert rig.store.part("dynamics").current is None
+
+
+def test_a_restart_brings_back_what_was_committed_and_nothing_else(
+    rig: Rig,
+    policy: Files,
+    dynamics: Files,
+    maker: Maker,
+    tmp_path: Path,
+) -> None:
+    committed(rig, policy)
+    rig.push(dynamics)
+    rig.drive(4)
+    assert rig.stage == "probation"
+    rig.thread.close()
+    again = Rig(maker, tmp_path / "store")
+    assert again.core.engine.adapter_digests == (digest_of(policy),)
+    again.push(dynamics)
+    assert again.swap.report.last_refusal.startswith("duplicate")
+    again.drive(2)
+    rig.store, rig.thread, rig.swap = again.store, again.thread, again.swap
+
+
+def test_a_store_that_cannot_be_written_costs_the_candidate_alone(
+    rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(AdapterStore, "install", full)
+    rig.push(policy)
+    assert rig.stage == "refused" and "No space left" in rig.swap.report.last_refusal
+    monkeypatch.undo()
+    rig.push(policy)
+    rig.drive(4)
+    monkeypatch.setattr(AdapterStore, "commit", full)
+    rig.episodes(True, True, True)
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+
+
+def test_a_flip_that_crosses_its_withdrawal_is_undone(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.decide_unseen(3)
+    taken = rig.swap.ready
+    assert taken is not None and taken.forward and rig.core.flip(taken.warm)
+    rig.swap.handle(m.RollBack("", False, lambda reply: None))
+    rig.swap.handle(m.Flipped(taken, 1e-6))
+    rig.drive(1)
+    assert rig.core.engine.adapter_digests == () and rig.swap.report.adapters == ()
+    assert rig.store.part("policy").current is None
+
+
+def test_the_base_is_exact_when_nothing_is_active(rig: Rig, policy: Files) -> None:
+    committed(rig, policy)
+    rig.drive(3)
+    seen = [step.observation for step in rig.core.history.steps]
+    plain = OnnxEngine(rig.maker.model_dir, "cpu")
+    base = rig.core.engine._engine.with_adapters(BASE)  # type: ignore[attr-defined]
+    assert all(map(same, outputs(plain, plain.initial(), seen), outputs(base, base.initial(), seen)))
+    adapted = outputs(rig.core.engine, rig.core.engine.initial(), seen)
+    by_factors = OnnxEngine(rig.maker.model_dir, "cpu", factors=load_adapters(rig.swap.report.adapters).factors)
+    assert all(map(same, adapted, outputs(by_factors, by_factors.initial(), seen)))
+    with pytest.raises(ValueError, match="takes no adapters"):
+        by_factors.with_adapters(BASE)
+
+
+def test_two_adapters_of_a_part_are_refused(rig: Rig, policy: Files) -> None:
+    committed(rig, policy)
+    (one,) = rig.swap.report.adapters
+    with pytest.raises(ValueError, match="only one of each part"):
+        load_adapters([one, one])
+
+
+def test_stages_are_only_final_when_nothing_is_on_its_way(rig: Rig, policy: Files) -> None:
+    committed(rig, policy)
+    assert rig.swap.report.swap is not None and rig.swap.report.swap.stage is Stage.COMMITTED
+    assert not rig.swap.watching and rig.swap.report.figures == {}

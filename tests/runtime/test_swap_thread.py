@@ -1,0 +1,112 @@
+"""The two threads: nothing slow in the driving one, a flood of bundles is bounded, the whole way with a real thread."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from adawm_planner.runtime import swap_messages as m
+from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
+from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore
+from adawm_planner.runtime.planner_loop import PlannerLoop
+from adawm_planner.runtime.swap_thread import MOST_WAITING, SwapThread
+from adawm_planner.runtime.warm import rewarm
+from tests.adapters.conftest import Maker
+from tests.runtime.fake_engine import FakeEngine
+from tests.runtime.inputs import TOPICS
+from tests.runtime.swap_rig import Rig, digest_of
+
+
+class Recorder:
+    """Takes HotSwap's place and keeps what it is told; waits at each event while `go` is not set."""
+
+    def __init__(self) -> None:
+        self.ready: m.Ready | None = None
+        self.report, self.watching = m.Report(), False
+        self.events: list[m.Event] = []
+        self.go = threading.Event()
+
+    def handle(self, event: m.Event) -> None:
+        self.go.wait()
+        self.events.append(event)
+
+    def close(self) -> None:
+        self.go.set()
+
+
+def make(engine: FakeEngine) -> tuple[Recorder, PlannerLoop, SwapThread]:
+    loop = PlannerLoop(PlannerCore(engine, InputMonitor(InputLimits(), TOPICS), PlannerConfig()), want_map=False)
+    recorder = Recorder()
+    return recorder, loop, SwapThread(recorder, loop)  # type: ignore[arg-type]
+
+
+def wait_for(done: Callable[[], Any], seconds: float = 20.0) -> bool:
+    end = time.monotonic() + seconds
+    while not done() and time.monotonic() < end:
+        time.sleep(0.005)
+    return bool(done())
+
+
+def test_a_flood_of_bundles_is_turned_away_and_nothing_else_is() -> None:
+    recorder, _, thread = make(FakeEngine())
+    for _ in range(3 * MOST_WAITING):
+        thread.post(m.Push(lambda: ([], "")))
+    thread.post(m.Faulted("told all the same"))
+    recorder.go.set()
+    thread.close()
+    kinds = [type(event) for event in recorder.events]
+    assert kinds.count(m.Push) in (MOST_WAITING, MOST_WAITING + 1) and kinds[-1] is m.Faulted
+    turned = [event for event in recorder.events if isinstance(event, m.Turned)]
+    assert turned[0].refusal.reason.value == "busy" and len(kinds) == 3 * MOST_WAITING + 1
+
+
+def test_what_is_retired_is_freed_in_the_other_thread() -> None:
+    freed: list[str] = []
+
+    class Tracked(FakeEngine):
+        def __del__(self) -> None:
+            freed.append(threading.current_thread().name)
+
+    recorder, loop, thread = make(Tracked())
+    recorder.go.set()
+    for number in (1, 2):
+        recorder.ready = m.Ready(number, rewarm(FakeEngine(), loop.core.history), (), True)
+        thread.between_ticks()
+    assert wait_for(lambda: freed)
+    thread.close()
+    assert freed == ["adapter_swap"]
+
+
+def test_an_engine_is_taken_once_and_one_that_is_late_is_asked_for_once() -> None:
+    recorder, loop, thread = make(FakeEngine())
+    recorder.go.set()
+    recorder.ready = m.Ready(1, rewarm(FakeEngine(), loop.core.history), (), True)
+    thread.between_ticks()
+    thread.between_ticks()
+    loop.flip = lambda warm: False  # type: ignore[method-assign]
+    recorder.ready = m.Ready(2, rewarm(FakeEngine(), loop.core.history), (), True)
+    thread.between_ticks()
+    thread.between_ticks()
+    thread.close()
+    assert [type(event) for event in recorder.events] == [m.Flipped, m.Missed]
+
+
+def test_the_whole_way_with_a_thread(maker: Maker, tmp_path: Path) -> None:
+    rig = Rig(maker, tmp_path, threaded=True)
+    first, second = maker.files(), maker.files(counter=8, name="second")
+    for files in (first, second):
+        rig.push(files)
+        assert wait_for(lambda: rig.stage == "shadow")
+        while rig.stage in ("shadow", "ready"):
+            rig.frame()
+            time.sleep(0.002)
+        assert rig.stage == "probation"
+        rig.episodes(True, True, True)
+        assert wait_for(lambda: rig.stage == "committed")
+        decided = [answer.decision for answer in rig.drive(1) if answer.decision is not None]
+        assert decided[0].adapter_digests == (digest_of(files),)
+    assert rig.swap.report.swaps == 2 and rig.swap.report.swap_ms < 50.0
+    rig.close()
