@@ -2,21 +2,24 @@
 
 | update | must be better, with confidence | must not be worse |
 |---|---|---|
-| dynamics | one-step prediction error on held-out episodes (the score `dynamics_prediction`) | its two parts; the error at home; the policy's decisions move little, here and at home |
-| policy | imagined return from held-out states | imagined return at home; decisions move within a limit, here and at home |
+| dynamics | prediction error on held-out episodes (score `dynamics_prediction`) | its two parts; the error at home |
+| policy | imagined return from held-out states | imagined return at home |
 
-Home is the source task: those of the base model's own rollouts that are held out. The unit of every test is the episode:
-before and after are compared on the same episode, and the differences go through Student's one-sided paired test.
-With an update that changes nothing, before and after can be exchanged, the differences are symmetric about 0, and a share
-of 1 - confidence of such updates passes at most (an update that changes no number never does).
+The policy's decisions may move within a limit, on held-out and on home observations, by either update. Home is the
+source task: those of the base model's own rollouts that are held out.
+
+The unit of every test is the episode: before and after are compared on the same episode, and the differences go through
+Student's one-sided paired test. With an update that changes nothing, before and after can be exchanged, the
+differences are symmetric about 0, and at most a share of 1 - confidence of such updates passes (one that changes no
+number never does).
 
 What it shows. A dynamics update that passes predicts driving that it has not seen better than before: what was
 observed decides, not the model. A policy update that passes does better *in the model*, from situations that were
-really met. On a vehicle there is no second try of an episode, so whether it drives better on the road is not shown: it is
-tuned to the very model that judges it, and where the model is wrong both are wrong together. Three things bound
-that: the states are real and not trained on, the futures are short and end in the critic as it was before the update, and
-the decisions may move a limited way only. The second line of defence is the planner, which watches the real outcome
-on probation and rolls back.
+really met. On a vehicle there is no second try of an episode, so whether it drives better on the road is not shown: it
+is tuned to the very model that judges it, and where the model is wrong both are wrong together. Three things bound
+that: the states are real and not trained on, the futures are short and end in the critic as it was before the update,
+and the decisions may move a limited way only. The second line of defence is the planner, which watches the real
+outcome on probation and rolls back.
 
 Held-out episodes serve in several rounds. Each round's test holds for itself; over many rounds an update that is no
 better passes now and then.

@@ -1,8 +1,8 @@
 """What the finetuner knows across restarts: counters, bundles, and the student behind each bundle.
 
-Everything a round made is on disk before `state.json` names it, and `state.json` is replaced at once: a finetuner killed
-at any moment finds either the round as if it had never begun, or all of it. What a killed round left behind is removed when
-the memory is opened, and was never published.
+Everything a round made is on disk before `state.json` names it, and `state.json` is replaced at once: a finetuner
+killed at any moment finds either the round as if it had never begun, or all of it. What a killed round left behind is
+removed when the memory is opened, and was never published.
 
 | in the folder | what |
 |---|---|
@@ -75,10 +75,6 @@ class Memory:
         """File of the student behind a bundle's digest, or of BASE."""
         return self.folder / STUDENTS / f"{name}.safetensors"
 
-    def bundle(self, part: str, counter: int) -> Path:
-        """Folder of a bundle."""
-        return self.folder / BUNDLES / f"{part}-{counter:06d}"
-
     def made(self, digest: str) -> Made | None:
         """The bundle of this digest, if it was made here and is still kept."""
         return next((one for one in self.known.made if one.digest == digest), None)
@@ -93,13 +89,18 @@ class Memory:
     def _sweep(self) -> None:
         """Remove what state.json does not name."""
         students = {f"{one.digest}.safetensors" for one in self.known.made} | {f"{BASE}.safetensors"}
-        bundles = {self.bundle(one.part, one.counter).name for one in self.known.made}
+        bundles = {bundle_folder(self.folder, one).name for one in self.known.made}
         for path in (self.folder / STUDENTS).iterdir():
             if path.name not in students:
                 path.unlink()
         for path in (self.folder / BUNDLES).iterdir():
             if path.name not in bundles:
                 shutil.rmtree(path)
+
+
+def bundle_folder(folder: Path, made: Made) -> Path:
+    """Where the bundle lies in the folder of a memory."""
+    return folder / BUNDLES / f"{made.part}-{made.counter:06d}"
 
 
 def read_known(folder: Path, base: str) -> Known | None:

@@ -37,7 +37,7 @@ from adawm_planner.data_types import Float32
 from adawm_planner.finetuning.episodes import is_held_out
 from adawm_planner.finetuning.gate import GateReport, Trial, judge, too_few
 from adawm_planner.finetuning.material import Material
-from adawm_planner.finetuning.memory import BASE, Made, Memory
+from adawm_planner.finetuning.memory import BASE, Made, Memory, bundle_folder
 from adawm_planner.finetuning.messages import Phase, RoundDone, Settings
 from adawm_planner.policy.agent import load_agent, write_weights
 from adawm_planner.pretraining.dataset import Episodes, load_chunk
@@ -86,7 +86,9 @@ def home_of(name: str, config: AdaptationConfig, folder: Path, model_dir: Path) 
         ValueError: the file is missing or damaged, or has too few episodes.
     """
     path = source_file(name, config, folder)
-    remedy = f"run `adawm baseline --model-dir {model_dir} --cache DIR` where there is a simulator, copy {path.name} to {folder}"
+    remedy = (
+        f"run `adawm baseline --model-dir {model_dir} --cache {folder}`, or copy it from where there is a simulator"
+    )
     if not path.is_file():
         raise ValueError(f"{path}: the base model's source rollouts are missing; {remedy}")
     try:
@@ -232,8 +234,8 @@ def _bundle(
     if not isinstance(found, VerifiedAdapter):
         raise Unfit(str(found))
     assert workshop.key is not None, "nothing is trained without a key"
-    write_bundle(memory.bundle(part, counter), sign_bundle(files, workshop.key))
     made = Made(bundle_digest(files[MANIFEST_FILE]), part, counter)
+    write_bundle(bundle_folder(memory.folder, made), sign_bundle(files, workshop.key))
     student.save(memory.student(made.digest))
     _make_durable(memory.student(made.digest))
     return made
@@ -279,7 +281,7 @@ def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Mate
         acting=[material.policy.base_digest, *material.policy.adapter_digests],
         gate=learned.gate.to_json() if learned.gate is not None else None,
         produced=made.digest if made is not None else "",
-        bundle=str(memory.bundle(made.part, made.counter)) if made is not None else "",
+        bundle=str(bundle_folder(memory.folder, made)) if made is not None else "",
     )
 
 

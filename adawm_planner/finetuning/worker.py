@@ -18,7 +18,7 @@ import signal
 import sys
 import time
 import traceback
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
@@ -31,7 +31,10 @@ from adawm_planner.finetuning.replay_store import chunk_files, read_decisions
 from adawm_planner.finetuning.round import Workshop, run_round
 
 POLL_S = 0.2
-"""Longest wait between two looks at the replay [s]."""
+"""Longest wait before what the node wants takes effect while there is no round [s]."""
+
+LOOK_S = 1.0
+"""Time between two looks at the replay [s]."""
 
 STATUS_S = 1.0
 """Time between two reports while nothing changes [s]."""
@@ -44,6 +47,14 @@ class Gone(Exception):
     """The node has closed the pipe."""
 
 
+@dataclass(frozen=True)
+class Seen:
+    """What the replay held at the last look."""
+
+    newest: int  # index of the newest chunk; -1: there is none
+    fresh: int  # decisions in chunks that no round has used
+
+
 class Worker:
     """The loop of one process."""
 
@@ -51,9 +62,10 @@ class Worker:
         """Load what all rounds share. Raises ValueError as Workshop and Memory."""
         self._settings, self._channel = settings, channel
         self._wish = Wish(active=False, paused=False, strategy="none", forced=False)
-        self._told: tuple[str, str] = ("", "")
         self._told_at = 0.0
-        self._looked_at = -2  # newest chunk when there was last too little for a round
+        self._seen = Seen(-1, 0)
+        self._seen_at = 0.0
+        self._too_little: Seen | None = None  # what there was when it was last too little for a round
         self._phase = Phase.IDLE
         self.workshop = Workshop(settings)
         self.memory = Memory(Path(settings.state_dir), self.workshop.base.digest)
@@ -73,24 +85,33 @@ class Worker:
 
     def _collect(self) -> None:
         """Begin a round if there is enough for one."""
-        fresh, newest = self._fresh(), self._newest()
+        self._look()
         wanted = 1 if self._wish.forced else self._settings.decisions
-        if fresh < wanted:
-            self._tell(Phase.COLLECTING, f"{fresh} of {wanted} new decisions", fresh, wanted)
+        if self._seen.fresh < wanted:
+            self._tell(Phase.COLLECTING, "waits for new driving", self._seen.fresh, wanted)
             return
-        if newest == self._looked_at:
+        if self._seen == self._too_little:
             return
-        found = self._material()
+        found, newest = self._material(), self._seen.newest
         if isinstance(found, NotYet):
-            self._looked_at = newest
-            self._tell(Phase.COLLECTING, found.reason, fresh, wanted)
+            self._too_little = self._seen
+            self._tell(Phase.COLLECTING, found.reason, self._seen.fresh, wanted)
             return
         material, driving = found
         report = run_round(
             self.workshop, self.memory, material, driving, self._wish.strategy, newest, self._begin, self._show
         )
-        self._wish = replace(self._wish, forced=False)
+        self._wish, self._seen_at = replace(self._wish, forced=False), 0.0
         self._send(report)
+
+    def _look(self) -> None:
+        """See what the replay holds, from its file names, at most once a second."""
+        now = time.monotonic()
+        if now - self._seen_at < LOOK_S:
+            return
+        files, last = chunk_files(Path(self._settings.replay_dir)), self.memory.known.last_chunk
+        fresh = sum(file.count for file in files if file.index > last)
+        self._seen, self._seen_at = Seen(files[-1].index if files else -1, fresh), now
 
     def _material(self) -> tuple[Material, dict[str, Made]] | NotYet:
         """What a round would work on now, and the bundles that drove it."""
@@ -104,15 +125,6 @@ class Worker:
 
     def _damaged(self, reason: str) -> None:
         print(f"left out: {reason}", file=sys.stderr)
-
-    def _fresh(self) -> int:
-        """Decisions on disk that came after those that the last round used."""
-        files = chunk_files(Path(self._settings.replay_dir))
-        return sum(file.count for file in files if file.index > self.memory.known.last_chunk)
-
-    def _newest(self) -> int:
-        files = chunk_files(Path(self._settings.replay_dir))
-        return files[-1].index if files else -1
 
     def _begin(self, phase: Phase) -> None:
         self._tell(phase, f"round {self.memory.known.round + 1}")
@@ -143,7 +155,7 @@ class Worker:
         if phase is self._phase and now - self._told_at < STATUS_S:
             return
         self._phase, self._told_at = phase, now
-        self._send(Status(phase.value, text, self.memory.known.round, self._fresh(), done, total))
+        self._send(Status(phase.value, text, self.memory.known.round, self._seen.fresh, done, total))
 
     def _send(self, message: Message) -> None:
         try:
