@@ -181,8 +181,8 @@ def _dynamics(trial: Trial, here: Ground, away: Ground) -> list[Check]:
     home = _parts(trial, away)
     return [
         better("held_out_prediction", 0.5 * (part["ego"] + part["world"]), gate.confidence),
-        *(at_most(f"held_out_{name}", -float(gain.mean()), gate.worse_prediction) for name, gain in part.items()),
-        no_worse("home_prediction", 0.5 * (home["ego"] + home["world"]), gate.worse_prediction, gate.confidence),
+        *(at_most(f"held_out_{name}", -float(gain.mean()), gate.worse_part) for name, gain in part.items()),
+        no_worse("home_prediction", 0.5 * (home["ego"] + home["world"]), gate.worse_at_home, gate.confidence),
         at_most("decisions_moved", _moved(trial, here), gate.moved_by_dynamics),
         at_most("decisions_moved_at_home", _moved(trial, away), gate.moved_by_dynamics),
     ]

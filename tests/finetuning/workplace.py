@@ -8,10 +8,11 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import yaml
 
 from adawm_planner.adaptation.harness import make_baseline, source_file
 from adawm_planner.adapters.keys import generate_key
-from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
+from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig, load_adaptation
 from adawm_planner.config.finetuning import ReplayConfig
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.data_types import Action, Experience, Observation, RewardTerms
@@ -27,18 +28,20 @@ from adawm_planner.runtime.model_files import digest
 from tests.adaptation.conftest import random_episodes
 
 CONFIG = load_adaptation(preset="debug")
+LEARNING = {"updates": 60, "batch": 8, "keep_policy": 30.0}
+"""Of a debug run that learns something: a small model, shifted observations, and enough updates to predict them."""
 
 
 def random_agent() -> Agent:
-    """Larger weights than at the start, so that latents, rewards and probabilities vary."""
+    """Larger weights than at the start, so that latents, rewards and probabilities vary, decisions least."""
     torch.manual_seed(0)
     sizes = load_pretraining(preset="debug")
     agent = Agent(sizes.world_model, sizes.policy).eval()
     with torch.no_grad():
         for name, parameter in agent.named_parameters():
-            if name.endswith("logits.weight") or name.startswith(("critic.head.net.6", "actor.net.6")):
+            if name.endswith("logits.weight") or name.startswith("critic.head.net.6"):
                 parameter.copy_(torch.randn_like(parameter))
-            elif name.startswith("world_model.reward_head.net.3"):
+            elif name.startswith(("world_model.reward_head.net.3", "actor.net.6")):
                 parameter.copy_(0.3 * torch.randn_like(parameter))
     return agent
 
@@ -56,7 +59,7 @@ class Workplace:
         values: dict[str, object] = {
             "model_dir": str(self.model_dir), "replay_dir": str(self.state_dir / "replay"),
             "state_dir": str(self.state_dir), "source_dir": str(self.model_dir.parent), "preset": "debug",
-            "config_file": "", "decisions": 100, "key_file": str(self.key), "vehicle_id": "", "expires_h": 1.0,
+            "config_file": str(self.model_dir.parent / "learning.yaml"), "decisions": 100, "key_file": str(self.key), "vehicle_id": "", "expires_h": 1.0,
             "threads": 1, "nice": 0,
         }  # fmt: skip
         return Settings(**{**values, **changes})  # type: ignore[arg-type]
@@ -65,6 +68,9 @@ class Workplace:
 def make_workplace(folder: Path, config: AdaptationConfig = CONFIG) -> Workplace:
     """Everything but the driving; no simulator is needed, because the source rollouts are made up."""
     torch.set_num_threads(1)
+    values = yaml.safe_load(ADAPTATION_FILE.read_text())
+    values["presets"]["debug"]["fit"].update(LEARNING)
+    (folder / "learning.yaml").write_text(yaml.safe_dump(values))
     save_agent(random_agent(), folder / "agent")
     model_dir = folder / "model"
     export_model(folder / "agent", model_dir)
