@@ -1,4 +1,4 @@
-"""A vehicle computer in a folder: a small random model with its baseline and source rollouts, a key, driven episodes."""
+"""A vehicle computer in a folder: a small random model, its baseline and source rollouts, a key, driven episodes."""
 
 from __future__ import annotations
 
@@ -56,12 +56,21 @@ class Workplace:
     base: str  # digest of the model
 
     def settings(self, **changes: object) -> Settings:
+        home = self.model_dir.parent
         values: dict[str, object] = {
-            "model_dir": str(self.model_dir), "replay_dir": str(self.state_dir / "replay"),
-            "state_dir": str(self.state_dir), "source_dir": str(self.model_dir.parent), "preset": "debug",
-            "config_file": str(self.model_dir.parent / "learning.yaml"), "decisions": 100, "key_file": str(self.key), "vehicle_id": "", "expires_h": 1.0,
-            "threads": 1, "nice": 0,
-        }  # fmt: skip
+            "model_dir": str(self.model_dir),
+            "replay_dir": str(self.state_dir / "replay"),
+            "state_dir": str(self.state_dir),
+            "source_dir": str(home),
+            "preset": "debug",
+            "config_file": str(home / "learning.yaml"),
+            "decisions": 100,
+            "key_file": str(self.key),
+            "vehicle_id": "",
+            "expires_h": 1.0,
+            "threads": 1,
+            "nice": 0,
+        }
         return Settings(**{**values, **changes})  # type: ignore[arg-type]
 
 
