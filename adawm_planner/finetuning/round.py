@@ -157,10 +157,10 @@ def learn(
     before, replay = student.merged(), copy.copy(workshop.source)  # whose arrays `add` replaces, not changes
     if material.older is not None:
         replay.add(material.older)
-    rollouts, last = Rollouts(material.rollouts, material.outcomes), memory.known
+    rollouts = Rollouts(material.rollouts, material.outcomes)
     done = adapt_step(
         index, student, _allowed(workshop, material, name), rollouts, workshop.source, replay, workshop.baseline,
-        Last(Part(last.last_part), last.last_dynamics), config, index, show,
+        _last(memory, material), config, index, show,
     )  # fmt: skip
     if not done.fits:
         few = too_few(material.held_out, done.selection.part, GateConfig())
@@ -177,6 +177,20 @@ def learn(
         return Learned(done, gate, _bundle(workshop, memory, student, driving, done, gate, material.digest), "")
     except Unfit as error:
         return Learned(done, gate, None, str(error))
+
+
+def _last(memory: Memory, material: Material) -> Last:
+    """The last round's repair, as the decision sees it.
+
+    One that the gate refused counts: to try the same again and again would leave the other part alone for ever. One
+    that left and does not drive now does not count: the planner refused it or went back, so nobody knows what it
+    repaired.
+    """
+    known = memory.known
+    produced = known.report["produced"] if known.report is not None else ""
+    if produced and produced not in material.policy.adapter_digests:
+        return Last()
+    return Last(Part(known.last_part), known.last_dynamics)
 
 
 class Unfit(Exception):

@@ -38,7 +38,9 @@ from adawm_planner.ros.lifecycle import logged_transition, run
 from adawm_planner.ros.parameters import declare, read
 from adawm_planner.runtime.model_files import digest
 
-EXPERIENCE_TOPIC = "/adawm_planner/experience"
+EXPERIENCE_TOPIC = "adawm_planner/experience"
+"""Relative, so that planner and finetuner may be put into a namespace together."""
+
 LISTEN_S = 0.1
 """Time between two looks at what the worker says [s]."""
 
