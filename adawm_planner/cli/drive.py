@@ -156,6 +156,8 @@ def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
         reason = f"{', '.join(missing)} not installed (pip install 'adawm_planner[train]')"
     elif not key.is_file():
         reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
+    elif not any(SOURCE_DIR.glob("source-*.npz")):
+        reason = f"no source rollouts in {SOURCE_DIR} (`adawm baseline` drives them)"
     if asked and reason:
         raise click.ClickException(f"the finetuner cannot run: {reason}")
     if reason:

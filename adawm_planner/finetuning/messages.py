@@ -49,7 +49,7 @@ class Wish:
     active: bool
     paused: bool
     strategy: str
-    forced: bool  # begin a round as soon as one is possible, however little is new
+    forced: bool  # begin a round as soon as one is possible, whether anything is new or not
 
 
 @dataclass(frozen=True)

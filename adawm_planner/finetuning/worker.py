@@ -86,7 +86,7 @@ class Worker:
     def _collect(self) -> None:
         """Begin a round if there is enough for one."""
         self._look()
-        wanted = 1 if self._wish.forced else self._settings.decisions
+        wanted = 0 if self._wish.forced else self._settings.decisions
         if self._seen.fresh < wanted:
             self._tell(Phase.COLLECTING, "waits for new driving", self._seen.fresh, wanted)
             return

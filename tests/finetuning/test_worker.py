@@ -232,6 +232,18 @@ def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
         heard(channel, is_round)
 
 
+def test_a_pause_holds_an_update_under_way(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+    with worker(place.settings()) as channel:
+        channel.send_bytes(encode(WANTED))
+        heard(channel, is_phase(Phase.MEASURING))
+        channel.send_bytes(encode(replace(WANTED, paused=True)))
+        told = heard(channel, is_phase(Phase.PAUSED))[-1]
+        assert isinstance(told, Status) and "round 1 stands still in its update" in told.text
+        channel.send_bytes(encode(WANTED))
+        assert "updating" in phases(heard(channel, is_round))
+
+
 # ---------------------------------------------------------------- death
 
 

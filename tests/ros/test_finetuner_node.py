@@ -35,6 +35,7 @@ from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.ros import qos
 from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, FinetunerNode
 from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
+from adawm_planner.ros.parameters import markdown
 from adawm_planner.ros.planner_outputs import experience_message
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import Workplace, driven, make_workplace
@@ -258,3 +259,8 @@ def test_a_second_finetuner_on_the_same_folder_is_refused(make: Callable[..., Be
 def test_every_parameter_says_what_it_is() -> None:
     for row in FINETUNER_PARAMETERS:
         assert row.description and row.problem(row.default) is None, row.name
+
+
+def test_the_documentation_shows_the_parameters() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "finetuning.md"
+    assert markdown(FINETUNER_PARAMETERS) in page.read_text()
