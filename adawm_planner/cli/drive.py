@@ -21,6 +21,7 @@ from rich.console import Console
 
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
+from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.paths import launch_dir
@@ -150,7 +151,7 @@ def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
     """
     if asked is False:
         return False
-    missing = [name for name in ("torch", "peft", "scipy") if find_spec(name) is None]
+    missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     reason = ""
     if missing:
         reason = f"{', '.join(missing)} not installed (pip install 'adawm_planner[train]')"

@@ -9,6 +9,9 @@ from adawm_planner.config.checks import above, share
 STRATEGIES = ("none", "model", "policy", "alternate", "adawm")
 """Names in adaptation.strategies of what a vehicle may do: all but `full`, whose update cannot be an adapter."""
 
+TRAINING_PACKAGES = ("torch", "peft", "scipy")
+"""What the worker imports beyond what the planner needs; the extra `train` of this package installs it."""
+
 
 @dataclass(frozen=True)
 class ReplayConfig:

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from adawm_planner.adaptation.adapt_step import Round, adapt_step
@@ -204,21 +205,31 @@ def put_together(student: Student, memory: Memory, driving: Mapping[str, Made]) 
         ValueError: a student's file is missing or damaged.
     """
     base = memory.student(BASE)
-    if not base.exists():
-        student.save(base)
-    newest = max(driving.values(), key=memory.known.made.index, default=None)
+    student.save(base)
     tensors = load_file(base)
+    newest = max(driving.values(), key=memory.known.made.index, default=None)
     if newest is not None:
-        own = load_file(memory.student(newest.digest))
-        tensors |= {name: value for name, value in own.items() if name == "spread" or name.startswith(OWN)}
+        tensors |= _of_student(memory, newest, ("spread", *OWN))
     for part, made in driving.items():
         module = f"{PARTS[part]}."
         tensors = {name: value for name, value in tensors.items() if not name.startswith(module)}
-        own = load_file(memory.student(made.digest))
-        tensors |= {name: value for name, value in own.items() if name.startswith(module)}
+        tensors |= _of_student(memory, made, (module,))
     path = memory.folder / "student.safetensors"
     write_weights(path, tensors)
     student.load(path)
+
+
+def _of_student(memory: Memory, made: Made, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
+    """Some tensors of the student behind a bundle."""
+    path = memory.student(made.digest)
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(
+            f"{path}: the student behind adapter {made.part}-{made.counter}, which drives, cannot be read ({error}); "
+            "roll that adapter back in the planner"
+        ) from error
+    return {name: value for name, value in tensors.items() if name.startswith(prefixes)}
 
 
 def _allowed(workshop: Workshop, material: Material, name: str) -> Strategy:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
-from adawm_planner.config.finetuning import STRATEGIES, ReplayConfig, RoundConfig
+from adawm_planner.adapters.keys import read_private_key
+from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES, ReplayConfig, RoundConfig
 from adawm_planner.finetuning.messages import Settings
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.ros.planner_parameters import model_dir_from
@@ -53,10 +55,15 @@ def settings_from(values: dict[str, Any]) -> Settings:
     """What the worker is told.
 
     Raises:
-        ValueError: model_dir, signing_key or config_file names nothing that is there.
+        ValueError: model_dir, signing_key or config_file names nothing that can be used, or a package is missing.
     """
+    missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
+    if missing:
+        raise ValueError(f"{', '.join(missing)} not installed: run pip install 'adawm_planner[train]'")
     state = state_dir_from(values)
     files = {name: _file(name, values[name]) for name in ("signing_key", "config_file")}
+    if files["signing_key"]:
+        read_private_key(Path(files["signing_key"]))  # now, so that an unfit one is told before anything is driven
     return Settings(
         model_dir=str(model_dir_from(values["model_dir"])),
         replay_dir=str(state / "replay"),

@@ -164,6 +164,14 @@ def test_a_round_leaves_a_bundle_that_the_planner_takes_and_the_next_one_goes_on
     assert again.scores["dynamics_mismatch"] < done.scores["dynamics_mismatch"] - done.scores["dynamics_standard_error"]
 
 
+def test_a_lost_student_is_told(place: Workplace) -> None:
+    workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
+    done = one_round(place, workshop, memory, "model", material(place))
+    memory.student(done.produced).write_bytes(b"torn")
+    with pytest.raises(ValueError, match="the student behind adapter dynamics-1, which drives, cannot be read"):
+        one_round(place, workshop, memory, "model", material(place, (done.produced,)))
+
+
 def test_an_update_that_does_not_drive_leaves_no_trace(place: Workplace) -> None:
     """The planner refused the first one: the next round begins at the base model again."""
     workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)

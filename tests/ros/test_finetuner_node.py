@@ -250,6 +250,18 @@ def test_what_is_not_there_is_refused_at_configure(make: Callable[..., Bench], p
     assert make(**parameters).finetuner.trigger_configure() == FAILURE
 
 
+def test_a_key_that_others_can_read_is_refused_and_never_shown(
+    place: Workplace, make: Callable[..., Bench], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    open_key = tmp_path / "open.pem"
+    open_key.write_bytes(place.key.read_bytes())
+    open_key.chmod(0o644)
+    assert make(signing_key=str(open_key)).finetuner.trigger_configure() == FAILURE
+    shown = "".join(capfd.readouterr())
+    assert "mode is 0644, others could read the private key" in shown
+    assert open_key.read_text().splitlines()[1] not in shown
+
+
 def test_a_second_finetuner_on_the_same_folder_is_refused(make: Callable[..., Bench]) -> None:
     one, other = make(), make()
     assert one.finetuner.trigger_configure() == SUCCESS
