@@ -15,7 +15,7 @@ import torch
 
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.config.finetuning import GateConfig
-from adawm_planner.finetuning.gate import Trial, better, judge, lower_bound, no_worse
+from adawm_planner.finetuning.gate import Trial, better, judge, lower_bound, no_worse, sign_flip
 from adawm_planner.finetuning.material import HeldOut
 from adawm_planner.finetuning.round import Workshop
 from adawm_planner.policy.agent import Agent
@@ -64,6 +64,13 @@ def test_differences_of_nothing_pass_in_at_most_one_of_twenty(shape: str, episod
     passed = np.mean([better("x", row, 0.95).passed for row in sizes])
     limit = 0.05 + 3.0 * np.sqrt(0.05 * 0.95 / TRIALS)
     assert passed <= limit, passed
+
+
+def test_sign_flips_are_counted_exactly() -> None:
+    assert sign_flip(np.ones(5)) == 1 / 32 and sign_flip(-np.ones(5)) == 1.0
+    assert sign_flip(np.array([1.0, 2.0])) == 1 / 4 and sign_flip(np.zeros(6)) == 1.0
+    heads = np.array([1.0] * 14 + [-1.0] * 6)  # of 20 coins: Student's test is fooled by them, P(14 and more) is 5.8 %
+    assert lower_bound(heads, 0.95) > 0.0 and not better("x", heads, 0.95).passed
 
 
 def test_a_clear_gain_passes_and_a_clear_loss_never() -> None:
