@@ -24,7 +24,7 @@ from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.mismatch import DIRECT, NULL_EPISODES, VISITATION, Measure, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
 from adawm_planner.adaptation.scores import Baseline, Sample, Score
-from adawm_planner.adaptation.select_part import Last, Part, select_part
+from adawm_planner.adaptation.select_part import Part, select_part
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
@@ -229,7 +229,7 @@ class Judge:
         return {(False, False): "none", (True, False): "vehicle", (False, True): "task", (True, True): "both"}[flags]
 
     def _part(self, dynamics: Score, policy: Score) -> Part:
-        return select_part(dynamics, policy, Last(), self.config.select).part
+        return select_part(dynamics, policy, Part.NOTHING, self.config.select).part
 
 
 def verdict(rows: Sequence[Judgement]) -> dict[str, Any]:

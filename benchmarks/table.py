@@ -87,7 +87,7 @@ def table(
     baseline_of(model_dir, model, config)  # what every run needs is missed here and not in each of their logs
     where = Where(runs / preset, results or (RESULTS if preset == "default" else runs / preset))
     cells = [
-        Cell(*shift, strategy, seed) for shift in parse(shifts) for seed in range(seeds) for strategy in strategies
+        Cell(*shift, strategy, seed) for seed in range(seeds) for shift in parse(shifts) for strategy in strategies
     ]
     shared = ["--preset", preset, "--model-dir", str(model_dir), "--cache", str(cache)]
     if config_file is not None:

@@ -11,7 +11,7 @@ from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy
 from adawm_planner.adaptation.mismatch import Mismatch, measure_mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
 from adawm_planner.adaptation.scores import Baseline
-from adawm_planner.adaptation.select_part import Last, Part, Selection, select_part
+from adawm_planner.adaptation.select_part import Part, Selection, select_next, select_part
 from adawm_planner.adaptation.strategies import Strategy
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -19,14 +19,26 @@ from adawm_planner.pretraining.trainer import Replay
 
 
 @dataclass(frozen=True)
-class Round:
-    """What one round saw, decided and did."""
+class Step:
+    """One look at the rollouts: what was measured, chosen and repaired."""
 
-    index: int
-    rollouts: Rollouts
     mismatch: Mismatch
     selection: Selection
     fits: tuple[FitReport, ...]
+
+    @property
+    def repaired(self) -> Part:
+        """The part that was chosen and repaired."""
+        return self.selection.part if self.selection.part.value in {fit.part for fit in self.fits} else Part.NOTHING
+
+
+@dataclass(frozen=True)
+class Round:
+    """What one round saw, decided and did."""
+
+    index: int  # from 1
+    rollouts: Rollouts
+    steps: tuple[Step, ...]  # the first is measured on rollouts that nothing was fitted to yet
 
 
 FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
@@ -34,14 +46,29 @@ FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
 
 def adapt_step(
     index: int, student: Student, strategy: Strategy, rollouts: Rollouts, source: Replay, replay: Replay,
-    baseline: Baseline, last: Last, config: AdaptationConfig, seed: int, show: Progress,
+    baseline: Baseline, last: Part, config: AdaptationConfig, seed: int, show: Progress,
 ) -> Round:  # fmt: skip
-    """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from."""
+    """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from.
+
+    The rollouts are looked at `config.steps` times, each time with the student as the step before left it: a policy is
+    best improved in a model that was just repaired, and whether it had to be is asked first. `last` is what was
+    repaired first in the round before.
+    """
     replay.add(rollouts.episodes)
     replay.newest = len(replay) - len(source)
     new = Replay(student.agent.world_model.encoder, rollouts.episodes, config.fit.discount)
-    mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)
-    selection = select_part(mismatch.dynamics, mismatch.policy, last, config.select)
-    parts = strategy.parts(index, selection.part)
-    fits = [FITS[part](student, replay, config, config.fit.updates // len(parts), seed, show) for part in parts]
-    return Round(index, rollouts, mismatch, selection, tuple(fits))
+    steps = list[Step]()
+    for number in range(config.steps):
+        mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)
+        repaired = steps[-1].repaired if steps else Part.NOTHING
+        if repaired is Part.NOTHING:
+            selection = select_part(mismatch.dynamics, mismatch.policy, last, config.select)
+        else:
+            selection = select_next(mismatch.dynamics, mismatch.policy, repaired, config.select)
+        parts = strategy.parts((index - 1) * config.steps + number, selection.part)
+        updates = config.fit.updates // (config.steps * max(1, len(parts)))
+        fits = [FITS[part](student, replay, config, updates, config.steps * seed + number, show) for part in parts]
+        if not student.low_rank:
+            new.embed_again()
+        steps.append(Step(mismatch, selection, tuple(fits)))
+    return Round(index, rollouts, tuple(steps))

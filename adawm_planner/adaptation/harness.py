@@ -18,11 +18,11 @@ from typing import Any, TextIO
 import torch
 import yaml
 
-from adawm_planner.adaptation.adapt_step import Round, adapt_step
+from adawm_planner.adaptation.adapt_step import Round, Step, adapt_step
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, read_baseline, write_baseline
-from adawm_planner.adaptation.select_part import Last, Part
+from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -146,15 +146,15 @@ class Adaptation:
             show(len(rollouts.episodes), "")
         return rollouts
 
-    def _last(self) -> Last:
+    def _last(self) -> Part:
+        """What was repaired first in the round before."""
         if not self.rounds:
-            return Last()
-        done = self.rounds[-1]
-        repaired = done["selected"] if done["selected"] in done["updated"] else Part.NOTHING
-        return Last(Part(repaired), done["dynamics_mismatch"])
+            return Part.NOTHING
+        step = self.rounds[-1]["steps"][0]
+        return Part(step["selected"]) if step["selected"] in step["updated"] else Part.NOTHING
 
     def _log(self, values: dict[str, Any]) -> None:
-        scores = {name: score["value"] for name, score in values["mismatch"]["scores"].items()}
+        scores = {name: score["value"] for name, score in values["steps"][0]["mismatch"]["scores"].items()}
         self.run.log("mismatch", scores, values["env_steps"])
         self.run.log("rollouts", {"success": values["rollout_success"]}, values["env_steps"])
 
@@ -193,7 +193,7 @@ class Adaptation:
             "curve": self._curve_points(),
             "rounds": self.rounds,
             "env_steps": sum(each["decisions"] for each in self.rounds),
-            "updates": sum(fit["updates"] for each in self.rounds for fit in each["fits"]),
+            "updates": sum(fit["updates"] for each in self.rounds for step in each["steps"] for fit in step["fits"]),
             "adapter": self._write_adapter(),
             "wall_s": sum(each["seconds"] for each in self.rounds),
         }
@@ -224,21 +224,31 @@ class Adaptation:
 
 
 def round_document(done: Round, env_steps: int) -> dict[str, Any]:
-    """What a round saw, decided and did, as plain values."""
-    mismatch = done.mismatch
+    """What a round saw, decided and did, as plain values; its scores are those of its first step."""
+    steps = [step_document(step) for step in done.steps]
     return {
         "round": done.index,
         "env_steps": env_steps,
         "decisions": len(done.rollouts.episodes),
         "episodes": len(done.rollouts.outcomes),
         "rollout_success": done.rollouts.success,
-        "dynamics_mismatch": mismatch.dynamics.value,
-        "policy_mismatch": mismatch.policy.value,
-        "selected": done.selection.part.value,
-        "reason": done.selection.reason,
-        "updated": [fit.part for fit in done.fits],
-        "fits": [asdict(fit) for fit in done.fits],
-        "mismatch": mismatch.to_json(),
+        "dynamics_mismatch": steps[0]["dynamics_mismatch"],
+        "policy_mismatch": steps[0]["policy_mismatch"],
+        "updated": [part for step in steps for part in step["updated"]],
+        "steps": steps,
+    }
+
+
+def step_document(step: Step) -> dict[str, Any]:
+    """One step of a round as plain values."""
+    return {
+        "dynamics_mismatch": step.mismatch.dynamics.value,
+        "policy_mismatch": step.mismatch.policy.value,
+        "selected": step.selection.part.value,
+        "reason": step.selection.reason,
+        "updated": [fit.part for fit in step.fits],
+        "fits": [asdict(fit) for fit in step.fits],
+        "mismatch": step.mismatch.to_json(),
     }
 
 

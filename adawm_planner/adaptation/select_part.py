@@ -29,43 +29,55 @@ class Selection:
     reason: str
 
 
-@dataclass(frozen=True)
-class Last:
-    """What the round before decided, and from which dynamics mismatch."""
-
-    part: Part = Part.NOTHING
-    dynamics: float = 0.0
-
-
-def select_part(dynamics: Score, policy: Score, last: Last, config: SelectConfig) -> Selection:
-    """Decide what to repair.
+def select_part(dynamics: Score, policy: Score, last: Part, config: SelectConfig) -> Selection:
+    """Decide what to repair, on rollouts that nothing was fitted to yet.
 
     Args:
         dynamics, policy: mismatch as an excess over the pretraining baseline, units as in `mismatch`.
-        last: the round before; a part is given up for the other only when that wins by the hysteresis.
-        config: C, significance, hysteresis and progress.
+        last: what was repaired first in the round before; it is given up for the other only when that wins by the
+            hysteresis.
+        config: C, significance and hysteresis.
 
     Returns:
-        Nothing when neither score is significant. The policy when the dynamics was repaired last and its mismatch has
-        not fallen by the share `progress`: a new task may be harder to predict for good, and repairing the model for
-        ever would leave the policy alone. Else the significant one when only one is, else the dynamics if its
+        Nothing when neither score is significant, the significant one when only one is, else the dynamics if its
         mismatch exceeds C times the policy's and the policy if not.
     """
     both = f"dynamics {dynamics}, policy {policy}"
     high = dynamics.significant(config.significance), policy.significant(config.significance)
     if high == (False, False):
-        return Selection(Part.NOTHING, f"{both}: neither is {config.significance:g} standard errors above its baseline")
-    limit = (1.0 - config.progress) * last.dynamics
-    if last.part is Part.DYNAMICS and dynamics.value > limit:
-        reason = f"{both}: repairing the dynamics left {dynamics.value:.4f} > {limit:.4f}, the rest is not the model's"
-        return Selection(Part.POLICY, reason)
+        return Selection(Part.NOTHING, f"{both}: neither is significantly above its baseline")
     if high == (True, False):
         return Selection(Part.DYNAMICS, f"{both}: only the dynamics is significantly above its baseline")
     if high == (False, True):
         return Selection(Part.POLICY, f"{both}: only the policy is significantly above its baseline")
-    margin = {Part.DYNAMICS: 1.0 / (1.0 + config.hysteresis), Part.POLICY: 1.0 + config.hysteresis}.get(last.part, 1.0)
+    margin = {Part.DYNAMICS: 1.0 / (1.0 + config.hysteresis), Part.POLICY: 1.0 + config.hysteresis}.get(last, 1.0)
     limit = config.c * margin * policy.value
     part = Part.DYNAMICS if dynamics.value > limit else Part.POLICY
     sign = ">" if part is Part.DYNAMICS else "<="
-    kept = "" if margin == 1.0 else f" (hysteresis for {last.part.value})"
+    kept = "" if margin == 1.0 else f" (hysteresis for {last.value})"
     return Selection(part, f"{both}: {dynamics.value:.4f} {sign} C x policy = {limit:.4f}{kept}, both significant")
+
+
+def select_next(dynamics: Score, policy: Score, repaired: Part, config: SelectConfig) -> Selection:
+    """Decide what to repair after one part was, on the same rollouts.
+
+    Args:
+        dynamics, policy: as in `select_part`, measured with the repaired part; where that is the dynamics, its score is
+            of data it was just fitted to.
+        repaired: the part; not `NOTHING`.
+        config: significance.
+
+    Returns:
+        The other part when its score is significant. The policy when repairing the dynamics left it significantly
+        above its baseline: a new task may be harder to predict for good, and repairing the model for ever would leave
+        the policy alone. The policy again when only it is significant. Else nothing.
+    """
+    both = f"{repaired.value} repaired, now dynamics {dynamics}, policy {policy}"
+    wrong, unfit = dynamics.significant(config.significance), policy.significant(config.significance)
+    if repaired is Part.POLICY and wrong:
+        return Selection(Part.DYNAMICS, f"{both}: the dynamics is significantly above its baseline")
+    if unfit:
+        return Selection(Part.POLICY, f"{both}: the policy is significantly above its baseline")
+    if wrong:
+        return Selection(Part.POLICY, f"{both}: the dynamics stays above its baseline, the rest is not the model's")
+    return Selection(Part.NOTHING, f"{both}: neither is significantly above its baseline")

@@ -1,4 +1,4 @@
-"""What each strategy repairs in a round, given the decision of `select_part`.
+"""What each strategy repairs in a step of a round, given the decision of `select_part`.
 
 All see the same decision, data and number of updates; only what they do with it differs. `none`, `model`, `policy`
 and `alternate` are the paper's baselines, `full` trains all weights of both parts, `adawm` obeys the decision.
@@ -21,7 +21,9 @@ class Strategy:
     """One way to adapt."""
 
     name: str
-    parts: Callable[[int, Part], Parts]  # of a round, from its number and the decision; their updates share the budget
+    parts: Callable[
+        [int, Part], Parts
+    ]  # of a step, from its number in the run and the decision; they share its updates
     low_rank: bool = True  # else all weights
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from adawm_planner.config.checks import above, share
+from adawm_planner.config.checks import above, not_negative, share
 from adawm_planner.config.presets import load_config
 from adawm_planner.config.pretraining import EVALUATION_SEED
 
@@ -83,12 +83,11 @@ class SelectConfig:
 
     c: float  # C of the paper: the dynamics goes first when its mismatch exceeds C times the policy's
     significance: float  # standard errors above the baseline below which a score counts as nothing
-    progress: float  # share by which repairing the dynamics has to lower its mismatch to be worth another round
     hysteresis: float  # share by which the other part must win before the choice changes
 
     def __post_init__(self) -> None:
         above("select", self, 0, "c", "significance")
-        share("select", self, "progress", "hysteresis")
+        share("select", self, "hysteresis")
 
 
 @dataclass(frozen=True)
@@ -123,8 +122,8 @@ class SubunitConfig:
 class FitConfig:
     """Both updates; lambda-returns, advantages and losses are those of pretraining."""
 
-    updates: int  # per round; a round that updates both parts splits them
-    warmup: int  # updates of the critic alone at the start of a round that updates the policy
+    updates: int  # per round; its steps, and both parts where a step repairs both, share them
+    warmup: int  # updates of the critic alone before the policy is updated
     batch: int  # B, windows of a dynamics update
     length: int  # T, decisions of each
     fresh: float  # share of each batch from the new task, the rest is source data
@@ -156,6 +155,8 @@ class FitConfig:
         above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
         above("fit", self, 0, "actor_lora_rate", "subunit_rate")
         above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
+        not_negative("fit", self, "kl_dynamics", "kl_representation", "free_nats", "embedding_weight", "state_weight")
+        not_negative("fit", self, "reward_weight", "keep_policy", "image_weight", "entropy", "warmup")
         share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged")
 
 
@@ -185,6 +186,7 @@ class AdaptationConfig:
 
     preset: str  # which preset the values are of, set by `load_adaptation`
     rounds: int
+    steps: int  # of a round: times that its rollouts are scored and a part is chosen and repaired
     threads: int  # of torch
     policy_adapter: str
     rollouts: RolloutConfig
@@ -197,8 +199,11 @@ class AdaptationConfig:
     scoring: ScoringConfig
 
     def __post_init__(self) -> None:
-        if self.rounds < 1 or self.threads < 1:
-            raise ValueError(f"rounds and threads are {self.rounds} and {self.threads}, must be at least 1")
+        for name in ("rounds", "steps", "threads"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least 1")
+        if self.fit.updates < 2 * self.steps:
+            raise ValueError(f"fit.updates is {self.fit.updates}, must be at least 2 for each of {self.steps} steps")
         if self.scoring.curve_seed < self.rollouts.train_seeds[1]:
             first, end = self.scoring.curve_seed, self.rollouts.train_seeds[1]
             raise ValueError(f"scoring.curve_seed is {first}, must be at least {end}, where rollouts.train_seeds end")

@@ -12,6 +12,13 @@ def above(section: str, config: Any, least: float, *names: str) -> None:
             raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be above {least:g}")
 
 
+def not_negative(section: str, config: Any, *names: str) -> None:
+    """Raises ValueError for a named field below 0."""
+    for name in names:
+        if not getattr(config, name) >= 0.0:
+            raise ValueError(f"{section}.{name} is {getattr(config, name)}, must be at least 0")
+
+
 def share(section: str, config: Any, *names: str) -> None:
     """Raises ValueError unless the named fields are in [0, 1]."""
     for name in names:

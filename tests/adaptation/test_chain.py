@@ -37,7 +37,7 @@ def shared(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("strategy", "updated"),
-    [("alternate", [["policy"], ["dynamics"]]), ("full", [["dynamics", "policy"]] * 2)],
+    [("alternate", [["dynamics", "policy"]] * 2), ("full", [["dynamics", "policy"] * 2] * 2)],
 )
 def test_a_killed_run_called_again_ends_with_the_same_result(
     shared: tuple[str, ...], strategy: str, updated: list[list[str]]

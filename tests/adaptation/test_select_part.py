@@ -5,12 +5,11 @@ from __future__ import annotations
 import pytest
 
 from adawm_planner.adaptation.scores import Score
-from adawm_planner.adaptation.select_part import Last, Part, select_part
+from adawm_planner.adaptation.select_part import Part, select_next, select_part
 from adawm_planner.adaptation.strategies import STRATEGIES, strategy_of
 from adawm_planner.config.adaptation import SelectConfig
 
-CONFIG = SelectConfig(c=2.0, significance=3.0, progress=0.2, hysteresis=0.2)
-FALLING = 10.0  # dynamics mismatch of a round before, far above all others here
+CONFIG = SelectConfig(c=2.0, significance=3.0, hysteresis=0.2)
 
 
 def score(value: float, error: float = 0.01) -> Score:
@@ -29,7 +28,7 @@ def score(value: float, error: float = 0.01) -> Score:
     ],
 )
 def test_the_rule(dynamics: float, policy: float, expected: Part, word: str) -> None:
-    selection = select_part(score(dynamics), score(policy), Last(), CONFIG)
+    selection = select_part(score(dynamics), score(policy), Part.NOTHING, CONFIG)
     assert selection.part is expected
     assert word in selection.reason
 
@@ -37,26 +36,34 @@ def test_the_rule(dynamics: float, policy: float, expected: Part, word: str) -> 
 def test_the_choice_does_not_flip_on_noise() -> None:
     just_above, just_below = score(0.21), score(0.19)
     for value in (just_above, just_below):
-        assert select_part(value, score(0.1), Last(Part.DYNAMICS, FALLING), CONFIG).part is Part.DYNAMICS
-        assert select_part(value, score(0.1), Last(Part.POLICY, FALLING), CONFIG).part is Part.POLICY
-    assert select_part(score(0.30), score(0.1), Last(Part.POLICY, FALLING), CONFIG).part is Part.DYNAMICS
-    assert select_part(score(0.10), score(0.1), Last(Part.DYNAMICS, FALLING), CONFIG).part is Part.POLICY
+        assert select_part(value, score(0.1), Part.DYNAMICS, CONFIG).part is Part.DYNAMICS
+        assert select_part(value, score(0.1), Part.POLICY, CONFIG).part is Part.POLICY
+    assert select_part(score(0.30), score(0.1), Part.POLICY, CONFIG).part is Part.DYNAMICS
+    assert select_part(score(0.10), score(0.1), Part.DYNAMICS, CONFIG).part is Part.POLICY
 
 
-def test_a_model_that_repair_does_not_help_makes_way_for_the_policy() -> None:
-    last = Last(Part.DYNAMICS, 0.5)
-    assert select_part(score(0.39), score(0.01), last, CONFIG).part is Part.DYNAMICS
-    stalled = select_part(score(0.41), score(0.01), last, CONFIG)
-    assert stalled.part is Part.POLICY
-    assert "the rest is not the model's" in stalled.reason
-    assert select_part(score(0.41), score(0.01), Last(Part.POLICY, 0.5), CONFIG).part is Part.DYNAMICS
-    assert select_part(score(0.01), score(0.01), Last(Part.DYNAMICS, 0.0), CONFIG).part is Part.NOTHING
+@pytest.mark.parametrize(
+    ("repaired", "dynamics", "policy", "expected", "word"),
+    [
+        (Part.DYNAMICS, 0.01, 0.20, Part.POLICY, "the policy is significantly"),
+        (Part.DYNAMICS, 0.90, 0.20, Part.POLICY, "the policy is significantly"),
+        (Part.DYNAMICS, 0.90, 0.01, Part.POLICY, "the rest is not the model's"),
+        (Part.DYNAMICS, 0.01, 0.01, Part.NOTHING, "neither"),
+        (Part.POLICY, 0.20, 0.90, Part.DYNAMICS, "the dynamics is significantly"),
+        (Part.POLICY, 0.01, 0.20, Part.POLICY, "the policy is significantly"),
+        (Part.POLICY, 0.01, 0.01, Part.NOTHING, "neither"),
+    ],
+)
+def test_after_a_repair(repaired: Part, dynamics: float, policy: float, expected: Part, word: str) -> None:
+    selection = select_next(score(dynamics), score(policy), repaired, CONFIG)
+    assert selection.part is expected
+    assert word in selection.reason and selection.reason.startswith(f"{repaired.value} repaired")
 
 
 @pytest.mark.parametrize("name", ["c", "significance"])
 def test_nonsense_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"select.{name} is 0"):
-        SelectConfig(**{"c": 1.0, "significance": 1.0, "progress": 0.0, "hysteresis": 0.0, name: 0.0})
+        SelectConfig(**{"c": 1.0, "significance": 1.0, "hysteresis": 0.0, name: 0.0})
 
 
 def test_strategies() -> None:
