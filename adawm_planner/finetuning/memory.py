@@ -49,7 +49,6 @@ class Known:
     round: int = 0  # rounds done
     last_chunk: int = -1  # index of the newest chunk of the replay that a round has used
     last_part: str = "nothing"  # what the last round repaired, as select_part.Part
-    last_dynamics: float = 0.0  # dynamics mismatch that it started from
     counters: Mapping[str, int] = field(default_factory=dict)  # part -> highest counter used
     made: tuple[Made, ...] = ()  # oldest first
     report: Mapping[str, Any] | None = None  # of the last round, as messages.RoundDone

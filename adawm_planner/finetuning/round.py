@@ -18,10 +18,10 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from adawm_planner.adaptation.adapt_step import Round, adapt_step
+from adawm_planner.adaptation.adapt_step import Step, adapt_step
 from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
-from adawm_planner.adaptation.select_part import Last, Part
+from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import Strategy, strategy_of
 from adawm_planner.adaptation.student import OWN, Student
 from adawm_planner.adapters.base_model import open_planner, read_base_model
@@ -61,9 +61,10 @@ class Workshop:
             ValueError: a file is missing or does not fit; says which, and what makes it.
         """
         self.settings, model_dir = settings, Path(settings.model_dir)
-        self.config: AdaptationConfig = load_adaptation(
-            Path(settings.config_file) if settings.config_file else None, settings.preset
-        )
+        config = load_adaptation(Path(settings.config_file) if settings.config_file else None, settings.preset)
+        # One part per round: each adapter is judged, swapped in and watched alone, and the next round asks what is left
+        # to do with this one driving.
+        self.config = replace(config, steps=1)
         self.key = read_private_key(Path(settings.key_file)) if settings.key_file else None
         self.agent, self.session = load_agent(model_dir), open_planner(model_dir)
         self.base = read_base_model(model_dir, self.session)
@@ -107,7 +108,7 @@ def home_of(name: str, config: AdaptationConfig, folder: Path, model_dir: Path) 
 class Learned:
     """What a round gave."""
 
-    done: Round
+    step: Step
     gate: GateReport | None  # None: nothing was trained
     made: Made | None  # None: nothing leaves
     refusal: str  # why no bundle was made though the gate let it pass; empty: none was refused
@@ -137,10 +138,9 @@ def run_round(
     if learned.made is not None:
         counters[learned.made.part] = learned.made.counter
         made = (*made, learned.made)
-    trained = learned.done.fits[0].part if learned.done.fits else Part.NOTHING.value
-    last = learned.done.mismatch.dynamics.value
+    trained = learned.step.fits[0].part if learned.step.fits else Part.NOTHING.value
     memory.keep(
-        replace(known, round=report.round, last_chunk=last_chunk, last_part=trained, last_dynamics=last,
+        replace(known, round=report.round, last_chunk=last_chunk, last_part=trained,
                 counters=counters, made=made, report=asdict(report))
     )  # fmt: skip
     return report
@@ -159,39 +159,51 @@ def learn(
     if material.older is not None:
         replay.add(material.older)
     rollouts = Rollouts(material.rollouts, material.outcomes)
-    done = adapt_step(
-        index, student, _allowed(workshop, material, name), rollouts, workshop.source, replay, workshop.baseline,
-        _last(memory, material), config, index, show,
-    )  # fmt: skip
-    if not done.fits:
-        few = too_few(material.held_out, done.selection.part, GateConfig())
-        wanted = strategy_of(name).parts(index, done.selection.part)
-        return Learned(done, few if wanted and workshop.key is not None else None, None, "")
+    last, strategy = _last(memory, material), _allowed(workshop, material, name)
+    (step,) = adapt_step(
+        index, student, in_turn(strategy, last), rollouts, workshop.source, replay, workshop.baseline,
+        last, config, index, show,
+    ).steps  # fmt: skip
+    if not step.fits:
+        few = too_few(material.held_out, step.selection.part, GateConfig())
+        wanted = strategy_of(name).parts(index - 1, step.selection.part)
+        return Learned(step, few if wanted and workshop.key is not None else None, None, "")
     tell(Phase.GATING)
-    part = Part(done.fits[0].part)
+    part = Part(step.fits[0].part)
     trial = Trial(part, before, student.merged(), workshop.baseline, config, GateConfig(), index)
     gate = judge(trial, material.held_out, workshop.home)
     if not gate.passed:
-        return Learned(done, gate, None, "")
+        return Learned(step, gate, None, "")
     tell(Phase.BUNDLING)
     try:
-        return Learned(done, gate, _bundle(workshop, memory, student, driving, done, gate, material.digest), "")
+        return Learned(step, gate, _bundle(workshop, memory, student, driving, step, gate, material.digest), "")
     except Unfit as error:
-        return Learned(done, gate, None, str(error))
+        return Learned(step, gate, None, str(error))
 
 
-def _last(memory: Memory, material: Material) -> Last:
-    """The last round's repair, as the decision sees it.
+def _last(memory: Memory, material: Material) -> Part:
+    """What was repaired in the last round, as the decision sees it.
 
-    One that the gate refused counts: to try the same again and again would leave the other part alone for ever. One
-    that left and does not drive now does not count: the planner refused it or went back, so nobody knows what it
-    repaired.
+    A repair that the gate refused counts: to try the same again and again would leave the other part alone for ever.
+    One that left and does not drive now does not count: the planner refused it or went back.
     """
     known = memory.known
     produced = known.report["produced"] if known.report is not None else ""
-    if produced and produced not in material.policy.adapter_digests:
-        return Last()
-    return Last(Part(known.last_part), known.last_dynamics)
+    return Part.NOTHING if produced and produced not in material.policy.adapter_digests else Part(known.last_part)
+
+
+def in_turn(strategy: Strategy, last: Part) -> Strategy:
+    """The strategy, in which a dynamics that was repaired just before gives way to the policy.
+
+    As `select_next` has it within a round of `adawm adapt`: a new task may be harder to predict for good, and repairing
+    the model for ever would leave the policy alone.
+    """
+    if strategy.name != "adawm" or last is not Part.DYNAMICS:
+        return strategy
+    return replace(
+        strategy,
+        parts=lambda index, chosen: strategy.parts(index, Part.POLICY if chosen is Part.DYNAMICS else chosen),
+    )
 
 
 class Unfit(Exception):
@@ -239,14 +251,14 @@ def _allowed(workshop: Workshop, material: Material, name: str) -> Strategy:
 
 
 def _bundle(
-    workshop: Workshop, memory: Memory, student: Student, driving: Mapping[str, Made], done: Round,
+    workshop: Workshop, memory: Memory, student: Student, driving: Mapping[str, Made], step: Step,
     gate: GateReport, data: str,
 ) -> Made:  # fmt: skip
     """Write the signed bundle and the student behind it. Raises Unfit when no planner would take it."""
     settings, part, now = workshop.settings, gate.part, int(time.time())
     counter = memory.known.counters.get(part, 0) + 1
     parent = driving[part].digest if part in driving else None
-    scores = {"dynamics_mismatch": done.mismatch.dynamics.value, "policy_mismatch": done.mismatch.policy.value}
+    scores = {"dynamics_mismatch": step.mismatch.dynamics.value, "policy_mismatch": step.mismatch.policy.value}
     expires = now + int(settings.expires_h * HOUR_S) if settings.expires_h else None
     draft = Draft(f"{part}-{counter}", part, workshop.base.digest, counter, now, parent, expires,
                   settings.vehicle_id or None, scores, data, gate.to_json())  # fmt: skip
@@ -286,22 +298,22 @@ def _make_durable(path: Path) -> None:
 
 
 def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Material, name: str) -> RoundDone:
-    done, made = learned.done, learned.made
+    step, made = learned.step, learned.made
     scores = {}
     for side, score, key in zip(
-        ("dynamics", "policy"), (done.mismatch.dynamics, done.mismatch.policy), done.mismatch.pair, strict=True
+        ("dynamics", "policy"), (step.mismatch.dynamics, step.mismatch.policy), step.mismatch.pair, strict=True
     ):
         scores[f"{side}_mismatch"], scores[f"{side}_standard_error"] = score.value, score.error
         scores[f"{side}_baseline"] = workshop.baseline.samples[key].mean
     return RoundDone(
-        round=done.index,
+        round=memory.known.round + 1,
         strategy=name,
         decisions=len(material.rollouts),
         episodes=len(material.outcomes),
         scores=scores,
         threshold=workshop.config.select.c,
-        selected=done.selection.part.value,
-        updated=[fit.part for fit in done.fits],
+        selected=step.selection.part.value,
+        updated=[fit.part for fit in step.fits],
         reason=_reason(workshop, learned),
         acting=[material.policy.base_digest, *material.policy.adapter_digests],
         gate=learned.gate.to_json() if learned.gate is not None else None,
@@ -312,7 +324,7 @@ def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Mate
 
 def _reason(workshop: Workshop, learned: Learned) -> str:
     """One line: the decision, and what became of the update."""
-    parts = [learned.done.selection.reason]
+    parts = [learned.step.selection.reason]
     if workshop.key is None:
         parts.append("no signing key: nothing is trained")
     if learned.gate is not None:

@@ -16,6 +16,8 @@ import pytest
 
 pytest.importorskip("torch")
 
+from adawm_planner.adaptation.select_part import Part
+from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
@@ -24,7 +26,7 @@ from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import STATE_FILE, Memory, acting, bundle_folder, read_known
 from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
-from adawm_planner.finetuning.round import Workshop, put_together, run_round
+from adawm_planner.finetuning.round import Workshop, in_turn, put_together, run_round
 from adawm_planner.finetuning.supervisor import Supervisor
 from adawm_planner.finetuning.worker import Gone, Worker
 from tests.adaptation.conftest import random_episodes
@@ -162,6 +164,20 @@ def test_a_round_leaves_a_bundle_that_the_planner_takes_and_the_next_one_goes_on
     again = one_round(place, workshop, Memory(place.state_dir, place.base), "model", material(place, (made.digest,)))
     assert again.round == 2 and again.acting == [place.base, made.digest]
     assert again.scores["dynamics_mismatch"] < done.scores["dynamics_mismatch"] - done.scores["dynamics_standard_error"]
+
+
+def test_after_the_dynamics_it_is_the_policys_turn() -> None:
+    adawm = strategy_of("adawm")
+    for last, chosen, wanted in (
+        (Part.DYNAMICS, Part.DYNAMICS, Part.POLICY),
+        (Part.DYNAMICS, Part.POLICY, Part.POLICY),
+        (Part.POLICY, Part.POLICY, Part.POLICY),
+        (Part.POLICY, Part.DYNAMICS, Part.DYNAMICS),
+        (Part.NOTHING, Part.DYNAMICS, Part.DYNAMICS),
+    ):
+        assert in_turn(adawm, last).parts(0, chosen) == (wanted,)
+    assert in_turn(adawm, Part.DYNAMICS).parts(0, Part.NOTHING) == ()
+    assert in_turn(strategy_of("model"), Part.DYNAMICS).parts(0, Part.DYNAMICS) == (Part.DYNAMICS,)
 
 
 def test_a_lost_student_is_told(place: Workplace) -> None:

@@ -38,7 +38,7 @@ from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
 from adawm_planner.ros.parameters import markdown
 from adawm_planner.ros.planner_outputs import experience_message
 from tests.adaptation.conftest import random_episodes
-from tests.finetuning.workplace import Workplace, driven, make_workplace
+from tests.finetuning.workplace import CONFIG, Workplace, driven, make_workplace
 from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
@@ -186,7 +186,7 @@ def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
     report, update = bench.planner.reports[0], updates[0]
     assert (report.round, report.decision, report.strategy) == (1, MismatchReport.UPDATE_DYNAMICS, "model")
     assert list(report.base_and_adapter_digests) == [place.base] and report.dynamics_mismatch > 0.0
-    assert report.decisions >= 100 and report.threshold == 2.0 and "gate passed" in report.reason
+    assert report.decisions >= 100 and report.threshold == CONFIG.select.c and "gate passed" in report.reason
     found = accepted(place, update)
     assert (report.produced_digest, update.part, update.counter) == (found.digest, "dynamics", 1)
     assert found.manifest.gate["passed"] and update.expiry.sec == found.manifest.expires_unix_s
