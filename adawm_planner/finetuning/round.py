@@ -314,7 +314,7 @@ def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Mate
         threshold=workshop.config.select.c,
         selected=step.selection.part.value,
         updated=[fit.part for fit in step.fits],
-        reason=_reason(workshop, learned),
+        reason=_reason(workshop, learned, name),
         acting=[material.policy.base_digest, *material.policy.adapter_digests],
         gate=learned.gate.to_json() if learned.gate is not None else None,
         produced=made.digest if made is not None else "",
@@ -322,9 +322,13 @@ def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Mate
     )
 
 
-def _reason(workshop: Workshop, learned: Learned) -> str:
+def _reason(workshop: Workshop, learned: Learned, name: str) -> str:
     """One line: the decision, and what became of the update."""
-    parts = [learned.step.selection.reason]
+    step = learned.step
+    parts = [step.selection.reason]
+    if step.fits and step.repaired is Part.NOTHING:
+        why = "whose turn it is after the dynamics" if name == "adawm" else f"as the strategy {name} has it"
+        parts.append(f"repaired was the {step.fits[0].part}, {why}")
     if workshop.key is None:
         parts.append("no signing key: nothing is trained")
     if learned.gate is not None:
