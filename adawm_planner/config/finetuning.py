@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adawm_planner.config.checks import above, share
+from adawm_planner.config.checks import above, not_negative, share
 
 STRATEGIES = ("none", "model", "policy", "alternate", "adawm")
 """Names in adaptation.strategies of what a vehicle may do: all but `full`, whose update cannot be an adapter."""
@@ -62,6 +62,14 @@ class GateConfig:
     """Held-out episodes below which nothing passes; with a held-out share of 0.2 that takes 25 episodes. Of four, all
     gain by pure chance in 1 of 16 trials, which is more than 1 - confidence."""
 
+    least_prediction: float = 0.02
+    """Fall of the prediction error, in units of its mean on source data, that counts as better: noise on the weights
+    makes a model really better or worse by a little, and many episodes would show it. Recorded rounds gained 0.06 to 6.
+    """
+
+    least_return: float = 0.05
+    """The same for the imagined return, in deviations of imagined action values; recorded rounds gained 1 to 15."""
+
     moved_by_dynamics: float = 0.15
     """Mean total variation by which a dynamics update may move the policy's decisions, new task and home."""
 
@@ -92,6 +100,7 @@ class GateConfig:
             raise ValueError(f"gate.confidence is {self.confidence}, must be above 0.5 and below 1")
         above("gate", self, 1, "least_episodes")
         above("gate", self, 0, "states", "samples")
+        not_negative("gate", self, "least_prediction", "least_return")
         above("gate", self, 0.0, "worse_part", "worse_at_home", "worse_return")
         share("gate", self, "moved_by_dynamics", "moved_by_policy", "moved_at_home")
 
