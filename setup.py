@@ -62,6 +62,7 @@ setup(
         "console_scripts": [
             f"adawm = {NAME}.cli.main:main",
             f"planner_node = {NAME}.ros.planner_node:main",
+            f"finetuner_node = {NAME}.ros.finetuner_node:main",
             f"sim_bridge_node = {NAME}.ros.sim_bridge_node:main",
         ]
     },

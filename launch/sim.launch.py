@@ -1,15 +1,16 @@
 """The planner in SUMO traffic: the simulator bridge speaks carla_ros_bridge's topics.
 
 ros2 launch adawm_planner sim.launch.py task:=right_turn_moderate episodes:=20 seed:=5000
+ros2 launch adawm_planner sim.launch.py finetuner:=true signing_key:=keys/finetuner.pem   # learns from the driving
 """
 
 from launch import LaunchDescription
 
-from adawm_planner.ros.launch_actions import arguments, node_action, rviz
+from adawm_planner.ros.launch_actions import arguments, node_action, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 
 def generate_launch_description() -> LaunchDescription:
     """Planner and simulator bridge; `ros2 launch adawm_planner sim.launch.py --show-args` lists the arguments."""
     nodes = STACKS["sim"]
-    return LaunchDescription([*arguments(nodes), *map(node_action, nodes), *rviz()])
+    return LaunchDescription([*arguments(nodes), *map(node_action, nodes), *sidecars(nodes), *rviz()])

@@ -7,7 +7,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 
-from adawm_planner.ros.launch_actions import arguments, node_action, rviz
+from adawm_planner.ros.launch_actions import arguments, node_action, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", "collision")
@@ -28,6 +28,7 @@ def generate_launch_description() -> LaunchDescription:
             *arguments(nodes, use_sim_time=False),
             *renamed,
             *(node_action(node, remappings) for node in nodes),
+            *sidecars(nodes),
             *rviz(),
         ]
     )

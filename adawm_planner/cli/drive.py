@@ -21,10 +21,11 @@ from rich.console import Console
 
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
+from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
+from adawm_planner.ros.node_table import FINETUNER, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 
 if TYPE_CHECKING:
@@ -40,6 +41,12 @@ LAST_REPORT_S = 2.5
 """How long the planner's account of the last frames is waited for [s]."""
 
 
+FILE = click.Path(dir_okay=False, path_type=Path)
+FOLDER = click.Path(file_okay=False, path_type=Path)
+SOURCE_DIR = Path("data/adaptation")
+"""Where `adawm baseline` keeps the base model's source rollouts, unless told otherwise."""
+
+
 @dataclass
 class Run:
     """What one run of the stack has given so far."""
@@ -47,6 +54,8 @@ class Run:
     task: str
     vehicle: str
     settings: Mapping[str, Any]
+    finetuner: bool = False  # whether one is to be started beside the stack
+    finetuner_ended: bool = False
     started: float = field(default_factory=time.monotonic)
     episodes: list[EpisodeResult] = field(default_factory=list)
 
@@ -58,6 +67,18 @@ class Run:
 @vehicle_option
 @click.option("--realtime", is_flag=True, help="Pace the frames to the wall clock; else as fast as possible.")
 @model_options
+@click.option(
+    "--finetuner/--no-finetuner", default=None, show_default="if it can run",
+    help="Learn from the driving, and push adapters to the planner.",
+)  # fmt: skip
+@click.option(
+    "--signing-key", type=FILE, default=Path("keys/finetuner.pem"), show_default=True,
+    help="Private key of the finetuner, from `adawm adapter keygen`.",
+)  # fmt: skip
+@click.option(
+    "--state-dir", type=FOLDER, default=Path("data/finetuner"), show_default=True,
+    help="Replay, bundles and progress of the finetuner, kept between runs.",
+)  # fmt: skip
 @click.option(
     "--log-dir", type=click.Path(file_okay=False, path_type=Path), show_default="a new folder in the system's own",
     help="Where the logs of the processes go.",
@@ -71,6 +92,9 @@ def drive(
     realtime: bool,
     model_dir: Path | None,
     provider: str,
+    finetuner: bool | None,
+    signing_key: Path,
+    state_dir: Path,
     log_dir: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -82,8 +106,11 @@ def drive(
         "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
         "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
         "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
+        "signing_key": str(signing_key.resolve()), "state_dir": str(state_dir.resolve()),
+        "source_dir": str(SOURCE_DIR.resolve()),
     }  # fmt: skip
-    console, run = Console(highlight=False), Run(task_name, preset.name, settings)
+    console = Console(highlight=False)
+    run = Run(task_name, preset.name, settings, wants_finetuner(finetuner, signing_key, console))
     log_dir = log_dir or Path(tempfile.mkdtemp(prefix="adawm_drive_"))
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")
@@ -111,6 +138,34 @@ def require_ros() -> None:
             raise ModuleNotFoundError(f"no module '{module}'", name=module)
 
 
+def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
+    """Whether a finetuner is to be started; says in one line why not.
+
+    Args:
+        asked: what the user asked for; None: start it if it can run.
+        key: its private key.
+        console: where the line goes.
+
+    Raises:
+        ClickException: the user asked for one that cannot run.
+    """
+    if asked is False:
+        return False
+    missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
+    reason = ""
+    if missing:
+        reason = f"{', '.join(missing)} not installed (pip install 'adawm_planner[train]')"
+    elif not key.is_file():
+        reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
+    elif not any(SOURCE_DIR.glob("source-*.npz")):
+        reason = f"no source rollouts in {SOURCE_DIR} (`adawm baseline` drives them)"
+    if asked and reason:
+        raise click.ClickException(f"the finetuner cannot run: {reason}")
+    if reason:
+        console.print(f"no finetuner: {reason}")
+    return not reason
+
+
 def absolute(name_or_path: str) -> str:
     """A path that means the same file in another process; names stay names."""
     path = Path(name_or_path)
@@ -123,7 +178,8 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
     Raises:
         ChildDied: a process ended, or the planner fell silent.
     """
-    for node in STACKS["sim"]:
+    nodes = (*STACKS["sim"], FINETUNER) if run.finetuner else STACKS["sim"]
+    for node in nodes:
         start(node, run.settings, children)
     # Only after the children: they are forked from this process, which must not have threads by then.
     from adawm_planner.ros.episode_listener import EpisodeListener
@@ -133,7 +189,8 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
         while not listener.done:
             listener.spin(0.1)
             collect(listener, run, console)
-            children.check(may_end=frozenset({SIM_BRIDGE.name}) if listener.done else frozenset())
+            children.check(frozenset({SIM_BRIDGE.name} if listener.done else ()), frozenset({FINETUNER.name}))
+            tell_finetuners_end(run, children, console)
             check_alive(listener, children.log_dir)
         return last_report(listener)
     finally:
@@ -147,6 +204,14 @@ def start(node: NodeSpec, settings: Mapping[str, Any], children: Children) -> No
     chosen = children.log_dir / f"{node.name}.param.yaml"
     chosen.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
     children.start(node.name, command(node, [str(shipped), str(chosen)]), os.environ)
+
+
+def tell_finetuners_end(run: Run, children: Children, console: Console) -> None:
+    """Say once that the finetuner is gone; the stack drives on without it."""
+    ending = None if run.finetuner_ended else children.ended(FINETUNER.name)
+    if ending is not None:
+        run.finetuner_ended = True
+        console.print(f"[yellow]driving on without a finetuner: {ending}[/]")
 
 
 def collect(listener: EpisodeListener, run: Run, console: Console) -> None:

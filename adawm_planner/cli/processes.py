@@ -98,19 +98,29 @@ class Children:
 
         return before_exec
 
-    def check(self, may_end: frozenset[str] = frozenset()) -> None:
+    def check(self, may_end: frozenset[str] = frozenset(), may_die: frozenset[str] = frozenset()) -> None:
         """Notice a child that is gone.
 
         Args:
             may_end: names of children that may have ended with code 0.
+            may_die: names of children that may have ended in any way.
 
         Raises:
             ChildDied: naming the child, how it ended, and the end of its log.
         """
         for child in self._children:
             code = child.process.poll()
-            if code is not None and not (code == 0 and child.name in may_end):
+            allowed = child.name in may_die or (code == 0 and child.name in may_end)
+            if code is not None and not allowed:
                 raise ChildDied(f"{child.name} {_ending(code)}; the end of {child.log}:\n{tail(child.log)}")
+
+    def ended(self, name: str) -> str | None:
+        """How a child ended, with the end of its log; None while it runs, or where there is none of this name."""
+        for child in self._children:
+            code = child.process.poll()
+            if child.name == name and code is not None:
+                return f"{child.name} {_ending(code)}; the end of {child.log}:\n{tail(child.log)}"
+        return None
 
     def stop(self) -> None:
         """End every child, newest first asked, and wait until none is left."""

@@ -15,9 +15,11 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import SETTINGS, NodeSpec
+from adawm_planner.ros.node_table import SETTINGS, SIDECARS, NodeSpec
 
 PACKAGE = "adawm_planner"
+RESPAWN_S = 5.0
+"""Wait before a sidecar that ended is started again [s]."""
 
 
 def arguments(nodes: Iterable[NodeSpec], **defaults: Any) -> list[DeclareLaunchArgument]:
@@ -30,16 +32,17 @@ def arguments(nodes: Iterable[NodeSpec], **defaults: Any) -> list[DeclareLaunchA
     nodes = list(nodes)
     names = dict.fromkeys(name for node in nodes for name in node.settings)
     declared = [_argument(name, defaults.get(name, SETTINGS[name].default)) for name in names]
-    files = [
-        DeclareLaunchArgument(
-            f"{node.name}_params",
-            default_value=str(launch_dir() / "params" / node.parameter_file),
-            description=f"parameter file of {node.name}",
-        )
-        for node in nodes
-    ]
+    files = map(_parameter_file, nodes)
     namespace = DeclareLaunchArgument("namespace", default_value="", description="namespace of the nodes' own names")
     return [*declared, *files, namespace]
+
+
+def _parameter_file(node: NodeSpec) -> DeclareLaunchArgument:
+    return DeclareLaunchArgument(
+        f"{node.name}_params",
+        default_value=str(launch_dir() / "params" / node.parameter_file),
+        description=f"parameter file of {node.name}",
+    )
 
 
 def _argument(name: str, default: Any) -> DeclareLaunchArgument:
@@ -49,6 +52,29 @@ def _argument(name: str, default: Any) -> DeclareLaunchArgument:
 
 def node_action(node: NodeSpec, remappings: Sequence[tuple[Any, Any]] = ()) -> Node:
     """Start one row of the table; the whole launch ends with it."""
+    return _node(node, remappings=list(remappings), on_exit=Shutdown(reason=f"{node.name} ended"))
+
+
+def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
+    """`finetuner:=true` starts the finetuner beside a stack; when it dies it is started again, and the stack drives on.
+
+    Args:
+        stack: whose `arguments` are declared already.
+    """
+    known = {name for node in stack for name in node.settings}
+    names = [name for node in SIDECARS for name in node.settings if name not in known]
+    asked = DeclareLaunchArgument(
+        "finetuner", default_value="false", description="also learn from the driving; needs the training packages"
+    )
+    started = [
+        _node(node, condition=IfCondition(LaunchConfiguration("finetuner")), respawn=True, respawn_delay=RESPAWN_S)
+        for node in SIDECARS
+    ]
+    declared = [_argument(name, SETTINGS[name].default) for name in names]
+    return [asked, *declared, *map(_parameter_file, SIDECARS), *started]
+
+
+def _node(node: NodeSpec, **how: Any) -> Node:
     settings = {
         name: ParameterValue(LaunchConfiguration(name), value_type=SETTINGS[name].kind) for name in node.settings
     }
@@ -58,9 +84,8 @@ def node_action(node: NodeSpec, remappings: Sequence[tuple[Any, Any]] = ()) -> N
         name=node.name,
         namespace=LaunchConfiguration("namespace"),
         parameters=[ParameterFile(LaunchConfiguration(f"{node.name}_params")), settings],
-        remappings=list(remappings),
         output="screen",
-        on_exit=Shutdown(reason=f"{node.name} ended"),
+        **how,
     )
 
 

@@ -28,7 +28,7 @@ SETTINGS = {
         Setting("use_sim_time", bool, True, "take time from /clock"),
         Setting("model_dir", str, "", "folder of the base model; empty: the one that was installed"),
         Setting("provider", str, "auto", "where inference runs: auto, cpu, cuda or tensorrt"),
-        Setting("autostart", bool, True, "configure and activate the planner at start, without a lifecycle manager"),
+        Setting("autostart", bool, True, "configure and activate the nodes at start, without a lifecycle manager"),
         Setting("vehicle.length_m", float, 4.7, "length of the ego vehicle [m], which no topic tells"),
         Setting("vehicle.width_m", float, 1.85, "width of the ego vehicle [m], which no topic tells"),
         Setting("control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd"),
@@ -36,6 +36,11 @@ SETTINGS = {
         Setting("vehicle", str, "nominal", "ego vehicle preset: built-in name or YAML file"),
         Setting("seed", int, 0, "seed of the first episode; the others follow by 1"),
         Setting("episodes", int, 0, "episodes to drive; 0 drives on for ever"),
+        Setting("state_dir", str, "~/.ros/adawm_finetuner", "folder of the finetuner's replay, bundles and progress"),
+        Setting("source_dir", str, "", "folder of the base model's source rollouts; empty: state_dir"),
+        Setting("signing_key", str, "", "private key file that adapters are signed with; empty: none are made"),
+        Setting("vehicle_id", str, "", "only vehicle that may take the adapters; empty: any"),
+        Setting("strategy", str, "adawm", "what finetuning repairs: none, model, policy, alternate or adawm"),
         Setting("realtime", bool, False, "pace the frames to the wall clock; else as fast as possible"),
     )
 }
@@ -83,9 +88,28 @@ SIM_BRIDGE = NodeSpec(
     parameter_file="sim_bridge.param.yaml",
     settings=("role_name", "task", "vehicle", "seed", "episodes", "realtime"),
 )
+FINETUNER = NodeSpec(
+    name="adawm_finetuner",
+    executable="finetuner_node",
+    module="adawm_planner.ros.finetuner_node",
+    parameter_file="finetuner.param.yaml",
+    settings=(
+        "use_sim_time",
+        "autostart",
+        "model_dir",
+        "state_dir",
+        "source_dir",
+        "signing_key",
+        "vehicle_id",
+        "strategy",
+    ),
+)
 
 STACKS = {"sim": (PLANNER, SIM_BRIDGE), "carla": (PLANNER,), "vehicle": (PLANNER,)}
 """Which nodes run where: on the embedded simulator, beside carla_ros_bridge, on a vehicle."""
+
+SIDECARS = (FINETUNER,)
+"""Nodes that any stack may have beside it; it drives on when one of them dies."""
 
 
 def checked(setting: Setting, value: Any) -> Any:

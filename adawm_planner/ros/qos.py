@@ -40,3 +40,9 @@ TRANSFORMS: Final = _profile(100, DurabilityPolicy.VOLATILE)
 
 EPISODES: Final = _profile(1000, DurabilityPolicy.TRANSIENT_LOCAL)
 """Scores of finished episodes: a listener that starts late still gets every one."""
+
+ADAPTER: Final = _profile(1, DurabilityPolicy.TRANSIENT_LOCAL)
+"""AdapterUpdate: a planner that starts late gets the newest, and never one after the other."""
+
+MISMATCH: Final = _profile(10, DurabilityPolicy.VOLATILE)
+"""MismatchReport: one per round."""

@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import PLANNER, SETTINGS, SIM_BRIDGE, STACKS, NodeSpec
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SETTINGS, SIDECARS, SIM_BRIDGE, STACKS, NodeSpec
 
 LAUNCH = launch_dir()
 FILES = {"sim": "sim.launch.py", "carla": "carla.launch.py", "vehicle": "vehicle.launch.py"}
@@ -22,14 +22,14 @@ def test_file_reads_the_node_table_and_names_no_node_itself(stack: str) -> None:
     assert "generate_launch_description" in [function.name for function in functions]
     assert f"STACKS['{stack}']" in ast.unparse(tree)
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert not texts & {node.executable for node in STACKS["sim"]}
+    assert not texts & {node.executable for node in (*STACKS["sim"], *SIDECARS)}
 
 
 def test_every_launch_file_is_covered_here() -> None:
     assert sorted(path.name for path in LAUNCH.glob("*.launch.py")) == sorted(FILES.values())
 
 
-@pytest.mark.parametrize("node", STACKS["sim"], ids=lambda node: node.name)
+@pytest.mark.parametrize("node", (*STACKS["sim"], *SIDECARS), ids=lambda node: node.name)
 def test_parameter_file_holds_what_the_settings_do_not(node: NodeSpec) -> None:
     content = yaml.safe_load((LAUNCH / "params" / node.parameter_file).read_text())
     values = content["/**"]["ros__parameters"]
@@ -38,22 +38,26 @@ def test_parameter_file_holds_what_the_settings_do_not(node: NodeSpec) -> None:
 
 
 @pytest.mark.ros
-def test_planner_file_shows_every_other_parameter_with_its_own_default() -> None:
+def test_files_show_every_other_parameter_with_its_own_default() -> None:
     pytest.importorskip("rclpy")
+    from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
     from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
 
-    declared = {each.name: each.default for each in PLANNER_PARAMETERS if each.name not in PLANNER.settings}
-    values = yaml.safe_load((LAUNCH / "params" / PLANNER.parameter_file).read_text())["/**"]["ros__parameters"]
-    assert values == declared
+    for node, table in ((PLANNER, PLANNER_PARAMETERS), (FINETUNER, FINETUNER_PARAMETERS)):
+        declared = {each.name: each.default for each in table if each.name not in node.settings}
+        values = yaml.safe_load((LAUNCH / "params" / node.parameter_file).read_text())["/**"]["ros__parameters"]
+        assert values == declared
 
 
 @pytest.mark.ros
 def test_every_setting_is_a_parameter_of_its_node() -> None:
     pytest.importorskip("rclpy")
     from adawm_planner.ros.bridge_parameters import PARAMETERS as BRIDGE_PARAMETERS
+    from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
     from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
 
-    for node, table in ((PLANNER, PLANNER_PARAMETERS), (SIM_BRIDGE, BRIDGE_PARAMETERS)):
+    tables = ((PLANNER, PLANNER_PARAMETERS), (SIM_BRIDGE, BRIDGE_PARAMETERS), (FINETUNER, FINETUNER_PARAMETERS))
+    for node, table in tables:
         declared = {each.name: each for each in table}
         for name in set(node.settings) - {"use_sim_time"}:  # which rclpy declares itself
             assert declared[name].type is SETTINGS[name].kind, name
@@ -93,3 +97,11 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
             assert type(value) is SETTINGS[name].kind, name
         if "use_sim_time" in settings:
             assert settings["use_sim_time"] is (stack != "vehicle")
+    beside = [entity for entity in description.entities if isinstance(entity, Node) and entity.condition is not None]
+    beside = [node for node in beside if node.node_executable != "rviz2"]
+    assert [node.node_executable for node in beside] == [node.executable for node in SIDECARS]
+    assert not any(node.condition.evaluate(context) for node in beside)
+    context.launch_configurations["finetuner"] = "true"
+    assert all(node.condition.evaluate(context) for node in beside)
+    for node, spec in zip(beside, SIDECARS, strict=True):
+        assert set(evaluate_parameters(context, node._Node__parameters)[1]) == set(spec.settings)

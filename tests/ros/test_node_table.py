@@ -8,7 +8,17 @@ import sys
 
 import pytest
 
-from adawm_planner.ros.node_table import PLANNER, SETTINGS, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
+from adawm_planner.ros.node_table import (
+    FINETUNER,
+    PLANNER,
+    SETTINGS,
+    SIDECARS,
+    SIM_BRIDGE,
+    STACKS,
+    NodeSpec,
+    command,
+    parameter_document,
+)
 
 
 def test_importing_the_table_needs_no_ros() -> None:
@@ -16,7 +26,7 @@ def test_importing_the_table_needs_no_ros() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("node", [PLANNER, SIM_BRIDGE], ids=lambda node: node.name)
+@pytest.mark.parametrize("node", [PLANNER, SIM_BRIDGE, FINETUNER], ids=lambda node: node.name)
 def test_node_exists_and_its_settings_are_known(node: NodeSpec) -> None:
     assert importlib.util.find_spec(node.module) is not None
     assert set(node.settings) <= set(SETTINGS)
@@ -51,3 +61,8 @@ def test_command_runs_the_module_with_later_files_last() -> None:
 def test_the_vehicle_runs_no_simulator() -> None:
     assert SIM_BRIDGE in STACKS["sim"]
     assert all(SIM_BRIDGE not in STACKS[stack] for stack in ("carla", "vehicle"))
+
+
+def test_no_stack_needs_its_sidecar() -> None:
+    assert FINETUNER in SIDECARS
+    assert all(not set(SIDECARS) & set(stack) for stack in STACKS.values())

@@ -1,0 +1,129 @@
+"""Stretches of driving in, what one round may learn from and be judged on out, or why there is no round yet.
+
+Who drives is who is adapted: the acting policy is the one of the newest stretch, and a round's rollouts are the newest
+stretches of that policy alone. Driving of earlier policies on the same base teaches the model as well and stays in the
+replay; driving of another base model is left out. Held-out episodes are never among what is trained on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from adawm_planner.config.finetuning import RoundConfig
+from adawm_planner.data_types import Int64
+from adawm_planner.finetuning.episodes import Cut, Policy, Stretch
+from adawm_planner.pretraining.dataset import Episodes, join
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Driving that nothing was trained on."""
+
+    episodes: Episodes
+    unit: Int64  # (stretches,) which episode each stretch is a part of, from 0: what differences are averaged over
+
+    @property
+    def count(self) -> int:
+        """Number of episodes."""
+        return int(self.unit[-1]) + 1
+
+
+@dataclass(frozen=True)
+class Material:
+    """What a round works on."""
+
+    policy: Policy  # who drove the rollouts, and so who is adapted
+    rollouts: Episodes  # newest training episodes of that policy
+    outcomes: tuple[str, ...]  # of each of them
+    older: Episodes | None  # training episodes before those, of any policy on the same base
+    held_out: HeldOut | None  # newest held-out episodes, of any policy on the same base; None: there is none
+    digest: str  # sha256 over sequence numbers, stamps and actions of all of the above, hex
+
+
+@dataclass(frozen=True)
+class NotYet:
+    """Why there is no round yet."""
+
+    reason: str
+
+
+def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) -> Material | NotYet:
+    """Choose what a round works on.
+
+    Args:
+        stretches: the newest of the replay, in the order in which they were driven.
+        base: digest of the model that is adapted.
+        config: how much a round needs.
+    """
+    if not stretches:
+        return NotYet("no episode yet")
+    acting = stretches[-1].policy
+    if acting.base_digest != base:
+        return NotYet(
+            f"the planner drives base model {acting.base_digest[:12]}, this finetuner adapts {base[:12]}; "
+            "give both the same model_dir"
+        )
+    ours = [one for one in stretches if one.policy.base_digest == base]
+    train = [one for one in ours if not one.episodes.held_out[0]]
+    chosen = _newest_of(acting, train, config)
+    rows, episodes = sum(len(train[k].episodes) for k in chosen), len(chosen)
+    if rows < config.decisions or episodes < config.least_episodes:
+        return NotYet(
+            f"the acting policy has {rows} training decisions in {episodes} episodes, a round needs "
+            f"{config.decisions} in {config.least_episodes}"
+        )
+    rollouts = [train[k] for k in chosen]
+    older = [one for k, one in enumerate(train) if k not in set(chosen)]
+    held = _held_out([one for one in ours if one.episodes.held_out[0]], config.held_out_episodes)
+    return Material(
+        policy=acting,
+        rollouts=join([one.episodes for one in rollouts]),
+        outcomes=tuple(one.outcome for one in rollouts),
+        older=join([one.episodes for one in older]) if older else None,
+        held_out=held,
+        digest=_digest(ours),
+    )
+
+
+def _newest_of(policy: Policy, train: list[Stretch], config: RoundConfig) -> list[int]:
+    """Places of the newest stretches of a policy that are enough for a round, in order; all of them where it is not."""
+    places, rows = list[int](), 0
+    for k in reversed(range(len(train))):
+        if rows >= config.decisions and len(places) >= config.least_episodes:
+            break
+        if train[k].policy == policy:
+            places.append(k)
+            rows += len(train[k].episodes)
+    return places[::-1]
+
+
+def _held_out(stretches: list[Stretch], most: int) -> HeldOut | None:
+    """The newest `most` held-out episodes; None where there is none."""
+    if not stretches:
+        return None
+    begins = [_begins(before, one) for before, one in zip([None, *stretches], stretches, strict=False)]
+    unit = np.cumsum(begins) - 1
+    kept = unit >= unit[-1] + 1 - most
+    chosen = [one.episodes for one, keep in zip(stretches, kept, strict=True) if keep]
+    unit = unit[kept]
+    return HeldOut(join(chosen), (unit - unit[0]).astype(np.int64))
+
+
+def _begins(before: Stretch | None, one: Stretch) -> bool:
+    """Whether a stretch begins another episode than the stretch before it is a part of.
+
+    After a restart of the planner the same number is another episode.
+    """
+    return before is None or before.number != one.number or one.began in (Cut.RESTART, Cut.RESET)
+
+
+def _digest(stretches: list[Stretch]) -> str:
+    total = hashlib.sha256()
+    for one in stretches:
+        for array in (one.sequence, one.stamp_s, one.episodes.action):
+            total.update(array.tobytes())
+    return total.hexdigest()

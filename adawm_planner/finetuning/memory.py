@@ -1,0 +1,153 @@
+"""What the finetuner knows across restarts: counters, bundles, and the student behind each bundle.
+
+Everything a round made is on disk before `state.json` names it, and `state.json` is replaced at once: a finetuner
+killed at any moment finds either the round as if it had never begun, or all of it. What a killed round left behind is
+removed when the memory is opened, and was never published.
+
+| in the folder | what |
+|---|---|
+| `state.json` | rounds done, last chunk used, counters, bundles |
+| `students/base.safetensors` | the student before its first update |
+| `students/DIGEST.safetensors` | the student that the bundle of this digest was made of, critic included |
+| `bundles/PART-COUNTER/` | signed bundles |
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from adawm_planner.adapters.durable import sync_folder, write_all
+
+SCHEMA = "adawm.finetuner/1"
+STATE_FILE = "state.json"
+STUDENTS, BUNDLES = "students", "bundles"
+BASE = "base"
+KEPT_BUNDLES = 32
+"""Newest bundles whose files and students are kept."""
+
+
+@dataclass(frozen=True)
+class Made:
+    """A bundle that was made here."""
+
+    digest: str  # sha256, hex
+    part: str  # dynamics or policy
+    counter: int
+
+
+@dataclass(frozen=True)
+class Known:
+    """What state.json holds."""
+
+    base: str  # digest of the base model
+    round: int = 0  # rounds done
+    last_chunk: int = -1  # index of the newest chunk of the replay that a round has used
+    last_part: str = "nothing"  # what the last round repaired, as select_part.Part
+    counters: Mapping[str, int] = field(default_factory=dict)  # part -> highest counter used
+    made: tuple[Made, ...] = ()  # oldest first
+    report: Mapping[str, Any] | None = None  # of the last round, as messages.RoundDone
+
+
+class Memory:
+    """The folder of one finetuner, used by one process."""
+
+    def __init__(self, folder: Path, base: str) -> None:
+        """Open or make it; what a killed round left is removed.
+
+        Raises:
+            ValueError: state.json is damaged, of another version, or of another base model.
+            OSError: the folder cannot be made or written.
+        """
+        self.folder = folder
+        for name in (STUDENTS, BUNDLES):
+            (folder / name).mkdir(parents=True, exist_ok=True)
+        self.known = read_known(folder, base) or Known(base)
+        self._sweep()
+
+    def student(self, name: str) -> Path:
+        """File of the student behind a bundle's digest, or of BASE."""
+        return self.folder / STUDENTS / f"{name}.safetensors"
+
+    def made(self, digest: str) -> Made | None:
+        """The bundle of this digest, if it was made here and is still kept."""
+        return next((one for one in self.known.made if one.digest == digest), None)
+
+    def keep(self, known: Known) -> None:
+        """Make this the truth; the oldest bundles beyond KEPT_BUNDLES are forgotten."""
+        self.known = replace(known, made=known.made[-KEPT_BUNDLES:])
+        content = json.dumps({"schema": SCHEMA, **asdict(self.known)}, indent=1, allow_nan=False) + "\n"
+        replace_file(self.folder / STATE_FILE, content.encode())
+        self._sweep()
+
+    def _sweep(self) -> None:
+        """Remove what state.json does not name."""
+        students = {f"{one.digest}.safetensors" for one in self.known.made} | {f"{BASE}.safetensors"}
+        bundles = {bundle_folder(self.folder, one).name for one in self.known.made}
+        for path in (self.folder / STUDENTS).iterdir():
+            if path.name not in students:
+                path.unlink()
+        for path in (self.folder / BUNDLES).iterdir():
+            if path.name not in bundles:
+                shutil.rmtree(path)
+
+
+def bundle_folder(folder: Path, made: Made) -> Path:
+    """Where the bundle lies in the folder of a memory."""
+    return folder / BUNDLES / f"{made.part}-{made.counter:06d}"
+
+
+def read_known(folder: Path, base: str) -> Known | None:
+    """What state.json of a folder holds; None where there is none.
+
+    Raises:
+        ValueError: it is damaged, of another version, or of another base model than `base`.
+    """
+    path = folder / STATE_FILE
+    if not path.exists():
+        return None
+    try:
+        values = json.loads(path.read_text())
+        if values.pop("schema") != SCHEMA:
+            raise ValueError(f"schema is not {SCHEMA}")
+        made = tuple(Made(**one) for one in values.pop("made"))
+        known = Known(**values, made=made)
+    except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
+        raise ValueError(f"{path}: not a finetuner's state ({error}); name another state_dir, or remove it") from error
+    if known.base != base:
+        raise ValueError(
+            f"{path}: is of base model {known.base[:12]}, model_dir holds {base[:12]}; name another state_dir"
+        )
+    return known
+
+
+def acting(memory: Memory, digests: Sequence[str]) -> dict[str, Made] | str:
+    """The bundles that drive by part, or why nobody here can tell what drives."""
+    found: dict[str, Made] = {}
+    for digest in digests:
+        one = memory.made(digest)
+        if one is None:
+            return (
+                f"the planner drives with adapter {digest[:12]}, which was not made here; "
+                "roll it back, or let the finetuner that made it go on"
+            )
+        found[one.part] = one
+    return found
+
+
+def replace_file(path: Path, content: bytes) -> None:
+    """Replace a file at once and durably: after a kill or a power cut it is the old or the new one."""
+    part = path.with_name(f"{path.name}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+    try:
+        write_all(descriptor, content)
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+    os.replace(part, path)
+    sync_folder(path.parent)

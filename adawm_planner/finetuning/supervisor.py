@@ -1,0 +1,142 @@
+"""A worker process, kept alive: started, told what is wanted, listened to, started again after a death.
+
+The wait before a new start doubles with each death up to a limit, and is short again after a finished round. No torch
+and no ROS here; `ros/finetuner_node` calls `poll` from a timer.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from multiprocessing.connection import Connection, Pipe
+
+from adawm_planner.finetuning.messages import Message, RoundDone, Settings, Trouble, Wish, decode, encode
+
+FIRST_WAIT_S = 1.0
+LONGEST_WAIT_S = 60.0
+END_S = 2.0
+"""How long a worker that was told to end is waited for before it is killed [s]; nothing is lost by either."""
+
+WORKER = (sys.executable, "-m", "adawm_planner.finetuning.worker")
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
+
+
+class Supervisor:
+    """Owns the worker process; used by one thread."""
+
+    def __init__(
+        self, settings: Settings, command: Sequence[str] = WORKER, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """Start the first worker at the next `poll`.
+
+        Args:
+            settings: of every worker.
+            command: what is run; the pipe's descriptor and this process's id are appended.
+            clock: monotonic [s].
+        """
+        self._settings, self._command, self._clock = settings, command, clock
+        self._process: subprocess.Popen[bytes] | None = None
+        self._channel: Connection | None = None
+        self._wish: Wish | None = None
+        self._wait, self._start_at = FIRST_WAIT_S, clock()
+        self._trouble = ""
+        self.deaths = 0  # since this was made
+        self.last_death = ""  # one line: how the worker ended, and why if it could say
+
+    @property
+    def pid(self) -> int | None:
+        """Process id of the worker; None while there is none."""
+        return None if self._process is None else self._process.pid
+
+    @property
+    def restart_in_s(self) -> float:
+        """Time until the next start [s]; 0 while there is a worker."""
+        return 0.0 if self._process is not None else max(self._start_at - self._clock(), 0.0)
+
+    def want(self, wish: Wish) -> None:
+        """Tell the worker, and every later one, what is wanted."""
+        if wish != self._wish:
+            self._wish = wish
+            self._send(wish)
+
+    def poll(self) -> list[Message]:
+        """What the worker has said since; starts one where there is none and its time has come."""
+        if self._process is None:
+            if self._clock() >= self._start_at:
+                self._start()
+            return []
+        ended = self._process.poll()  # looked at first, so that its last words are still read
+        messages = self._listen()
+        for message in messages:
+            if isinstance(message, RoundDone):
+                self._wait = FIRST_WAIT_S
+            elif isinstance(message, Trouble):
+                self._trouble = message.text
+        if ended is not None:
+            self._buried(ended)
+        return messages
+
+    def stop(self) -> None:
+        """End the worker; none is started again."""
+        self._start_at = float("inf")
+        if self._process is None:
+            return
+        self._close()
+        self._process.terminate()
+        try:
+            self._process.wait(END_S)
+        except subprocess.TimeoutExpired:
+            self._process.kill()
+            self._process.wait()
+        self._process = None
+
+    def _start(self) -> None:
+        ours, theirs = Pipe(duplex=True)
+        threads = {name: str(self._settings.threads) for name in THREAD_VARIABLES}
+        self._process = subprocess.Popen(
+            [*self._command, str(theirs.fileno()), str(os.getpid())],
+            stdin=subprocess.DEVNULL,
+            env={**os.environ, **threads},
+            pass_fds=[theirs.fileno()],
+        )
+        theirs.close()
+        self._channel, self._trouble = ours, ""
+        self._send(self._settings)
+        if self._wish is not None:
+            self._send(self._wish)
+
+    def _listen(self) -> list[Message]:
+        messages = list[Message]()
+        try:
+            while self._channel is not None and self._channel.poll():
+                messages.append(decode(self._channel.recv_bytes()))
+        except (EOFError, OSError):
+            self._close()
+        return messages
+
+    def _send(self, message: Message) -> None:
+        if self._channel is None:
+            return
+        try:
+            self._channel.send_bytes(encode(message))
+        except OSError:
+            self._close()
+
+    def _buried(self, code: int) -> None:
+        """Take note of a worker's end and set the time of the next start."""
+        self._close()
+        self._process = None
+        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        self.deaths += 1
+        self.last_death = f"the worker {how}" + (f": {self._trouble}" if self._trouble else "")
+        self._start_at = self._clock() + self._wait
+        self._wait = min(2.0 * self._wait, LONGEST_WAIT_S)
+
+    def _close(self) -> None:
+        if self._channel is not None:
+            self._channel.close()
+            self._channel = None

@@ -1,0 +1,205 @@
+"""The finetuning loop, in a process of its own at low priority, so that torch is in nobody's way.
+
+```
+idle ◀─▶ collecting ──▶ measuring ──▶ updating ──▶ gating ──▶ bundling ──▶ collecting
+             ▲ enough new driving        │ the part that was chosen; nothing to repair goes back to collecting
+           paused ◀──────────────────────┘ (an update under way stands still until it is resumed)
+```
+
+Run by `supervisor` as `python -m adawm_planner.finetuning.worker FD PARENT`. It reads the replay that its node
+writes, and keeps what it learned in a `memory`: killed at any moment, it goes on with the round that it was in.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import signal
+import sys
+import time
+import traceback
+from dataclasses import dataclass, replace
+from multiprocessing.connection import Connection
+from pathlib import Path
+
+from adawm_planner.config.finetuning import RoundConfig
+from adawm_planner.finetuning.episodes import split
+from adawm_planner.finetuning.material import Material, NotYet, material_of
+from adawm_planner.finetuning.memory import Made, Memory, acting
+from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
+from adawm_planner.finetuning.replay_store import chunk_files, read_decisions
+from adawm_planner.finetuning.round import Workshop, run_round
+
+POLL_S = 0.2
+"""Longest wait before what the node wants takes effect while there is no round [s]."""
+
+LOOK_S = 1.0
+"""Time between two looks at the replay [s]."""
+
+STATUS_S = 1.0
+"""Time between two reports while nothing changes [s]."""
+
+FAILED_EXIT = 3
+_PR_SET_PDEATHSIG = 1
+
+
+class Gone(Exception):
+    """The node has closed the pipe."""
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What the replay held at the last look."""
+
+    newest: int  # index of the newest chunk; -1: there is none
+    fresh: int  # decisions in chunks that no round has used
+
+
+class Worker:
+    """The loop of one process."""
+
+    def __init__(self, settings: Settings, channel: Connection) -> None:
+        """Load what all rounds share. Raises ValueError as Workshop and Memory."""
+        self._settings, self._channel = settings, channel
+        self._wish = Wish(active=False, paused=False, strategy="none", forced=False)
+        self._told_at = 0.0
+        self._seen = Seen(-1, 0)
+        self._seen_at = 0.0
+        self._too_little: Seen | None = None  # what there was when it was last too little for a round
+        self._phase = Phase.IDLE
+        self.workshop = Workshop(settings)
+        self.memory = Memory(Path(settings.state_dir), self.workshop.base.digest)
+        if self.memory.known.report is not None:  # its node may not have heard of it before the last worker died
+            self._send(RoundDone(**self.memory.known.report))
+
+    def run(self) -> None:
+        """Work until the node closes the pipe. Raises Gone then."""
+        while True:
+            self._hear(POLL_S)
+            if not self._wish.active:
+                self._tell(Phase.IDLE, "the node is inactive")
+            elif self._wish.paused:
+                self._tell(Phase.PAUSED, "paused; call ~/resume")
+            else:
+                self._collect()
+
+    def _collect(self) -> None:
+        """Begin a round if there is enough for one."""
+        self._look()
+        wanted = 0 if self._wish.forced else self._settings.decisions
+        if self._seen.fresh < wanted:
+            self._tell(Phase.COLLECTING, "waits for new driving", self._seen.fresh, wanted)
+            return
+        if self._seen == self._too_little:
+            return
+        found, newest = self._material(), self._seen.newest
+        if isinstance(found, NotYet):
+            self._too_little = self._seen
+            self._tell(Phase.COLLECTING, found.reason, self._seen.fresh, wanted)
+            return
+        material, driving = found
+        report = run_round(
+            self.workshop, self.memory, material, driving, self._wish.strategy, newest, self._begin, self._show
+        )
+        self._wish, self._seen_at = replace(self._wish, forced=False), 0.0
+        self._send(report)
+
+    def _look(self) -> None:
+        """See what the replay holds, from its file names, at most once a second."""
+        now = time.monotonic()
+        if now - self._seen_at < LOOK_S:
+            return
+        files, last = chunk_files(Path(self._settings.replay_dir)), self.memory.known.last_chunk
+        fresh = sum(file.count for file in files if file.index > last)
+        self._seen, self._seen_at = Seen(files[-1].index if files else -1, fresh), now
+
+    def _material(self) -> tuple[Material, dict[str, Made]] | NotYet:
+        """What a round would work on now, and the bundles that drove it."""
+        config = RoundConfig(decisions=1 if self._wish.forced else self._settings.decisions)
+        stretches = split(read_decisions(Path(self._settings.replay_dir), config.window, self._damaged))
+        found = material_of(stretches, self.workshop.base.digest, config)
+        if isinstance(found, NotYet):
+            return found
+        driving = acting(self.memory, found.policy.adapter_digests)
+        return NotYet(driving) if isinstance(driving, str) else (found, driving)
+
+    def _damaged(self, reason: str) -> None:
+        print(f"left out: {reason}", file=sys.stderr)
+
+    def _begin(self, phase: Phase) -> None:
+        self._tell(phase, f"round {self.memory.known.round + 1}")
+
+    def _show(self, done: int, text: str) -> None:
+        """Progress of an update; a pause takes effect here."""
+        self._hear(0.0)
+        while self._wish.paused or not self._wish.active:
+            self._tell(Phase.PAUSED, f"round {self.memory.known.round + 1} stands still in its update")
+            self._hear(POLL_S)
+        self._tell(
+            Phase.UPDATING, f"round {self.memory.known.round + 1}: {text}", done, self.workshop.config.fit.updates
+        )
+
+    def _hear(self, wait_s: float) -> None:
+        """Take what the node wants now."""
+        try:
+            while self._channel.poll(wait_s):
+                message = decode(self._channel.recv_bytes())
+                assert isinstance(message, Wish), message
+                self._wish, wait_s = message, 0.0
+        except (EOFError, OSError) as error:
+            raise Gone from error
+
+    def _tell(self, phase: Phase, text: str, done: int = 0, total: int = 0) -> None:
+        """Report once a second, and at once when the phase changes."""
+        now = time.monotonic()
+        if phase is self._phase and now - self._told_at < STATUS_S:
+            return
+        self._phase, self._told_at = phase, now
+        self._send(Status(phase.value, text, self.memory.known.round, self._seen.fresh, done, total))
+
+    def _send(self, message: Message) -> None:
+        try:
+            self._channel.send_bytes(encode(message))
+        except OSError as error:
+            raise Gone from error
+
+
+def lower_priority(nice: int, parent: int) -> None:
+    """Let everybody else go first, be the first to go when memory is short, and end with the parent process."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node ends this process
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:  # it ended before the call above
+        os._exit(0)
+    os.nice(nice)
+    try:
+        Path("/proc/self/oom_score_adj").write_text("1000")
+    except OSError:
+        print("oom_score_adj cannot be set: when memory is short, another process may go first", file=sys.stderr)
+
+
+def main(arguments: list[str]) -> int:
+    """Run a worker on an inherited pipe; arguments: its file descriptor, and the parent's process id."""
+    channel, parent = Connection(int(arguments[0])), int(arguments[1])
+    try:
+        settings = decode(channel.recv_bytes())
+        assert isinstance(settings, Settings), settings
+        lower_priority(settings.nice, parent)
+        import torch
+
+        torch.set_num_threads(settings.threads)
+        Worker(settings, channel).run()
+    except (Gone, EOFError):
+        return 0
+    except Exception as error:
+        traceback.print_exc()
+        text = f"{type(error).__name__}: {error}" if not isinstance(error, (ValueError, OSError)) else str(error)
+        try:
+            channel.send_bytes(encode(Trouble(" ".join(text.split()))))
+        except OSError:
+            return 0
+        return FAILED_EXIT
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,315 @@
+"""The finetuner as a ROS 2 lifecycle node: experience in, mismatch reports and signed adapters out.
+
+Thin on purpose: it keeps the replay and a worker process (`finetuning/worker`) in which all learning happens. No torch
+is imported here, so taking in experience never waits for training.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from adawm_msgs.msg import AdapterUpdate, MismatchReport
+from adawm_msgs.msg import Experience as ExperienceMessage
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.clock import Clock, ClockType
+from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
+from std_srvs.srv import Trigger
+
+from adawm_planner.adapters.refusal import Refused
+from adawm_planner.finetuning.memory import bundle_folder, read_known
+from adawm_planner.finetuning.messages import Phase, RoundDone, Settings, Status, Wish
+from adawm_planner.finetuning.replay_store import ReplayStore, StoreBusyError, StoreWriteError
+from adawm_planner.finetuning.supervisor import WORKER, Supervisor
+from adawm_planner.ros import qos
+from adawm_planner.ros.diagnostics import ERROR, OK, WARN, Diagnostics, State
+from adawm_planner.ros.experience_input import captured_from
+from adawm_planner.ros.finetuner_outputs import adapter_message, mismatch_message
+from adawm_planner.ros.finetuner_parameters import (
+    FINETUNER_PARAMETERS,
+    replay_from,
+    settings_from,
+    state_dir_from,
+)
+from adawm_planner.ros.lifecycle import logged_transition, run
+from adawm_planner.ros.parameters import declare, read
+from adawm_planner.runtime.model_files import digest
+
+EXPERIENCE_TOPIC = "adawm_planner/experience"
+"""Relative, so that planner and finetuner may be put into a namespace together."""
+
+LISTEN_S = 0.1
+"""Time between two looks at what the worker says [s]."""
+
+SILENT_S = 10.0
+"""Time without experience after which the diagnostics say so [s]."""
+
+
+class FinetunerNode(LifecycleNode):
+    """Lifecycle, replay, worker and topics; see docs/finetuning.md."""
+
+    def __init__(self, worker: Sequence[str] = WORKER, **kwargs: Any) -> None:
+        """Declare parameters; everything else waits for `configure`."""
+        super().__init__("adawm_finetuner", **kwargs)
+        self.supervisor: Supervisor | None = None
+        declare(self, FINETUNER_PARAMETERS, is_fixed=lambda: self.supervisor is not None)
+        self._command = worker
+        self._store: ReplayStore | None = None
+        self._settings: Settings | None = None
+        self._parts: list[tuple[Any, Any]] = []  # how to destroy, what
+        self._mismatch: Any = None
+        self._adapter: Any = None
+        self._active = self._paused = self._forced = False
+        self._received = self._malformed = 0
+        self._last_malformed = self._write_problem = ""
+        self._received_at = time.monotonic()
+        self._heard = 0  # newest round whose report has been taken
+        self._offered = ""  # digest of the newest bundle that was published
+        self._bundle = ""  # folder of the newest bundle
+        publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
+        self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
+        # Wall clock timers: simulated time stands still while the simulator does.
+        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
+        self.create_timer(1.0, self._each_second, clock=self._steady)
+
+    @logged_transition
+    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Read the parameters, open the replay, start the worker, open the topics."""
+        values = read(self, FINETUNER_PARAMETERS)
+        settings = settings_from(values)
+        self._remember(settings)
+        try:
+            self._store = ReplayStore(state_dir_from(values) / "replay", replay_from(values))
+        except StoreBusyError as error:
+            raise ValueError(str(error)) from error
+        self._settings = settings
+        self.supervisor = Supervisor(settings, self._command)
+        self._open()
+        if not settings.key_file:
+            self._note("key", State(WARN, "signing_key is empty: rounds are measured and reported, nothing is trained"))
+        else:
+            self._note("key", State(OK, "adapters are signed"))
+        return super().on_configure(state)
+
+    @logged_transition
+    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Begin to take experience and to learn; the newest adapter is offered again."""
+        result = super().on_activate(state)
+        self._active, self._received_at = True, time.monotonic()
+        self._offer()
+        return result
+
+    @logged_transition
+    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Take no more experience and let the worker stand still."""
+        self._active = False
+        self._flush()
+        return super().on_deactivate(state)
+
+    @logged_transition
+    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the worker, close replay and topics."""
+        self._close()
+        return super().on_cleanup(state)
+
+    @logged_transition
+    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """End the worker, close replay and topics."""
+        self._close()
+        return super().on_shutdown(state)
+
+    @logged_transition
+    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
+        """Go back to unconfigured after an error of ours in a transition."""
+        self._close()
+        return TransitionCallbackReturn.SUCCESS
+
+    def _remember(self, settings: Settings) -> None:
+        """Take up what earlier runs have done. Raises ValueError as `read_known`."""
+        known = read_known(Path(settings.state_dir), digest(Path(settings.model_dir)))
+        self._heard = 0 if known is None else known.round
+        made = known.made[-1] if known is not None and known.made else None
+        self._bundle = "" if made is None else str(bundle_folder(Path(settings.state_dir), made))
+        self._offered = ""
+
+    def _open(self) -> None:
+        make, destroy = self.create_lifecycle_publisher, self.destroy_lifecycle_publisher
+        self._mismatch = make(MismatchReport, "~/mismatch", qos.MISMATCH)
+        self._adapter = make(AdapterUpdate, "~/adapter", qos.ADAPTER)
+        self._parts = [(destroy, self._mismatch), (destroy, self._adapter)]
+        experience = self.create_subscription(ExperienceMessage, EXPERIENCE_TOPIC, self._take, qos.EXPERIENCE)
+        self._parts.append((self.destroy_subscription, experience))
+        for name, answer in (("pause", self._pause), ("resume", self._resume), ("run_round", self._force)):
+            self._parts.append((self.destroy_service, self.create_service(Trigger, f"~/{name}", answer)))
+        self._parts.append((self.destroy_timer, self.create_timer(LISTEN_S, self._listen, clock=self._steady)))
+
+    def _close(self) -> None:
+        self._active = False
+        for destroy, part in self._parts:
+            destroy(part)
+        self._parts = []
+        if self.supervisor is not None:
+            self.supervisor.stop()
+        if self._store is not None:
+            try:
+                self._store.close()
+            except StoreWriteError as error:
+                self.get_logger().error(str(error))
+        self.supervisor = self._store = self._settings = None
+
+    def _take(self, message: Any) -> None:
+        """Store one decision; a malformed one is counted and dropped."""
+        if not self._active or self._store is None:
+            return
+        self._received, self._received_at = self._received + 1, time.monotonic()
+        try:
+            self._store.append(captured_from(message))
+        except StoreWriteError as error:
+            self._write_problem = str(error)
+        except ValueError as error:
+            self._malformed, self._last_malformed = self._malformed + 1, str(error)
+
+    def _flush(self) -> None:
+        """Write the decisions in memory, so that a round can use them."""
+        try:
+            if self._store is not None:
+                self._store.flush()
+        except StoreWriteError as error:
+            self._write_problem = str(error)
+
+    def _pause(self, request: Any, response: Any) -> Any:
+        self._paused = True
+        return _answer(response, True, "paused; experience is still stored")
+
+    def _resume(self, request: Any, response: Any) -> Any:
+        self._paused = False
+        return _answer(response, True, "resumed")
+
+    def _force(self, request: Any, response: Any) -> Any:
+        if not self._active or self._paused:
+            why = "paused, call ~/resume first" if self._paused else "inactive, activate the node first"
+            return _answer(response, False, f"no round: the finetuner is {why}")
+        self._forced = True
+        self._flush()
+        return _answer(response, True, "a round begins as soon as there are enough episodes; see /diagnostics")
+
+    def _listen(self) -> None:
+        """Say what is wanted, and take what the worker says."""
+        if self.supervisor is None:
+            return
+        strategy = self.get_parameter("strategy").value
+        deaths = self.supervisor.deaths
+        self.supervisor.want(Wish(self._active, self._paused, strategy, self._forced))
+        for message in self.supervisor.poll():
+            if isinstance(message, Status):
+                self._note("round", round_state(message))
+            elif isinstance(message, RoundDone) and message.round > self._heard:
+                self._finished(message)
+        if self.supervisor.deaths != deaths:
+            wait = self.supervisor.restart_in_s
+            self.get_logger().error(f"{self.supervisor.last_death}; started again in {wait:.0f} s")
+
+    def _finished(self, done: RoundDone) -> None:
+        """Report a round, and offer what it produced."""
+        self._heard, self._forced = done.round, False
+        self._mismatch.publish(mismatch_message(done, self.get_clock().now().to_msg()))
+        self.get_logger().info(f"round {done.round}: {done.reason}")
+        if done.bundle:
+            self._bundle = done.bundle
+            self._offer()
+
+    def _offer(self) -> None:
+        """Publish the newest bundle, once."""
+        if not self._bundle or not self._active:
+            return
+        try:
+            message = adapter_message(Path(self._bundle), self.get_clock().now().to_msg())
+        except (Refused, ValueError, OSError) as error:
+            self._note("adapter", State(ERROR, f"{self._bundle} cannot be offered: {error}"))
+            return
+        if message.digest == self._offered:
+            return
+        expires = message.expiry.sec
+        if expires and expires <= time.time():
+            self._note("adapter", State(OK, f"{message.name} has expired and is not offered"))
+            return
+        self._adapter.publish(message)
+        self._offered = message.digest
+        self._note("adapter", State(OK, f"{message.name} offered, digest {message.digest[:12]}"))
+
+    def _each_second(self) -> None:
+        if self.supervisor is not None and self._store is not None:
+            self._note("experience", self._experience_state())
+            self._note("replay", self._replay_state(self._store))
+            self._note("worker", worker_state(self.supervisor))
+        self.diagnostics.publish_all()
+
+    def _experience_state(self) -> State:
+        silent = time.monotonic() - self._received_at
+        values = (("received", str(self._received)), ("malformed", str(self._malformed)))
+        if self._malformed:
+            text = f"{self._malformed} malformed messages dropped, the last because {self._last_malformed}"
+            return State(WARN, text, values, key=str(self._malformed))
+        if self._active and silent > SILENT_S:
+            text = f"no experience for {silent:.0f} s on {EXPERIENCE_TOPIC}; is the planner active?"
+            return State(WARN, text, values, key="silent")
+        return State(OK, "comes in" if self._received else "none yet", values)
+
+    def _replay_state(self, store: ReplayStore) -> State:
+        values = (
+            ("decisions", str(store.decisions)),
+            ("in_memory", str(store.pending)),
+            ("megabytes", f"{store.size_bytes / 1e6:.1f}"),
+            ("evicted_chunks", str(store.evicted)),
+            ("lost_decisions", str(store.lost)),
+            ("quarantined", str(len(store.quarantined))),
+        )
+        if store.lost:
+            return State(ERROR, self._write_problem, values, key=str(store.lost))
+        return State(OK, "kept on disk", values)
+
+    def _note(self, name: str, state: State) -> None:
+        """Keep a state for the diagnostics; another one than before that is no good is logged, once."""
+        if self.diagnostics.set(name, state) and state.level != OK:
+            self.get_logger().warning(f"{name}: {state.message}")
+
+
+def round_state(status: Status) -> State:
+    """Say how far the loop is."""
+    values = (
+        ("phase", status.phase),
+        ("rounds", str(status.round)),
+        ("new_decisions", str(status.fresh)),
+        ("done", str(status.done)),
+        ("total", str(status.total)),
+    )
+    return State(WARN if status.phase == Phase.PAUSED.value else OK, f"{status.phase}: {status.text}", values,
+                 key=status.phase)  # fmt: skip
+
+
+def worker_state(supervisor: Supervisor) -> State:
+    """Say whether the training process lives."""
+    values = (("pid", str(supervisor.pid or "")), ("deaths", str(supervisor.deaths)))
+    if supervisor.pid is None and supervisor.deaths:
+        text = f"{supervisor.last_death}; started again in {supervisor.restart_in_s:.0f} s"
+        return State(ERROR, text, values, key=supervisor.last_death)
+    if supervisor.deaths:
+        return State(WARN, f"runs; {supervisor.deaths} deaths, the last: {supervisor.last_death}", values)
+    return State(OK, "runs" if supervisor.pid else "starts", values)
+
+
+def _answer(response: Any, success: bool, message: str) -> Any:
+    response.success, response.message = success, message
+    return response
+
+
+def main(args: list[str] | None = None) -> None:
+    """Run the finetuner until SIGINT or SIGTERM."""
+    sys.exit(run(FinetunerNode, args))
+
+
+if __name__ == "__main__":
+    main()

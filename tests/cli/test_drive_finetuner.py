@@ -1,0 +1,62 @@
+"""When `adawm drive` starts a finetuner, and the one line where it does not."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import pytest
+from rich.console import Console
+
+pytest.importorskip("libsumo")
+
+from adawm_planner.cli import drive
+from adawm_planner.cli.drive import wants_finetuner
+from adawm_planner.cli.processes import Children
+
+
+@pytest.fixture
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """All that a finetuner needs is in the working directory."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(drive, "find_spec", lambda name: object())
+    drive.SOURCE_DIR.mkdir(parents=True)
+    (drive.SOURCE_DIR / "source-0123.npz").touch()
+    Path("finetuner.pem").touch()
+    return Path("finetuner.pem")
+
+
+def test_it_is_started_where_all_is_there_unless_told_otherwise(key: Path) -> None:
+    console = Console(record=True)
+    assert wants_finetuner(None, key, console) and wants_finetuner(True, key, console)
+    assert not wants_finetuner(False, key, console)
+    assert console.export_text() == ""
+
+
+@pytest.mark.parametrize("missing", ["key", "source", "training"])
+def test_what_is_missing_is_one_line_and_an_error_if_asked_for(
+    key: Path, missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if missing == "training":
+        monkeypatch.setattr(drive, "find_spec", lambda name: None if name == "peft" else object())
+    elif missing == "key":
+        key.unlink()
+    else:
+        (drive.SOURCE_DIR / "source-0123.npz").unlink()
+    told = {"key": "no key finetuner.pem", "source": "no source rollouts in", "training": "peft not installed"}[missing]
+    console = Console(record=True, width=200)
+    assert not wants_finetuner(None, key, console)
+    text = console.export_text()
+    assert text.startswith(f"no finetuner: {told}") and text.count("\n") == 1
+    with pytest.raises(click.ClickException, match=told):
+        wants_finetuner(True, key, console)
+
+
+def test_a_sidecar_may_die(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        children.start("sidecar", ["false"], {"PATH": "/usr/bin:/bin"})
+        while children.ended("sidecar") is None:
+            pass
+        children.check(may_die=frozenset({"sidecar"}))
+        assert "sidecar ended with exit code 1" in str(children.ended("sidecar"))
+        assert children.ended("nobody") is None

@@ -1,0 +1,160 @@
+"""The gate: an update that changes nothing passes rarely, a better one passes, a worse one never does."""
+
+from __future__ import annotations
+
+import copy
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+import torch
+
+from adawm_planner.adaptation.select_part import Part
+from adawm_planner.config.finetuning import GateConfig
+from adawm_planner.finetuning.gate import Trial, better, judge, lower_bound, no_worse, sign_flip
+from adawm_planner.finetuning.material import HeldOut
+from adawm_planner.finetuning.round import Workshop
+from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.dataset import Episodes
+from tests.adaptation.conftest import random_episodes
+from tests.finetuning.workplace import CONFIG, Workplace
+
+TRIALS = 4000
+
+
+@pytest.fixture(scope="module")
+def workshop(shared_place: Workplace, tmp_path_factory: pytest.TempPathFactory) -> Workshop:
+    place = replace(shared_place, state_dir=tmp_path_factory.mktemp("gate"))
+    return Workshop(place.settings())
+
+
+def held_out(episodes: Episodes) -> HeldOut:
+    return HeldOut(episodes, np.arange(int(episodes.first.sum())))
+
+
+def shaken(agent: Agent, part: str, size: float, seed: int) -> Agent:
+    """The agent with noise on the weights of one part: worse where the noise is large, and nothing where it is tiny."""
+    other, rng = copy.deepcopy(agent), torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for name, parameter in other.named_parameters():
+            if name.startswith(part) and not name.startswith("world_model.encoder"):
+                parameter += size * parameter.std(correction=0) * torch.randn(parameter.shape, generator=rng)
+    return other
+
+
+def trial(workshop: Workshop, part: Part, before: Agent, after: Agent, seed: int = 0, **gate: object) -> Trial:
+    return Trial(part, before, after, workshop.baseline, CONFIG, GateConfig(**gate), seed)  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("episodes", [5, 8, 20])
+@pytest.mark.parametrize("shape", ["normal", "heavy", "few", "coin"])
+def test_differences_of_nothing_pass_in_at_most_one_of_twenty(shape: str, episodes: int) -> None:
+    """Before and after can be exchanged: differences are symmetric, whatever else they are."""
+    rng = np.random.default_rng(episodes)
+    sizes = {
+        "normal": rng.normal(size=(TRIALS, episodes)),
+        "heavy": rng.standard_t(2, (TRIALS, episodes)),
+        "few": rng.normal(size=(TRIALS, episodes)) * (rng.random((TRIALS, episodes)) < 0.3),
+        "coin": rng.choice([-1.0, 1.0], (TRIALS, episodes)) * (1.0 + 0.01 * rng.random((TRIALS, episodes))),
+    }[shape]
+    passed = np.mean([better("x", row, 0.0, 0.95).passed for row in sizes])
+    limit = 0.05 + 3.0 * np.sqrt(0.05 * 0.95 / TRIALS)
+    assert passed <= limit, passed
+
+
+def test_sign_flips_are_counted_exactly() -> None:
+    assert sign_flip(np.ones(5)) == 1 / 32 and sign_flip(-np.ones(5)) == 1.0
+    assert sign_flip(np.array([1.0, 2.0])) == 1 / 4 and sign_flip(np.zeros(6)) == 1.0
+    heads = np.array([1.0] * 14 + [-1.0] * 6)  # of 20 coins: Student's test is fooled by them, P(14 and more) is 5.8 %
+    assert lower_bound(heads, 0.95) > 0.0 and not better("x", heads, 0.0, 0.95).passed
+
+
+def test_a_clear_gain_passes_and_a_clear_loss_never() -> None:
+    rng = np.random.default_rng(0)
+    gains = [better("x", rng.normal(1.0, 1.0, 20), 0.0, 0.95).passed for _ in range(200)]
+    losses = [better("x", rng.normal(-1.0, 1.0, 20), 0.0, 0.95).passed for _ in range(200)]
+    assert np.mean(gains) > 0.95 and not any(losses)
+    worse = [no_worse("x", rng.normal(-1.0, 1.0, 20), 0.5, 0.95).passed for _ in range(200)]
+    same = [no_worse("x", rng.normal(0.0, 1.0, 20), 1.0, 0.95).passed for _ in range(200)]
+    assert np.mean(worse) < 0.05 and np.mean(same) > 0.95
+
+
+@pytest.mark.parametrize("gain", [[], [1.0], [np.nan] * 5, [np.inf] * 5, [0.0] * 5])
+def test_what_cannot_be_computed_and_what_is_nothing_does_not_pass(gain: list[float]) -> None:
+    check = better("x", np.array(gain), 0.0, 0.95)
+    assert not check.passed and np.isfinite(check.measured)
+    assert lower_bound(np.array([0.5, 0.5]), 0.95) == 0.5
+
+
+@pytest.mark.parametrize("part", [Part.DYNAMICS, Part.POLICY])
+def test_an_update_that_changes_nothing_passes_in_at_most_one_of_twenty(workshop: Workshop, part: Part) -> None:
+    """The real gate, with two agents that differ by noise of the same size: neither is the better one."""
+    module, count = {Part.DYNAMICS: "world_model", Part.POLICY: "actor"}[part], 60
+    passed = 0
+    for seed in range(count):
+        before, after = (shaken(workshop.agent, module, 0.02, 2 * seed + k) for k in (0, 1))
+        driving = held_out(random_episodes(8, seed=1000 + seed))
+        if part is Part.POLICY:
+            after.critic.load_state_dict(before.critic.state_dict())
+        passed += judge(trial(workshop, part, before, after, seed, states=4, samples=4), driving, workshop.home).passed
+    assert passed <= 0.05 * count + 3.0 * np.sqrt(0.05 * 0.95 * count), passed
+    same = judge(trial(workshop, part, workshop.agent, workshop.agent), held_out(random_episodes(8, 7)), workshop.home)
+    assert not same.passed and same.checks[0].measured == 0.0
+
+
+def test_a_better_model_passes_and_a_worse_one_is_refused(workshop: Workshop) -> None:
+    """The base model is the better one: against it stand models that always expect something else."""
+    driving = held_out(random_episodes(10, seed=3))
+    for seed in range(5):
+        bad = copy.deepcopy(workshop.agent)
+        last = [layer for layer in bad.world_model.embedding_head.modules() if isinstance(layer, torch.nn.Linear)][-1]
+        with torch.no_grad():
+            last.bias += (1.0 + seed) * torch.randn(last.bias.shape, generator=torch.Generator().manual_seed(seed))
+        good = judge(trial(workshop, Part.DYNAMICS, bad, workshop.agent), driving, workshop.home)
+        assert good.passed, good.reason
+        worse = judge(trial(workshop, Part.DYNAMICS, workshop.agent, bad), driving, workshop.home)
+        assert not worse.passed and not worse.checks[0].passed
+
+
+def test_a_model_that_moves_the_decisions_is_refused(workshop: Workshop) -> None:
+    driving = held_out(random_episodes(10, seed=3))
+    moved = shaken(workshop.agent, "world_model.rssm", 1.0, 0)
+    found = judge(trial(workshop, Part.DYNAMICS, moved, workshop.agent, moved_by_dynamics=0.01), driving, workshop.home)
+    assert not found.passed and "decisions_moved" in found.reason
+
+
+def test_a_policy_for_other_rewards_is_refused(workshop: Workshop) -> None:
+    """A policy that always takes what the model values least gains nothing, and moves too far."""
+    bad = shaken(workshop.agent, "actor", 5.0, 0)
+    found = judge(trial(workshop, Part.POLICY, workshop.agent, bad, moved_by_policy=0.1),
+                  held_out(random_episodes(10, seed=3)), workshop.home)  # fmt: skip
+    assert not found.passed and "decisions_moved" in found.reason
+
+
+def test_too_few_held_out_episodes_are_a_refusal_with_that_reason(workshop: Workshop) -> None:
+    for driving, count in ((None, 0), (held_out(random_episodes(3, seed=3)), 3)):
+        found = judge(trial(workshop, Part.DYNAMICS, workshop.agent, workshop.agent), driving, workshop.home)
+        assert not found.passed
+        assert found.reason == f"held-out episodes: {count}, at least 5 are needed to judge an update; drive on"
+
+
+def test_parts_of_one_episode_are_one_unit(workshop: Workshop) -> None:
+    """Episodes cut in two are no more evidence than whole ones."""
+    driving = HeldOut(random_episodes(6, seed=3), np.array([0, 0, 1, 1, 2, 2]))
+    found = judge(trial(workshop, Part.DYNAMICS, workshop.agent, workshop.agent), driving, workshop.home)
+    assert found.held_out_episodes == 3 and "held-out episodes: 3" in found.reason
+
+
+@pytest.mark.parametrize(("name", "value"), [("confidence", 1.0), ("least_episodes", 1), ("moved_at_home", 1.5)])
+def test_a_gate_that_is_none_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"gate.{name} is {value}"):
+        GateConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_missing_source_rollouts_are_told_with_what_makes_them(place: Workplace, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"source-\w+.npz: the base model's source rollouts .* `adawm baseline"):
+        Workshop(place.settings(source_dir=str(tmp_path)))

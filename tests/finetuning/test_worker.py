@@ -1,0 +1,323 @@
+"""Rounds on stored experience, the state machine over its pipe, and a supervisor that starts a dead worker again."""
+
+from __future__ import annotations
+
+import json
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from multiprocessing.connection import Connection, Pipe
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("torch")
+
+from adawm_planner.adaptation.select_part import Part
+from adawm_planner.adaptation.strategies import strategy_of
+from adawm_planner.adapters.base_model import read_base_model
+from adawm_planner.adapters.keys import read_trust
+from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
+from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
+from adawm_planner.finetuning.episodes import split
+from adawm_planner.finetuning.material import Material, NotYet, material_of
+from adawm_planner.finetuning.memory import STATE_FILE, Memory, acting, bundle_folder, read_known
+from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
+from adawm_planner.finetuning.round import Workshop, in_turn, put_together, run_round
+from adawm_planner.finetuning.supervisor import Supervisor
+from adawm_planner.finetuning.worker import Gone, Worker
+from tests.adaptation.conftest import random_episodes
+from tests.finetuning.workplace import Workplace, driven, fill
+
+WANTED = Wish(active=True, paused=False, strategy="model", forced=False)
+
+
+def material(place: Workplace, adapters: tuple[str, ...] = (), begin: int = 0) -> Material:
+    stretches = split(driven(random_episodes(40, 5, level=1.0), place.base, adapters, begin))
+    found = material_of(stretches, place.base, RoundConfig(decisions=100))
+    assert isinstance(found, Material)
+    return found
+
+
+def one_round(place: Workplace, workshop: Workshop, memory: Memory, name: str, found: Material) -> RoundDone:
+    driving = acting(memory, found.policy.adapter_digests)
+    assert not isinstance(driving, str), driving
+    return run_round(workshop, memory, found, driving, name, 3, lambda phase: None, lambda done, text: None)
+
+
+@contextmanager
+def worker(settings: Settings) -> Iterator[Connection]:
+    """A worker in a thread of this process; ends when the context is left."""
+    ours, theirs = Pipe(duplex=True)
+    loop = Worker(settings, theirs)
+
+    def work() -> None:
+        try:
+            loop.run()
+        except Gone:
+            theirs.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    try:
+        yield ours
+    finally:
+        ours.close()
+        thread.join(10.0)
+        assert not thread.is_alive()
+
+
+def heard(channel: Connection, wanted: Callable[[Message], bool], seconds: float = 20.0) -> list[Message]:
+    """All messages up to the first one that is wanted."""
+    messages, deadline = list[Message](), time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if channel.poll(0.1):
+            messages.append(decode(channel.recv_bytes()))
+            if wanted(messages[-1]):
+                return messages
+    raise AssertionError(f"not heard in {seconds} s: {messages[-3:]}")
+
+
+def phases(messages: list[Message]) -> list[str]:
+    """Phases in order, each once in a row."""
+    seen = [message.phase for message in messages if isinstance(message, Status)]
+    return [phase for k, phase in enumerate(seen) if k == 0 or seen[k - 1] != phase]
+
+
+def is_phase(phase: Phase) -> Callable[[Message], bool]:
+    return lambda message: isinstance(message, Status) and message.phase == phase.value
+
+
+def is_round(message: Message) -> bool:
+    return isinstance(message, RoundDone)
+
+
+def test_strategies_are_all_that_make_adapters() -> None:
+    from adawm_planner.adaptation.strategies import STRATEGIES as ALL
+
+    assert set(STRATEGIES) == {name for name, strategy in ALL.items() if strategy.low_rank}
+
+
+def test_messages_survive_the_pipe_and_nothing_else_does(place: Workplace) -> None:
+    for message in (place.settings(), WANTED, Trouble("x"), Status("idle", "", 1, 2)):
+        assert decode(encode(message)) == message
+    for data in (b"", b"{}", b"[]", b'{"kind": "Wish"}', b'{"kind": "Trouble", "text": "x", "more": 1}', b"\x80\x04."):
+        with pytest.raises(ValueError, match="not a message between node and worker"):
+            decode(data)
+
+
+# ---------------------------------------------------------------- material
+
+
+def test_a_round_takes_the_newest_of_the_acting_policy_and_nothing_held_out(place: Workplace) -> None:
+    before = split(driven(random_episodes(20, 1), place.base))
+    after = split(driven(random_episodes(30, 2), place.base, ("a" * 64,), begin=1000, number=20))
+    found = material_of(before + after, place.base, RoundConfig(decisions=60, held_out_episodes=7))
+    assert isinstance(found, Material) and found.held_out is not None and found.older is not None
+    assert found.policy == after[-1].policy and len(found.outcomes) >= 4 and 60 <= len(found.rollouts) < 90
+    assert found.held_out.count == 7 and found.held_out.episodes.held_out.all()
+    assert not found.rollouts.held_out.any() and not found.older.held_out.any()
+    rows = sum(len(one.episodes) for one in before + after if not one.episodes.held_out[0])
+    assert len(found.rollouts) + len(found.older) == rows
+
+
+def test_why_there_is_no_round(place: Workplace) -> None:
+    config = RoundConfig(decisions=100)
+
+    def reason(stretches: list[object]) -> str:
+        found = material_of(stretches, place.base, config)  # type: ignore[arg-type]
+        assert isinstance(found, NotYet)
+        return found.reason
+
+    assert reason([]) == "no episode yet"
+    old = split(driven(random_episodes(30, 1), place.base))
+    new = split(driven(random_episodes(2, 2), place.base, ("a" * 64,), begin=1000))
+    assert "a round needs 100 in 4" in reason([*old, *new])
+    other = split(driven(random_episodes(30, 1), "c" * 64))
+    assert "drives base model cccccccccccc, this finetuner adapts" in reason([*old, *other])
+
+
+# ---------------------------------------------------------------- rounds
+
+
+def test_a_round_leaves_a_bundle_that_the_planner_takes_and_the_next_one_goes_on_from_it(place: Workplace) -> None:
+    workshop = Workshop(place.settings(vehicle_id="car-7"))
+    memory = Memory(place.state_dir, place.base)
+    done = one_round(place, workshop, memory, "model", material(place))
+    assert done.updated == ["dynamics"] and done.gate is not None and done.gate["passed"], done.reason
+    (made,) = memory.known.made
+    assert (made.digest, made.counter, memory.known.round) == (done.produced, 1, 1)
+    context = Context(read_base_model(place.model_dir), read_trust([place.key.with_suffix(".pub")]), vehicle="car-7")
+    found = verify_folder(Path(done.bundle), context, int(time.time()))
+    assert isinstance(found, VerifiedAdapter), found
+    assert found.manifest.gate == json.loads(json.dumps(done.gate)) and found.manifest.data_sha256
+    assert found.manifest.expires_unix_s is not None
+
+    student = workshop.student()
+    put_together(student, memory, acting(memory, [made.digest]))  # type: ignore[arg-type]
+    for name, (down, up) in found.factors.items():
+        ours = student.factors()[name]
+        assert (ours[0].numpy() == down).all() and (ours[1].numpy() == up).all()
+    again = one_round(place, workshop, Memory(place.state_dir, place.base), "model", material(place, (made.digest,)))
+    assert again.round == 2 and again.acting == [place.base, made.digest]
+    assert again.scores["dynamics_mismatch"] < done.scores["dynamics_mismatch"] - done.scores["dynamics_standard_error"]
+
+
+def test_after_the_dynamics_it_is_the_policys_turn() -> None:
+    adawm = strategy_of("adawm")
+    for last, chosen, wanted in (
+        (Part.DYNAMICS, Part.DYNAMICS, Part.POLICY),
+        (Part.DYNAMICS, Part.POLICY, Part.POLICY),
+        (Part.POLICY, Part.POLICY, Part.POLICY),
+        (Part.POLICY, Part.DYNAMICS, Part.DYNAMICS),
+        (Part.NOTHING, Part.DYNAMICS, Part.DYNAMICS),
+    ):
+        assert in_turn(adawm, last).parts(0, chosen) == (wanted,)
+    assert in_turn(adawm, Part.DYNAMICS).parts(0, Part.NOTHING) == ()
+    assert in_turn(strategy_of("model"), Part.DYNAMICS).parts(0, Part.DYNAMICS) == (Part.DYNAMICS,)
+
+
+def test_a_lost_student_is_told(place: Workplace) -> None:
+    workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
+    done = one_round(place, workshop, memory, "model", material(place))
+    memory.student(done.produced).write_bytes(b"torn")
+    with pytest.raises(ValueError, match="the student behind adapter dynamics-1, which drives, cannot be read"):
+        one_round(place, workshop, memory, "model", material(place, (done.produced,)))
+
+
+def test_an_update_that_does_not_drive_leaves_no_trace(place: Workplace) -> None:
+    """The planner refused the first one: the next round begins at the base model again."""
+    workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
+    first = one_round(place, workshop, memory, "model", material(place))
+    second = one_round(place, workshop, memory, "model", material(place))
+    assert first.scores["dynamics_mismatch"] == second.scores["dynamics_mismatch"]
+    assert [one.counter for one in memory.known.made] == [1, 2]
+
+
+def test_without_a_key_and_without_held_out_driving_nothing_is_trained(place: Workplace) -> None:
+    memory = Memory(place.state_dir, place.base)
+    done = one_round(place, Workshop(place.settings(key_file="")), memory, "model", material(place))
+    assert done.updated == [] and done.gate is None and "no signing key" in done.reason
+    few = replace(material(place), held_out=None)
+    done = one_round(place, Workshop(place.settings()), memory, "model", few)
+    assert done.updated == [] and done.gate is not None and "held-out episodes: 0, at least 5" in done.reason
+    assert memory.known.made == () and done.produced == ""
+
+
+def test_a_strange_adapter_is_told(place: Workplace) -> None:
+    found = acting(Memory(place.state_dir, place.base), ["a" * 64])
+    assert isinstance(found, str) and "aaaaaaaaaaaa, which was not made here" in found
+
+
+def test_a_memory_of_another_model_or_damaged_is_refused(place: Workplace) -> None:
+    memory = Memory(place.state_dir, place.base)
+    memory.keep(replace(memory.known, round=3))
+    with pytest.raises(ValueError, match="is of base model"):
+        read_known(place.state_dir, "c" * 64)
+    (place.state_dir / STATE_FILE).write_text("{")
+    with pytest.raises(ValueError, match="not a finetuner's state"):
+        Memory(place.state_dir, place.base)
+
+
+# ---------------------------------------------------------------- the loop
+
+
+def test_the_loop_goes_through_its_phases_and_reports(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+    with worker(place.settings()) as channel:
+        assert phases(heard(channel, is_phase(Phase.IDLE))) == ["idle"]
+        channel.send_bytes(encode(WANTED))
+        messages = heard(channel, is_round)
+        order = [phase for phase in phases(messages) if phase not in ("idle", "collecting")]
+        assert order == ["measuring", "updating", "gating", "bundling"]
+        messages = heard(channel, is_phase(Phase.COLLECTING))
+        assert isinstance(messages[-1], Status) and messages[-1].round == 1 and messages[-1].fresh < 100
+        channel.send_bytes(encode(replace(WANTED, forced=True, strategy="none")))
+        done = heard(channel, is_round)[-1]
+    assert isinstance(done, RoundDone) and done.round == 2 and done.strategy == "none" and done.updated == []
+
+
+def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
+    end = fill(place, random_episodes(3, 5))
+    with worker(place.settings()) as channel:
+        channel.send_bytes(encode(replace(WANTED, forced=True)))
+        told = heard(channel, lambda message: isinstance(message, Status) and "a round needs" in message.text)
+        assert "training decisions in" in told[-1].text  # type: ignore[union-attr]
+        channel.send_bytes(encode(replace(WANTED, paused=True)))
+        heard(channel, is_phase(Phase.PAUSED))
+        fill(place, random_episodes(40, 6, level=1.0), begin=end, number=3)
+        time.sleep(1.5)
+        while channel.poll():
+            assert phases([decode(channel.recv_bytes())]) == ["paused"]
+        channel.send_bytes(encode(WANTED))
+        heard(channel, is_round)
+
+
+def test_a_pause_holds_an_update_under_way(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+    with worker(place.settings()) as channel:
+        channel.send_bytes(encode(WANTED))
+        heard(channel, is_phase(Phase.MEASURING))
+        channel.send_bytes(encode(replace(WANTED, paused=True)))
+        told = heard(channel, is_phase(Phase.PAUSED))[-1]
+        assert isinstance(told, Status) and "round 1 stands still in its update" in told.text
+        channel.send_bytes(encode(WANTED))
+        assert "updating" in phases(heard(channel, is_round))
+
+
+# ---------------------------------------------------------------- death
+
+
+def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later(place: Workplace) -> None:
+    now = [0.0]
+    supervisor = Supervisor(place.settings(preset="nonsense"), clock=lambda: now[0])
+    waits = []
+    for _ in range(2):
+        deaths, deadline = supervisor.deaths, time.monotonic() + 30.0
+        while supervisor.deaths == deaths and time.monotonic() < deadline:
+            supervisor.poll()
+            time.sleep(0.02)
+        waits.append(supervisor.restart_in_s)
+        now[0] += waits[-1]
+    supervisor.stop()
+    assert waits == [1.0, 2.0]
+    assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
+
+
+def test_the_worker_ends_with_its_node(place: Workplace) -> None:
+    """Killed, the node cannot tell it to."""
+    code = (
+        "import sys, time; from adawm_planner.finetuning.supervisor import Supervisor;"
+        "from adawm_planner.finetuning.messages import decode; s = Supervisor(decode(sys.argv[1].encode()));"
+        "s.poll(); print(s.pid, flush=True); time.sleep(60)"
+    )
+    import subprocess
+
+    with subprocess.Popen(
+        [sys.executable, "-c", code, encode(place.settings()).decode()], stdout=subprocess.PIPE
+    ) as node:
+        assert node.stdout is not None
+        pid = int(node.stdout.readline())
+        time.sleep(0.5)
+        node.kill()
+    deadline = time.monotonic() + 20.0
+    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+        assert time.monotonic() < deadline, "the worker outlives its node"
+        time.sleep(0.05)
+
+
+def test_two_bundles_of_one_counter_never_exist_and_a_torn_round_leaves_nothing(place: Workplace) -> None:
+    workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
+    done = one_round(place, workshop, memory, "model", material(place))
+    state = (place.state_dir / STATE_FILE).read_bytes()
+    one_round(place, workshop, memory, "model", material(place))
+    (place.state_dir / STATE_FILE).write_bytes(state)  # as if it had been killed just before its last step
+    memory = Memory(place.state_dir, place.base)
+    assert [one.digest for one in memory.known.made] == [done.produced]
+    assert sorted(path.name for path in (place.state_dir / "bundles").iterdir()) == ["dynamics-000001"]
+    again = one_round(place, workshop, memory, "model", material(place))
+    assert again.produced and memory.known.made[-1].counter == 2
+    assert bundle_folder(place.state_dir, memory.known.made[-1]).is_dir()

@@ -1,0 +1,278 @@
+"""The finetuner node over real topics: experience in, mismatch reports and signed adapters out, a dead worker back."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("adawm_msgs.msg")
+pytest.importorskip("torch")
+
+import rclpy
+from adawm_msgs.msg import AdapterUpdate, Experience, MismatchReport
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from rclpy.executors import SingleThreadedExecutor
+from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+from std_srvs.srv import Trigger
+
+from adawm_planner.adapters.base_model import read_base_model
+from adawm_planner.adapters.keys import read_trust
+from adawm_planner.adapters.verify import Context as Trusted
+from adawm_planner.adapters.verify import VerifiedAdapter, verify_message
+from adawm_planner.finetuning.replay_store import read_decisions
+from adawm_planner.ros import qos
+from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, FinetunerNode
+from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
+from adawm_planner.ros.parameters import markdown
+from adawm_planner.ros.planner_outputs import experience_message
+from tests.adaptation.conftest import random_episodes
+from tests.finetuning.workplace import CONFIG, Workplace, driven, make_workplace
+from tests.ros.stub_bridge import DOMAIN
+
+pytestmark = pytest.mark.ros
+SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
+
+
+class Planner(Node):
+    """Says what a planner says to the finetuner, and hears what it answers."""
+
+    def __init__(self, context: Context, place: Workplace) -> None:
+        super().__init__("stub_planner", context=context)
+        self._engine: Any = SimpleNamespace(digest=place.base, adapter_digests=())
+        self.experience = self.create_publisher(Experience, EXPERIENCE_TOPIC, qos.EXPERIENCE)
+        self.reports: list[MismatchReport] = []
+        self.states: dict[str, Any] = {}
+        self.create_subscription(MismatchReport, "/adawm_finetuner/mismatch", self.reports.append, qos.MISMATCH)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._diagnosed, qos.STATUS)
+        self.sent = self.episodes = 0
+
+    def adapters(self) -> list[AdapterUpdate]:
+        """Subscribe now; the list fills with what was and what will be sent."""
+        found: list[AdapterUpdate] = []
+        self.create_subscription(AdapterUpdate, "/adawm_finetuner/adapter", found.append, qos.ADAPTER)
+        return found
+
+    def drive(self, count: int, seed: int) -> Iterator[Experience]:
+        """Messages of so many episodes that nothing in the model fits."""
+        rows = random_episodes(count, seed, level=1.0)
+        for one in driven(rows, self._engine.digest, (), self.sent, self.episodes):
+            yield experience_message(one.experience, self._engine, 1.5)
+        self.sent, self.episodes = self.sent + len(rows), self.episodes + count
+
+    def _diagnosed(self, message: DiagnosticArray) -> None:
+        for status in message.status:
+            self.states[status.name.removeprefix("adawm_finetuner: ")] = status
+
+
+class Bench:
+    """A finetuner and a stub planner on one executor."""
+
+    def __init__(self, place: Workplace, **parameters: Any) -> None:
+        home = place.model_dir.parent
+        values = {
+            "model_dir": str(place.model_dir), "state_dir": str(place.state_dir), "source_dir": str(home),
+            "signing_key": str(place.key), "preset": "debug", "config_file": str(home / "learning.yaml"),
+            "strategy": "model", "round_decisions": 100, "chunk_decisions": 20, "nice": 0,
+        }  # fmt: skip
+        self.context = Context()
+        rclpy.init(context=self.context, domain_id=DOMAIN)
+        overrides = [Parameter(name, value=value) for name, value in {**values, **parameters}.items()]
+        self.finetuner = FinetunerNode(context=self.context, parameter_overrides=overrides)
+        self.planner = Planner(self.context, place)
+        self._executor = SingleThreadedExecutor(context=self.context)
+        for node in (self.finetuner, self.planner):
+            self._executor.add_node(node)
+
+    def start(self) -> None:
+        assert self.finetuner.trigger_configure() == SUCCESS and self.finetuner.trigger_activate() == SUCCESS
+        assert self.until(lambda: self.planner.experience.get_subscription_count() > 0)
+        assert self.until(lambda: "worker" in self.planner.states)
+
+    def until(self, done: Callable[[], bool], timeout_s: float = 40.0) -> bool:
+        end = time.monotonic() + timeout_s
+        while not done():
+            if time.monotonic() > end:
+                return False
+            self._executor.spin_once(timeout_sec=0.02)
+        return True
+
+    def drive(self, count: int, seed: int = 5) -> None:
+        """Send episodes no faster than they are taken."""
+        wanted = self.finetuner._received
+        for message in self.planner.drive(count, seed):
+            self.planner.experience.publish(message)
+            wanted += 1
+            if wanted % 50 == 0:
+                assert self.until(lambda: self.finetuner._received >= wanted)  # noqa: B023
+        assert self.until(lambda: self.finetuner._received >= wanted)
+
+    def value(self, state: str, key: str) -> str:
+        values = (
+            {each.key: each.value for each in self.planner.states[state].values} if state in self.planner.states else {}
+        )
+        return str(values.get(key, "0"))
+
+    def call(self, name: str) -> Any:
+        client = self.planner.create_client(Trigger, f"/adawm_finetuner/{name}")
+        assert self.until(client.service_is_ready)
+        answer = client.call_async(Trigger.Request())
+        assert self.until(answer.done)
+        return answer.result()
+
+    def close(self) -> None:
+        if not self.context.ok():
+            return
+        self.finetuner.trigger_shutdown()
+        self._executor.shutdown()
+        for node in (self.finetuner, self.planner):
+            node.destroy_node()
+        self.context.try_shutdown()
+
+
+@pytest.fixture(scope="module")
+def shared_place(tmp_path_factory: pytest.TempPathFactory) -> Workplace:
+    return make_workplace(tmp_path_factory.mktemp("workplace"))
+
+
+@pytest.fixture
+def place(shared_place: Workplace, tmp_path: Path) -> Workplace:
+    return replace(shared_place, state_dir=tmp_path / "state")
+
+
+@pytest.fixture
+def make(place: Workplace) -> Iterator[Callable[..., Bench]]:
+    benches: list[Bench] = []
+
+    def made(**parameters: Any) -> Bench:
+        benches.append(Bench(place, **parameters))
+        return benches[-1]
+
+    yield made
+    for bench in benches:
+        bench.close()
+
+
+def accepted(place: Workplace, update: AdapterUpdate) -> VerifiedAdapter:
+    trusted = Trusted(read_base_model(place.model_dir), read_trust([place.key.with_suffix(".pub")]))
+    files = [(each.name, bytes(each.data)) for each in update.files]
+    found = verify_message(files, trusted, int(time.time()), update.digest)
+    assert isinstance(found, VerifiedAdapter), found
+    return found
+
+
+def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
+    place: Workplace, make: Callable[..., Bench]
+) -> None:
+    bench = make()
+    bench.start()
+    updates = bench.planner.adapters()
+    bench.drive(40)
+    broken = next(bench.planner.drive(1, 0))
+    broken.action = 77
+    bench.planner.experience.publish(broken)
+    assert bench.until(lambda: bool(bench.planner.reports and updates)), bench.planner.states
+    report, update = bench.planner.reports[0], updates[0]
+    assert (report.round, report.decision, report.strategy) == (1, MismatchReport.UPDATE_DYNAMICS, "model")
+    assert list(report.base_and_adapter_digests) == [place.base] and report.dynamics_mismatch > 0.0
+    assert report.decisions >= 100 and report.threshold == CONFIG.select.c and "gate passed" in report.reason
+    found = accepted(place, update)
+    assert (report.produced_digest, update.part, update.counter) == (found.digest, "dynamics", 1)
+    assert found.manifest.gate["passed"] and update.expiry.sec == found.manifest.expires_unix_s
+    assert bench.until(lambda: bench.value("experience", "malformed") == "1")
+    assert "action is 77" in bench.planner.states["experience"].message
+    stored = [one.experience.sequence for one in read_decisions(place.state_dir / "replay")]
+    assert stored == list(range(len(stored))) and len(stored) >= bench.planner.sent - 21
+
+    late = bench.planner.adapters()
+    assert bench.until(lambda: bool(late)) and late[0].digest == update.digest
+    bench.close()
+    bench = make()  # another process would do the same: the newest adapter is offered again, and counting goes on
+    again = bench.planner.adapters()
+    bench.start()
+    assert bench.until(lambda: bool(again)) and again[0].digest == update.digest
+    bench.planner.sent, bench.planner.episodes = len(stored), 41
+    assert bench.call("run_round").success
+    bench.drive(2, seed=9)
+    assert bench.until(lambda: bool(bench.planner.reports)) and bench.planner.reports[0].round == 2
+
+
+def test_a_killed_worker_comes_back_and_says_so(make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.start()
+    assert bench.until(lambda: "round" in bench.planner.states)
+    first = bench.finetuner.supervisor.pid
+    os.kill(first, signal.SIGKILL)
+    assert bench.until(lambda: "SIGKILL; started again" in bench.planner.states["worker"].message)
+    assert bench.until(lambda: bench.finetuner.supervisor.pid not in (None, first))
+    bench.drive(40)
+    assert bench.until(lambda: bool(bench.planner.reports))
+    assert "1 deaths" in bench.planner.states["worker"].message
+
+
+def test_services_and_strategy(make: Callable[..., Bench]) -> None:
+    bench = make(signing_key="")
+    bench.start()
+    assert "signing_key is empty" in bench.planner.states["key"].message
+    assert bench.call("pause").success
+    assert "paused" in bench.call("run_round").message
+    bench.drive(40)
+    assert bench.until(lambda: "paused" in bench.planner.states.get("round", SimpleNamespace(message="")).message)
+    change = bench.finetuner.set_parameters([Parameter("strategy", value="full")])[0]
+    assert not change.successful and "must be one of none, model, policy, alternate, adawm" in change.reason
+    assert bench.finetuner.set_parameters([Parameter("strategy", value="policy")])[0].successful
+    assert not bench.finetuner.set_parameters([Parameter("threads", value=2)])[0].successful
+    assert not bench.planner.reports
+    assert bench.call("resume").success
+    assert bench.until(lambda: bool(bench.planner.reports))
+    report = bench.planner.reports[0]
+    assert report.strategy == "policy" and report.decision == MismatchReport.UPDATE_NOTHING
+    assert "no signing key" in report.reason and report.produced_digest == ""
+    assert bench.finetuner.trigger_deactivate() == SUCCESS
+    assert "inactive" in bench.call("run_round").message
+
+
+@pytest.mark.parametrize(
+    "parameters", [{"signing_key": "/no/such/key.pem"}, {"model_dir": "/no/such/model"}, {"config_file": "/no/such"}]
+)
+def test_what_is_not_there_is_refused_at_configure(make: Callable[..., Bench], parameters: dict[str, str]) -> None:
+    assert make(**parameters).finetuner.trigger_configure() == FAILURE
+
+
+def test_a_key_that_others_can_read_is_refused_and_never_shown(
+    place: Workplace, make: Callable[..., Bench], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    open_key = tmp_path / "open.pem"
+    open_key.write_bytes(place.key.read_bytes())
+    open_key.chmod(0o644)
+    assert make(signing_key=str(open_key)).finetuner.trigger_configure() == FAILURE
+    shown = "".join(capfd.readouterr())
+    assert "mode is 0644, others could read the private key" in shown
+    assert open_key.read_text().splitlines()[1] not in shown
+
+
+def test_a_second_finetuner_on_the_same_folder_is_refused(make: Callable[..., Bench]) -> None:
+    one, other = make(), make()
+    assert one.finetuner.trigger_configure() == SUCCESS
+    assert other.finetuner.trigger_configure() == FAILURE
+
+
+def test_every_parameter_says_what_it_is() -> None:
+    for row in FINETUNER_PARAMETERS:
+        assert row.description and row.problem(row.default) is None, row.name
+
+
+def test_the_documentation_shows_the_parameters() -> None:
+    page = Path(__file__).resolve().parents[2] / "docs" / "finetuning.md"
+    assert markdown(FINETUNER_PARAMETERS) in page.read_text()
