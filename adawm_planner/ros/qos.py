@@ -29,9 +29,6 @@ ROUTE: Final = _profile(1, DurabilityPolicy.TRANSIENT_LOCAL)
 EXPERIENCE: Final = _profile(100, DurabilityPolicy.VOLATILE)
 """Experience: a busy finetuner may lag 20 s behind without loss."""
 
-ADAPTER: Final = _profile(4, DurabilityPolicy.TRANSIENT_LOCAL)
-"""Adapter bundles: who starts late gets the newest of each part."""
-
 STATUS: Final = _profile(10, DurabilityPolicy.VOLATILE)
 """Own status and diagnostics."""
 
