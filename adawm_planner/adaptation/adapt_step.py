@@ -71,4 +71,6 @@ def adapt_step(
         if not student.low_rank:
             new.embed_again()
         steps.append(Step(mismatch, selection, tuple(fits)))
+        if not fits:  # the next look would see the same
+            break
     return Round(index, rollouts, tuple(steps))
