@@ -111,6 +111,9 @@ def drive(
     }  # fmt: skip
     console = Console(highlight=False)
     run = Run(task_name, preset.name, settings, wants_finetuner(finetuner, signing_key, console))
+    if run.finetuner:
+        settings["adapters.store"] = str(state_dir.resolve() / "planner")
+        settings["adapters.trust"] = str(signing_key.resolve().with_suffix(".pub"))
     log_dir = log_dir or Path(tempfile.mkdtemp(prefix="adawm_drive_"))
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")

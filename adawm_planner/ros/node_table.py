@@ -32,6 +32,8 @@ SETTINGS = {
         Setting("vehicle.length_m", float, 4.7, "length of the ego vehicle [m], which no topic tells"),
         Setting("vehicle.width_m", float, 1.85, "width of the ego vehicle [m], which no topic tells"),
         Setting("control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd"),
+        Setting("adapters.store", str, "", "folder of adapters the planner accepted; empty: adapters are not taken"),
+        Setting("adapters.trust", str, "", "public key (.pub), or a folder of them, whose adapters are accepted"),
         Setting("task", str, "right_turn_moderate", "task: built-in name or YAML file"),
         Setting("vehicle", str, "nominal", "ego vehicle preset: built-in name or YAML file"),
         Setting("seed", int, 0, "seed of the first episode; the others follow by 1"),
@@ -79,6 +81,8 @@ PLANNER = NodeSpec(
         "control_topic",
         "vehicle.length_m",
         "vehicle.width_m",
+        "adapters.store",
+        "adapters.trust",
     ),
 )
 SIM_BRIDGE = NodeSpec(

@@ -103,8 +103,8 @@ PLANNER_PARAMETERS: Final = (
     ),
     Parameter("adapters.store", str, "", "folder of the adapters that were accepted; empty: adapters are not taken"),
     Parameter(
-        "adapters.trust", list, [""],
-        "public keys (.pub), or folders of them, whose bundles are accepted; none: no bundle is accepted",
+        "adapters.trust", str, "",
+        "public key (.pub), or a folder of them, whose bundles are accepted; empty: no bundle is accepted",
     ),
     Parameter("adapters.vehicle_id", str, "", "id of this vehicle; empty: bundles for a certain vehicle are refused"),
     Parameter("adapters.rank", int, _ADAPTERS.rank, "highest rank of a layer's factors", "", 1, 1024),

@@ -61,7 +61,7 @@ def values(maker: Maker, tmp_path: Path) -> dict[str, Any]:
         "use_map": False,
         "model_dir": str(maker.model_dir),
         "adapters.store": str(tmp_path / "store"),
-        "adapters.trust": [str(key)],
+        "adapters.trust": str(key),
         "adapters.shadow_decisions": 3,
         "adapters.shadow_disagreement": 1.0,
         "adapters.shadow_variation": 1.0,
@@ -260,7 +260,7 @@ def test_without_a_store_it_drives_and_refuses_with_that_reason(
 
 
 def test_an_empty_trust_list_accepts_nothing(context: Context, values: dict[str, Any], maker: Maker) -> None:
-    driven = make(context, {**values, "adapters.trust": [""]})
+    driven = make(context, {**values, "adapters.trust": ""})
     driven.push(bundle(maker))
     assert driven.spin_until(lambda: bool(driven.status) and driven.status[-1].last_refusal.startswith("untrusted_key"))
     driven.planner.trigger_deactivate()
@@ -277,7 +277,7 @@ def test_a_store_that_cannot_be_opened_fails_configuration_and_can_be_mended(
     assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert str(tmp_path / "file") in "".join(capfd.readouterr())
     planner.set_parameters([Parameter("adapters.store", value=values["adapters.store"])])
-    planner.set_parameters([Parameter("adapters.trust", value=["/nowhere.pub"])])
+    planner.set_parameters([Parameter("adapters.trust", value="/nowhere.pub")])
     assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
     assert "/nowhere.pub" in "".join(capfd.readouterr())
     planner.set_parameters([Parameter("adapters.trust", value=values["adapters.trust"])])
