@@ -116,7 +116,7 @@ class Learned:
 
 def run_round(
     workshop: Workshop, memory: Memory, material: Material, driving: Mapping[str, Made], name: str,
-    last_chunk: int, tell: Told, show: Progress,
+    last_chunk: int, newest_chunk: Callable[[], int], tell: Told, show: Progress,
 ) -> RoundDone:  # fmt: skip
     """Measure, repair, judge, and leave on disk what comes of it.
 
@@ -127,6 +127,8 @@ def run_round(
         driving: the bundles that drove it, by part.
         name: of the strategy.
         last_chunk: newest chunk of the replay that the material is from.
+        newest_chunk: tells the newest one there is. Once an adapter leaves, what was driven while it was made is old
+            driving: the next round waits for what comes after it.
         tell: takes each phase as it begins.
         show: takes the progress of an update; what it raises ends the round, of which nothing remains.
     """
@@ -137,7 +139,7 @@ def run_round(
     counters, made = dict(known.counters), known.made
     if learned.made is not None:
         counters[learned.made.part] = learned.made.counter
-        made = (*made, learned.made)
+        made, last_chunk = (*made, learned.made), newest_chunk()
     trained = learned.step.fits[0].part if learned.step.fits else Part.NOTHING.value
     memory.keep(
         replace(known, round=report.round, last_chunk=last_chunk, last_part=trained,

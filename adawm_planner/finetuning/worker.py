@@ -99,7 +99,15 @@ class Worker:
             return
         material, driving = found
         report = run_round(
-            self.workshop, self.memory, material, driving, self._wish.strategy, newest, self._begin, self._show
+            self.workshop,
+            self.memory,
+            material,
+            driving,
+            self._wish.strategy,
+            newest,
+            self._newest_chunk,
+            self._begin,
+            self._show,
         )
         self._wish, self._seen_at = replace(self._wish, forced=False), 0.0
         self._send(report)
@@ -112,6 +120,11 @@ class Worker:
         files, last = chunk_files(Path(self._settings.replay_dir)), self.memory.known.last_chunk
         fresh = sum(file.count for file in files if file.index > last)
         self._seen, self._seen_at = Seen(files[-1].index if files else -1, fresh), now
+
+    def _newest_chunk(self) -> int:
+        self._seen_at = 0.0
+        self._look()
+        return self._seen.newest
 
     def _material(self) -> tuple[Material, dict[str, Made]] | NotYet:
         """What a round would work on now, and the bundles that drove it."""

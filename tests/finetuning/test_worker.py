@@ -45,7 +45,7 @@ def material(place: Workplace, adapters: tuple[str, ...] = (), begin: int = 0) -
 def one_round(place: Workplace, workshop: Workshop, memory: Memory, name: str, found: Material) -> RoundDone:
     driving = acting(memory, found.policy.adapter_digests)
     assert not isinstance(driving, str), driving
-    return run_round(workshop, memory, found, driving, name, 3, lambda phase: None, lambda done, text: None)
+    return run_round(workshop, memory, found, driving, name, 3, lambda: 9, lambda phase: None, lambda done, text: None)
 
 
 @contextmanager
@@ -150,6 +150,7 @@ def test_a_round_leaves_a_bundle_that_the_planner_takes_and_the_next_one_goes_on
     assert done.updated == ["dynamics"] and done.gate is not None and done.gate["passed"], done.reason
     (made,) = memory.known.made
     assert (made.digest, made.counter, memory.known.round) == (done.produced, 1, 1)
+    assert memory.known.last_chunk == 9  # what was driven while it was made is old driving
     context = Context(read_base_model(place.model_dir), read_trust([place.key.with_suffix(".pub")]), vehicle="car-7")
     found = verify_folder(Path(done.bundle), context, int(time.time()))
     assert isinstance(found, VerifiedAdapter), found
@@ -205,6 +206,7 @@ def test_without_a_key_and_without_held_out_driving_nothing_is_trained(place: Wo
     done = one_round(place, Workshop(place.settings()), memory, "model", few)
     assert done.updated == [] and done.gate is not None and "held-out episodes: 0, at least 5" in done.reason
     assert memory.known.made == () and done.produced == ""
+    assert memory.known.last_chunk == 3  # the same one drives on: all that came since is new
 
 
 def test_a_strange_adapter_is_told(place: Workplace) -> None:
