@@ -101,7 +101,7 @@ def table(
     except Interrupted as error:
         console.print(f"[yellow]{error}; the running ones are ended and go on when called again[/]")
         raise SystemExit(128 + error.signum) from error
-    report(list(finished(cells, where, settings).values()), failed, where, json_file, console)
+    report(everything(where, settings), failed, where, json_file, console)
 
 
 def report(
@@ -132,21 +132,39 @@ def parse(shifts: Sequence[str]) -> list[tuple[str, str]]:
     return [(task, vehicle) for task, vehicle in pairs] or list(SHIFTS)
 
 
-def finished(cells: Sequence[Cell], where: Where, settings: dict[str, Any]) -> dict[Cell, dict[str, Any]]:
-    """Results that are there already. Raises ValueError for a damaged one or one of another model or configuration."""
-    done = {}
-    for cell in cells:
-        path = where.result(cell)
-        if path.exists():
-            try:
-                document = json.loads(path.read_text())
-                difference = first_difference({key: document[key] for key in settings}, settings)
-            except (KeyError, TypeError, ValueError) as error:
-                raise ValueError(f"{path}: not the result of a run ({error}); remove it") from error
-            if difference:
-                raise ValueError(f"{path}: of another run, {difference}; choose another --results or remove it")
-            done[cell] = document
-    return done
+def finished(cells: Sequence[Cell], where: Where, settings: dict[str, Any]) -> set[Cell]:
+    """Cells whose results are there already. Raises ValueError as `result_of`."""
+    there = {cell for cell in cells if where.result(cell).exists()}
+    for cell in there:
+        result_of(where.result(cell), settings)
+    return there
+
+
+def everything(where: Where, settings: dict[str, Any]) -> list[dict[str, Any]]:
+    """All results that are there, whichever of them this call was asked for: a part never replaces the whole table.
+
+    Raises ValueError as `result_of`.
+    """
+    documents = [result_of(path, settings) for path in where.results.glob("runs/*.json")]
+
+    def place(document: dict[str, Any]) -> tuple[int, str, str, int, int]:
+        shift = (document["task"], document["vehicle"])
+        order = SHIFTS.index(shift) if shift in SHIFTS else len(SHIFTS)
+        return order, *shift, list(STRATEGIES).index(document["strategy"]), document["seed"]
+
+    return sorted(documents, key=place)
+
+
+def result_of(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+    """A result. Raises ValueError for a damaged one or one of another model or configuration."""
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+        difference = first_difference({key: document[key] for key in settings}, settings)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(f"{path}: not the result of a run ({error}); remove it") from error
+    if difference:
+        raise ValueError(f"{path}: of another run, {difference}; choose another --results or remove it")
+    return document
 
 
 def run_all(cells: list[Cell], where: Where, shared: list[str], workers: int, console: Console) -> list[str]:

@@ -82,6 +82,9 @@ def test_a_table_keeps_its_finished_runs(shared: tuple[str, ...]) -> None:
     for name in ("table.md", "table.json", "right_turn_moderate-heavy.png"):
         assert (folder / name).exists()
     assert "started" not in run(*words)
+    run(*words[:-4], "--strategy", "none")  # a part never replaces the whole
+    (row,) = json.loads((folder / "table.json").read_text())["rows"]
+    assert list(row["strategies"]) == ["none", "policy"]
     (result,) = folder.glob("runs/*none*.json")
     document = json.loads(result.read_text())
     document["config"]["fit"]["updates"] = 7
