@@ -33,12 +33,16 @@ class Captured:
 
     experience: Experience  # numbers as the wire has them: single precision, the stamp double
     base_digest: str  # sha256 of the base model, hex
-    adapter_digests: tuple[str, ...]  # sha256 of each active adapter bundle, hex
     latency_ms: float  # newest input's arrival to action
     seal: bytes  # (32,) sha256 over all of the above, taken at capture
 
+    @property
+    def adapter_digests(self) -> tuple[str, ...]:
+        """The adapter bundles that decided with the base model."""
+        return self.experience.adapter_digests
 
-def capture(experience: Experience, base_digest: str, adapter_digests: tuple[str, ...], latency_ms: float) -> Captured:
+
+def capture(experience: Experience, base_digest: str, latency_ms: float) -> Captured:
     """Judge and seal a decision.
 
     Raises:
@@ -49,20 +53,18 @@ def capture(experience: Experience, base_digest: str, adapter_digests: tuple[str
     _check_decision(experience)
     _check_outcome(experience)
     _check_counts(experience)
-    _check_origin(base_digest, adapter_digests)
+    _check_origin(base_digest, experience.adapter_digests)
     if not 0.0 <= latency_ms <= _LARGEST:
         raise ValueError(f"decision_latency_ms is {latency_ms}, must be finite and at least 0")
-    return Captured(
-        experience, base_digest, adapter_digests, latency_ms, seal(experience, base_digest, adapter_digests, latency_ms)
-    )
+    return Captured(experience, base_digest, latency_ms, seal(experience, base_digest, latency_ms))
 
 
 def is_unchanged(one: Captured) -> bool:
     """Whether a decision is still what was captured."""
-    return one.seal == seal(one.experience, one.base_digest, one.adapter_digests, one.latency_ms)
+    return one.seal == seal(one.experience, one.base_digest, one.latency_ms)
 
 
-def seal(one: Experience, base_digest: str, adapter_digests: tuple[str, ...], latency_ms: float) -> bytes:
+def seal(one: Experience, base_digest: str, latency_ms: float) -> bytes:
     """sha256 (32,) over every value in its precision on the wire.
 
     All arrays have fixed sizes (`capture` checks them), so no two decisions share the same bytes.
@@ -84,7 +86,7 @@ def seal(one: Experience, base_digest: str, adapter_digests: tuple[str, ...], la
     total.update(one.observation.bev.tobytes())
     total.update(one.observation.state.tobytes())
     total.update(one.action.probabilities.tobytes())
-    total.update(",".join((base_digest, *adapter_digests)).encode())
+    total.update(",".join((base_digest, *one.adapter_digests)).encode())
     return total.digest()
 
 

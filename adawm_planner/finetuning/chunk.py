@@ -132,11 +132,11 @@ def _row(columns: dict[str, Any], row: int) -> Captured:
         is_first=first,
         is_last=last,
         is_terminal=terminal,
+        adapter_digests=tuple(adapters.split(",")) if adapters else (),
     )
     return Captured(
         experience,
         columns["base"][row].decode(),
-        tuple(adapters.split(",")) if adapters else (),
         float(columns["latency_ms"][row]),
         columns["seal"][row].tobytes(),
     )

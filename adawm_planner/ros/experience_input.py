@@ -43,8 +43,9 @@ def captured_from(message: ExperienceMessage) -> Captured:
         is_first=message.is_first,
         is_last=message.is_last,
         is_terminal=message.is_terminal,
+        adapter_digests=tuple(message.adapter_digests),
     )
-    return capture(one, message.base_digest, tuple(message.adapter_digests), message.decision_latency_ms)
+    return capture(one, message.base_digest, message.decision_latency_ms)
 
 
 def _floats(values: object) -> np.ndarray:

@@ -41,7 +41,7 @@ def experience(k: int, **changes: Any) -> Experience:
 
 def decision(k: int, base: str = BASE, adapters: tuple[str, ...] = (), **changes: Any) -> Captured:
     """Decision k, captured."""
-    return capture(experience(k, **changes), base, adapters, 1.5)
+    return capture(experience(k, **{"adapter_digests": adapters, **changes}), base, 1.5)
 
 
 def first(k: int, **changes: Any) -> Captured:

@@ -88,7 +88,7 @@ def told(env: DrivingEnv, seed: int, pattern: Pattern) -> list[Stretch]:
             break
         frame = world.tick(answer.command)
     gained += core.brake(()).experiences  # what a new episode, or a fault, makes of one that is still open
-    return split(capture(as_on_the_wire(one), FakeEngine.digest, (), 1.0) for one in gained)
+    return split(capture(as_on_the_wire(one), FakeEngine.digest, 1.0) for one in gained)
 
 
 def as_on_the_wire(one: Experience) -> Experience:

@@ -113,8 +113,9 @@ def driven(
             is_first=bool(episodes.first[row]),
             is_last=bool(ends[row]),
             is_terminal=bool(episodes.terminal[row]),
+            adapter_digests=adapters,
         )
-        yield capture(one, base, adapters, 1.5)
+        yield capture(one, base, 1.5)
 
 
 def fill(place: Workplace, episodes: Episodes, adapters: tuple[str, ...] = (), begin: int = 0, number: int = 0) -> int:

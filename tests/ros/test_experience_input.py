@@ -64,7 +64,7 @@ def test_a_decision_survives_bit_for_bit() -> None:
     assert (message.header.stamp.sec, message.header.stamp.nanosec) == (12, 350_000_000)
     assert message.bev_encoding == ExperienceMessage.BEV_RAW
     back = captured_from(message)
-    assert same(back, capture(one, FakeEngine.digest, ADAPTERS, 1.5))
+    assert same(back, capture(replace(one, adapter_digests=ADAPTERS), FakeEngine.digest, 1.5))
     assert not back.experience.observation.bev.flags.writeable
 
 
