@@ -157,7 +157,7 @@ def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     reason = ""
     if missing:
-        reason = f"{', '.join(missing)} not installed (pip install 'adawm_planner[train]')"
+        reason = f"{', '.join(missing)} not installed (`make setup`, or pip install 'adawm_planner[train]')"
     elif not key.is_file():
         reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
     elif not any(SOURCE_DIR.glob("source-*.npz")):
@@ -165,7 +165,7 @@ def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
     if asked and reason:
         raise click.ClickException(f"the finetuner cannot run: {reason}")
     if reason:
-        console.print(f"no finetuner: {reason}")
+        console.print(f"no finetuner: {reason}", markup=False, soft_wrap=True)
     return not reason
 
 
