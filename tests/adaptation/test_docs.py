@@ -18,6 +18,15 @@ def test_the_table_is_the_committed_one() -> None:
     assert "\n".join(rows) in PAGE
 
 
+def test_identification_is_the_committed_one() -> None:
+    assert (RESULTS / "identify.md").read_text(encoding="utf-8").strip() in PAGE
+    by_size = json.loads((RESULTS / "identify.json").read_text(encoding="utf-8"))["direct_by_rollouts"]
+    for episodes, found in by_size.items():
+        shares = (found[key]["share"] for key in ("identified_planted", "nothing_is_wrong"))
+        words = f"{episodes} episodes " + " and ".join(f"{share:.2f}" for share in shares)
+        assert words in " ".join(PAGE.split()), words
+
+
 @pytest.mark.parametrize("part", ["dynamics", "policy"])
 def test_costs_are_the_committed_ones(part: str) -> None:
     figures = json.loads((RESULTS / "training.json").read_text(encoding="utf-8"))[part]
