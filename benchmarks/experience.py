@@ -60,8 +60,11 @@ def decision(k: int, observation: Observation) -> Experience:
     return Experience(k * DECISION_S, k, 0, observation, action, 0.5, reward, False, False, False)
 
 
-def subscribe(count: int, answers: Any) -> None:
-    """Take messages as the finetuner does, in a process of its own; answer with what each took [ms]."""
+def subscribe(count: int, heard: Any, answers: Any) -> None:
+    """Take messages as the finetuner does, in a process of its own; answer with what each took [ms].
+
+    `heard` is set by the first message, which may be a greeting: one whose sequence is not below `count`.
+    """
     import rclpy
     from adawm_msgs.msg import Experience as ExperienceMessage
 
@@ -71,6 +74,9 @@ def subscribe(count: int, answers: Any) -> None:
     took: list[float] = []
 
     def on_message(message: Any) -> None:
+        heard.set()
+        if message.sequence >= count:
+            return
         begun = time.perf_counter()
         captured_from(message)
         took.append(1e3 * (time.perf_counter() - begun))
@@ -87,8 +93,11 @@ def subscribe(count: int, answers: Any) -> None:
     rclpy.try_shutdown()
 
 
-def publish(seen: Sequence[Observation], engine: Engine, count: int) -> dict[str, list[float]]:
-    """What building and publishing each message took [ms]. Raises ClickException when nobody subscribes."""
+def publish(seen: Sequence[Observation], engine: Engine, count: int, heard: Any) -> dict[str, list[float]]:
+    """What building and publishing each message took [ms]. Raises ClickException when nobody hears.
+
+    Greetings go first: a publisher that sees its subscription may not have been seen by it, and what it sends is lost.
+    """
     import rclpy
     from adawm_msgs.msg import Experience as ExperienceMessage
 
@@ -98,9 +107,10 @@ def publish(seen: Sequence[Observation], engine: Engine, count: int) -> dict[str
     rclpy.init(args=[])
     publisher = rclpy.create_node("experience_cost").create_publisher(ExperienceMessage, TOPIC, qos.EXPERIENCE)
     deadline = time.monotonic() + CONNECT_LIMIT_S
-    while publisher.get_subscription_count() == 0:
+    while not heard.is_set():
         if time.monotonic() > deadline:
-            raise click.ClickException(f"no subscriber within {CONNECT_LIMIT_S:.0f} s")
+            raise click.ClickException(f"the subscriber heard nothing within {CONNECT_LIMIT_S:.0f} s")
+        publisher.publish(experience_message(decision(count, seen[0]), engine, 1.5))
         time.sleep(0.05)
     took: dict[str, list[float]] = {name: [] for name in STEPS}
     gc.collect()
@@ -128,10 +138,10 @@ def experience(messages: int, seed: int, json_file: Path | None) -> None:
     os.environ.update(ros_environment(os.environ))
     seen, engine = observations(200, seed), OnnxEngine(models_dir() / "base", "cpu")
     context = multiprocessing.get_context("spawn")
-    answers: Any = context.Queue()
-    child = context.Process(target=subscribe, args=(messages, answers), daemon=True)
+    heard, answers = context.Event(), context.Queue()
+    child = context.Process(target=subscribe, args=(messages, heard, answers), daemon=True)
     child.start()
-    took = publish(seen, engine, messages)
+    took = publish(seen, engine, messages, heard)
     took["take_ms"] = answers.get(timeout=2.0 * CONNECT_LIMIT_S)
     child.join()
     figures = {
