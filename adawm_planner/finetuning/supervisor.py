@@ -102,6 +102,7 @@ class Supervisor:
             stdin=subprocess.DEVNULL,
             env={**os.environ, **threads},
             pass_fds=[theirs.fileno()],
+            start_new_session=True,  # Ctrl-C is for the node, which ends this process; and see `lower_priority`
         )
         theirs.close()
         self._channel, self._trouble = ours, ""

@@ -39,6 +39,10 @@ LOOK_S = 1.0
 STATUS_S = 1.0
 """Time between two reports while nothing changes [s]."""
 
+AUTOGROUP = Path("/proc/self/autogroup")
+AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 50, 0.05
+"""The kernel takes one change of a session's niceness per tenth of a second, from all processes together."""
+
 FAILED_EXIT = 3
 _PR_SET_PDEATHSIG = 1
 
@@ -178,16 +182,35 @@ class Worker:
 
 
 def lower_priority(nice: int, parent: int) -> None:
-    """Let everybody else go first, be the first to go when memory is short, and end with the parent process."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the node ends this process
+    """Let everybody else go first, be the first to go when memory is short, and end with the parent process.
+
+    Niceness counts only within a session where the kernel groups processes by session, and between sessions the
+    group's own does (sched(7), "The autogroup feature"); the supervisor gave this process a session of its own.
+    """
     ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
     if os.getppid() != parent:  # it ended before the call above
         os._exit(0)
     os.nice(nice)
+    lower_group(nice)
     try:
         Path("/proc/self/oom_score_adj").write_text("1000")
     except OSError:
         print("oom_score_adj cannot be set: when memory is short, another process may go first", file=sys.stderr)
+
+
+def lower_group(nice: int) -> None:
+    """Niceness of this process's session; nothing where the kernel does not group by session."""
+    for _ in range(AUTOGROUP_TRIES):
+        try:
+            AUTOGROUP.write_text(str(nice))
+            return
+        except FileNotFoundError:
+            return
+        except BlockingIOError:  # the kernel takes one such change at a time, and a pause after it
+            time.sleep(AUTOGROUP_PAUSE_S)
+        except OSError:
+            break
+    print("the session's niceness cannot be set: training may take time from other processes", file=sys.stderr)
 
 
 def main(arguments: list[str]) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 import threading
 import time
@@ -287,6 +288,27 @@ def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later
     supervisor.stop()
     assert waits == [1.0, 2.0]
     assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
+
+
+def test_the_worker_is_nice_to_other_sessions_too(place: Workplace) -> None:
+    """In the session of its node its niceness would count within that session alone."""
+    supervisor = Supervisor(place.settings(nice=19))
+    try:
+        supervisor.poll()
+        pid = supervisor.pid
+        assert pid is not None and os.getsid(pid) == pid
+        group = Path(f"/proc/{pid}/autogroup")
+
+        def lowered() -> bool:
+            of_group = not group.exists() or group.read_text().split()[-1] == "19"
+            return os.getpriority(os.PRIO_PROCESS, pid) == 19 and of_group
+
+        deadline = time.monotonic() + 30.0
+        while not lowered():
+            assert time.monotonic() < deadline, "its niceness did not change"
+            time.sleep(0.02)
+    finally:
+        supervisor.stop()
 
 
 def test_the_worker_ends_with_its_node(place: Workplace) -> None:
