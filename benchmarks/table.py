@@ -24,27 +24,46 @@ from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
 from adawm_planner.cli.processes import Interrupted, interruptible
-from adawm_planner.config.adaptation import load_adaptation
+from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.runtime.model_files import digest
 from benchmarks.record import ROOT, with_origin, write
 from benchmarks.table_report import compact, figures, summarise, to_markdown
 
-SHIFTS = (
-    ("right_turn_dense", "nominal"),
-    ("left_turn_moderate", "nominal"),
-    ("left_turn_dense", "nominal"),
-    ("roundabout_moderate", "nominal"),
-    ("right_turn_moderate", "overloaded"),
-    ("right_turn_moderate", "worn_brakes"),
-    ("right_turn_moderate", "late_brakes"),
-    ("left_turn_moderate", "worn_brakes"),
-)
-"""Task and vehicle of each shift: four of the task, three of the vehicle, one of both. The milder vehicle presets and
-low friction cost the base model nothing, see docs/adaptation.md."""
+SHIFTS = {
+    ("right_turn_dense", "nominal"): 0.5,
+    ("left_turn_moderate", "nominal"): 1.0,
+    ("left_turn_dense", "nominal"): 1.0,
+    ("roundabout_moderate", "nominal"): 0.5,
+    ("right_turn_moderate", "overloaded"): 0.5,
+    ("right_turn_moderate", "worn_brakes"): 0.5,
+    ("right_turn_moderate", "late_brakes"): 0.5,
+    ("left_turn_moderate", "worn_brakes"): 1.0,
+}
+"""Task and vehicle of each shift: four of the task, three of the vehicle, one of both; and which share of the
+configured rounds it gets, the same for every strategy: a left turn is learnt half as fast. The milder vehicle presets
+and low friction cost the base model nothing, see docs/adaptation.md."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
 POLL_S = 1.0
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a result has to be of."""
+
+    model_digest: str
+    config: AdaptationConfig
+
+    def steps(self, task: str, vehicle: str) -> int:
+        """Decisions of a run at a shift; a shift that is not of the table gets all rounds."""
+        rounds = round(SHIFTS.get((task, vehicle), 1.0) * self.config.rounds)
+        return max(1, rounds) * self.config.rollouts.decisions
+
+    def settings(self, task: str, vehicle: str) -> dict[str, Any]:
+        """What such a result says of its model and configuration."""
+        config = with_steps(self.config, self.steps(task, vehicle))
+        return {"model_digest": self.model_digest, "config": to_mapping(config)}
 
 
 @dataclass(frozen=True)
@@ -83,8 +102,10 @@ def table(
     preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Adapt with every strategy on every shift; finished runs are kept."""
-    config, model = load_adaptation(config_file, preset), digest(model_dir)
-    baseline_of(model_dir, model, config)  # what every run needs is missed here and not in each of their logs
+    wanted = Wanted(digest(model_dir), load_adaptation(config_file, preset))
+    baseline_of(
+        model_dir, wanted.model_digest, wanted.config
+    )  # what every run needs is missed here and not in each of their logs
     where = Where(runs / preset, results or (RESULTS if preset == "default" else runs / preset))
     cells = [
         Cell(*shift, strategy, seed) for seed in range(seeds) for shift in parse(shifts) for strategy in strategies
@@ -93,15 +114,16 @@ def table(
     if config_file is not None:
         shared += ["--config", str(config_file)]
     console = Console()
-    settings = {"model_digest": model, "config": to_mapping(config)}
-    done = finished(cells, where, settings)
+    done = finished(cells, where, wanted)
+    waiting = [(cell, [*shared, "--steps", str(wanted.steps(cell.task, cell.vehicle))]) for cell in cells
+               if cell not in done]  # fmt: skip
     try:
         with interruptible():
-            failed = run_all([cell for cell in cells if cell not in done], where, shared, workers, console)
+            failed = run_all(waiting, where, workers, console)
     except Interrupted as error:
         console.print(f"[yellow]{error}; the running ones are ended and go on when called again[/]")
         raise SystemExit(128 + error.signum) from error
-    report(everything(where, settings), failed, where, json_file, console)
+    report(everything(where, wanted), failed, where, json_file, console)
 
 
 def report(
@@ -132,33 +154,34 @@ def parse(shifts: Sequence[str]) -> list[tuple[str, str]]:
     return [(task, vehicle) for task, vehicle in pairs] or list(SHIFTS)
 
 
-def finished(cells: Sequence[Cell], where: Where, settings: dict[str, Any]) -> set[Cell]:
+def finished(cells: Sequence[Cell], where: Where, wanted: Wanted) -> set[Cell]:
     """Cells whose results are there already. Raises ValueError as `result_of`."""
     there = {cell for cell in cells if where.result(cell).exists()}
     for cell in there:
-        result_of(where.result(cell), settings)
+        result_of(where.result(cell), wanted)
     return there
 
 
-def everything(where: Where, settings: dict[str, Any]) -> list[dict[str, Any]]:
+def everything(where: Where, wanted: Wanted) -> list[dict[str, Any]]:
     """All results that are there, whichever of them this call was asked for: a part never replaces the whole table.
 
     Raises ValueError as `result_of`.
     """
-    documents = [result_of(path, settings) for path in where.results.glob("runs/*.json")]
+    documents = [result_of(path, wanted) for path in where.results.glob("runs/*.json")]
 
     def place(document: dict[str, Any]) -> tuple[int, str, str, int, int]:
         shift = (document["task"], document["vehicle"])
-        order = SHIFTS.index(shift) if shift in SHIFTS else len(SHIFTS)
+        order = list(SHIFTS).index(shift) if shift in SHIFTS else len(SHIFTS)
         return order, *shift, list(STRATEGIES).index(document["strategy"]), document["seed"]
 
     return sorted(documents, key=place)
 
 
-def result_of(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
+def result_of(path: Path, wanted: Wanted) -> dict[str, Any]:
     """A result. Raises ValueError for a damaged one or one of another model or configuration."""
     try:
         document: dict[str, Any] = json.loads(path.read_text())
+        settings = wanted.settings(document["task"], document["vehicle"])
         difference = first_difference({key: document[key] for key in settings}, settings)
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the result of a run ({error}); remove it") from error
@@ -167,14 +190,17 @@ def result_of(path: Path, settings: dict[str, Any]) -> dict[str, Any]:
     return document
 
 
-def run_all(cells: list[Cell], where: Where, shared: list[str], workers: int, console: Console) -> list[str]:
-    """Run the cells, `workers` at a time; return the names of those that failed. None runs on after this."""
+def run_all(cells: list[tuple[Cell, list[str]]], where: Where, workers: int, console: Console) -> list[str]:
+    """Run the cells, each with its options, `workers` at a time; return the names of those that failed.
+
+    None runs on after this.
+    """
     waiting, running, failed = list(cells), dict[subprocess.Popen[bytes], Cell](), list[str]()
     try:
         while waiting or running:
             while waiting and len(running) < workers:
-                cell = waiting.pop(0)
-                running[start(cell, where, shared)] = cell
+                cell, options = waiting.pop(0)
+                running[start(cell, where, options)] = cell
                 console.print(f"{time.strftime('%H:%M:%S')} {cell.name}: started, {len(waiting)} wait", highlight=False)
             time.sleep(POLL_S)
             for process in [each for each in running if each.poll() is not None]:
@@ -187,12 +213,12 @@ def run_all(cells: list[Cell], where: Where, shared: list[str], workers: int, co
     return failed
 
 
-def start(cell: Cell, where: Where, shared: list[str]) -> subprocess.Popen[bytes]:
+def start(cell: Cell, where: Where, options: list[str]) -> subprocess.Popen[bytes]:
     """Start one run in a process of its own."""
     where.runs.mkdir(parents=True, exist_ok=True)
     folder = where.runs / cell.name
     words = ["--task", cell.task, "--vehicle", cell.vehicle, "--strategy", cell.strategy, "--seed", str(cell.seed)]
-    command = [sys.executable, "-m", "adawm_planner.cli.main", "adapt", *words, *shared, "--run", str(folder)]
+    command = [sys.executable, "-m", "adawm_planner.cli.main", "adapt", *words, *options, "--run", str(folder)]
     with where.log(cell).open("ab") as log:
         return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT)
 
