@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import math
 import os
 import pickle
+import random
 import signal
 import subprocess
 import sys
+import threading
 import time
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -33,6 +37,8 @@ from std_msgs.msg import Bool
 from adawm_planner.adapters.bundle import SIGNATURE_FILE, write_bundle
 from adawm_planner.adapters.peft_files import TENSOR_FILE
 from adawm_planner.adapters.refusal import Reason
+from adawm_planner.adapters.store import AdapterStore, read_state
+from adawm_planner.adapters.verify import VerifiedAdapter
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import byte_array
 from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
@@ -43,6 +49,7 @@ from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 from tests.runtime.swap_rig import digest_of
 
 pytestmark = pytest.mark.ros
+KILLS = int(os.environ.get("ADAWM_KILLS", "3"))
 SUCCESS = TransitionCallbackReturn.SUCCESS
 ROOT = Path(__file__).resolve().parents[2]
 EPISODE_FRAMES = 84
@@ -382,3 +389,55 @@ def test_a_killed_planner_comes_back_with_what_was_committed(
     finally:
         planner.kill()
         driven.close()
+
+
+def life(values: dict[str, Any], context: Context, files: dict[str, bytes], good: list[str], until: float) -> float:
+    """A planner from its start to SIGKILL `until` seconds after an update is pushed; after the commit where infinite.
+
+    What it drives with at first must be the newest of `good`, or the base model. Returns the time from the push [s].
+    """
+    planner, name = start(values), f"{digest_of(files)[:12]} committed"
+    driven = Driven(context, Node("idle", context=context), StubBridge("ego_vehicle", context))
+    try:
+        driven.begin()
+        assert driven.spin_until(lambda: bool(driven.status), 60.0) and driven.digests() == good[-1:]
+        driven.push(files)
+        pushed = time.monotonic()
+        kill = threading.Timer(until, planner.kill) if math.isfinite(until) else None
+        if kill is not None:
+            kill.start()
+        while planner.poll() is None and time.monotonic() < pushed + 60.0 and not (kill is None and driven.said(name)):
+            if driven.k % EPISODE_FRAMES == 0:
+                driven.bridge.publish_route(40)
+                driven.spin_for(0.05)
+            driven.k, sent = driven.k + 1, len(driven.bridge.commands)
+            driven.bridge.publish_frame(driven.k, x=1.0 + 0.25 * (driven.k % EPISODE_FRAMES))
+            driven.spin_until(lambda sent=sent: len(driven.bridge.commands) > sent or planner.poll() is not None)  # type: ignore[misc]
+        if driven.said(name):
+            good.append(digest_of(files))
+        return time.monotonic() - pushed
+    finally:
+        planner.kill()
+        planner.wait()
+        driven.close()
+
+
+def test_a_planner_killed_at_any_moment_loses_no_committed_adapter(
+    context: Context, values: dict[str, Any], maker: Maker
+) -> None:
+    rng, good, root, found = random.Random(0), list[str](), Path(values["adapters.store"]), Counter[str]()
+    whole = life(values, context, bundle(maker, counter=1, name="first"), good, math.inf)
+    assert len(good) == 1, "nothing was committed in 60 s"
+    for number in range(2, KILLS + 2):
+        files = bundle(maker, counter=number, name=f"number{number}", factors=maker.factors(seed=number))
+        told = list(good)
+        life(values, context, files, good, rng.uniform(0.0, 1.2 * whole))
+        state = read_state(root)
+        newest = state.part("policy").good[-1]
+        assert newest == good[-1] or (good == told and newest == digest_of(files)), "committed, and not told in time"
+        good += [] if newest == good[-1] else [newest]
+        found[state.status(digest_of(files)).value if digest_of(files) in state.bundles else "not installed"] += 1
+        with AdapterStore(root, int(time.time())) as store:  # what was told is whole, on disk
+            assert isinstance(store.load(newest, maker.context, int(time.time())), VerifiedAdapter)
+    life(values, context, bundle(maker, counter=KILLS + 2, name="last"), good, math.inf)
+    print(f"{KILLS} kills within {1.2 * whole:.1f} s of a push; the update was by then {dict(found)}")
