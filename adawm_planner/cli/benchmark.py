@@ -16,6 +16,7 @@ from adawm_planner.paths import share_dir
 BENCHMARKS = {
     "latency": "Sensor message in to control out, against an empty echo node.",
     "experience": "What publishing an Experience costs the planner's tick.",
+    "sidecar": "The planner's tick with a finetuner at full load beside it, and without.",
     "swap": "Adapter swaps while driving: missed ticks, mixed outputs, flip time, memory.",
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "identify": "Planted causes of mismatch against what the estimators say.",
