@@ -1,0 +1,66 @@
+"""How long each phase of the demonstration lasts, and what counts as recovered; values come from `story.yaml`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from adawm_planner.config.checks import above, share
+from adawm_planner.config.presets import load_config
+
+STORY_FILE = Path(__file__).with_name("story.yaml")
+
+
+@dataclass(frozen=True)
+class StoryConfig:
+    """Every phase ends by a count of episodes at the latest."""
+
+    preset: str
+
+    nominal_episodes: int
+    """Before the shift; 20 of 20 successes have a Wilson interval of 84-100 %."""
+
+    shifted_limit: int
+    """After the shift, until an adapter that was made since drives; then the story ends without one."""
+
+    adapting_limit: int
+    """From there on, until success has recovered; then the story goes on and says that it has not."""
+
+    window: int
+    """Newest episodes by which recovery is judged."""
+
+    regained: float
+    """Share of the lost success rate that they must have regained."""
+
+    recovered_episodes: int
+    """Driven after that: fresh episodes, because those that ended the phase before were chosen for their success."""
+
+    rolled_back_episodes: int
+    """After the roll back."""
+
+    push_limit: int
+    """The same at most, while no push has met the pin yet."""
+
+    def __post_init__(self) -> None:
+        counts = ("nominal_episodes", "shifted_limit", "adapting_limit", "window", "recovered_episodes")
+        above("story", self, 0, *counts, "rolled_back_episodes")
+        share("story", self, "regained")
+        if self.adapting_limit < self.window:
+            raise ValueError(f"story.adapting_limit is {self.adapting_limit}, must be at least window ({self.window})")
+        if self.push_limit < self.rolled_back_episodes:
+            raise ValueError(
+                f"story.push_limit is {self.push_limit}, must be at least rolled_back_episodes "
+                f"({self.rolled_back_episodes})"
+            )
+
+    @property
+    def most_episodes(self) -> int:
+        """Episodes of a whole story at most, and so the seeds that it may take."""
+        return (
+            self.nominal_episodes + self.shifted_limit + self.adapting_limit + self.recovered_episodes + self.push_limit
+        )
+
+
+def load_story(preset: str = "default") -> StoryConfig:
+    """The packaged configuration with a preset. Raises ValueError for an unknown preset or a value out of range."""
+    return load_config(StoryConfig, STORY_FILE, preset)
