@@ -39,7 +39,7 @@ from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.config.story import load_story
 from adawm_planner.paths import models_dir
-from adawm_planner.ros.node_table import FINETUNER, SIM_BRIDGE, STACKS
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Event, Measured
 from adawm_planner.story.phases import Phase, Turn, next_turn
@@ -126,7 +126,10 @@ def story(
         "source_dir": str(source_dir.resolve()), "adapters.store": str((files.state / "planner").resolve()),
         "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)), **vars(NOMINAL),
     }  # fmt: skip
-    more = {FINETUNER.name: finetuner_params, "adawm_planner": planner_params}
+    more = {
+        PLANNER.name: tuple(filter(None, [planner_params])),
+        FINETUNER.name: tuple(filter(None, [finetuner_params])),
+    }
     prepare(model, source_dir, preset, console)
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}; figure, JSON, logs and state in {files.folder}")
@@ -202,14 +205,19 @@ class Telling:
     """One story, from the first process to the figure."""
 
     def __init__(
-        self, record: Record, settings: dict[str, Any], more: dict[str, Path | None], files: Files, console: Console
+        self,
+        record: Record,
+        settings: dict[str, Any],
+        more: dict[str, tuple[Path, ...]],
+        files: Files,
+        console: Console,
     ) -> None:
         """Start nothing yet.
 
         Args:
             record: empty.
             settings: of the nodes, in the nominal world.
-            more: parameter file by node, over the shipped one.
+            more: parameter files by node, over the shipped one.
             files: where everything goes.
             console: for people.
         """
@@ -247,10 +255,12 @@ class Telling:
 
     def _start(self, children: Children) -> None:
         """Start all processes; the second bridge waits for its turn."""
-        for node in (*STACKS["sim"], FINETUNER):
-            file = self._more.get(node.name)
-            start(node, self._settings, children, () if file is None else (file,))
         config, world = self._record.setting.config, self._record.setting.shifted
+        rounds = self._files.logs / "story.param.yaml"
+        rounds.write_text(f"{FINETUNER.name}:\n  ros__parameters:\n    round_decisions: {config.round_decisions}\n")
+        more = {**self._more, FINETUNER.name: (rounds, *self._more[FINETUNER.name])}
+        for node in (*STACKS["sim"], FINETUNER):
+            start(node, self._settings, children, more.get(node.name, ()))
         seed = self._record.setting.seed + config.nominal_episodes
         shifted = {**self._settings, **vars(world), "seed": seed, "episodes": 0}
         words = node_command(SIM_BRIDGE, SHIFTED_BRIDGE, shifted, self._files.logs)

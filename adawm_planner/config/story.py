@@ -18,7 +18,8 @@ class StoryConfig:
     preset: str
 
     nominal_episodes: int
-    """Before the shift; 20 of 20 successes have a Wilson interval of 84-100 %."""
+    """Before the shift; 12 of 12 successes have a Wilson interval of 76-100 %. More of them would cost the first
+    adapter time: held-out episodes from before the shift speak against it at the gate."""
 
     shifted_limit: int
     """After the shift, until an adapter that was made since drives; then the story ends without one."""
@@ -41,9 +42,13 @@ class StoryConfig:
     push_limit: int
     """The same at most, while no push has met the pin yet."""
 
+    round_decisions: int
+    """New decisions after which the finetuner begins a round: twice its own default, so that by the first round after
+    the shift most of the held-out episodes are from after it."""
+
     def __post_init__(self) -> None:
         counts = ("nominal_episodes", "shifted_limit", "adapting_limit", "window", "recovered_episodes")
-        above("story", self, 0, *counts, "rolled_back_episodes")
+        above("story", self, 0, *counts, "rolled_back_episodes", "round_decisions")
         share("story", self, "regained")
         if self.adapting_limit < self.window:
             raise ValueError(f"story.adapting_limit is {self.adapting_limit}, must be at least window ({self.window})")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from adawm_planner.config.story import StoryConfig, load_story
 from adawm_planner.story.phases import Facts, Phase, Tally, Turn, has_fallen, has_recovered, next_turn
 
-CONFIG = load_story()
+CONFIG = replace(load_story(), nominal_episodes=20)
 GOOD, BAD = (True,), (False,)
 FALLEN = {Phase.NOMINAL: GOOD * 20, Phase.SHIFTED: GOOD * 10 + BAD * 20}
 ROUNDS = st.lists(st.booleans(), max_size=30)
