@@ -36,7 +36,7 @@ from adawm_planner.cli.drive import (
 from adawm_planner.cli.options import json_option, model_options
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.cli.story_view import Now, View, summary, verdict
-from adawm_planner.config.finetuning import TRAINING_PACKAGES
+from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.story import load_story
 from adawm_planner.paths import models_dir
 from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
@@ -97,6 +97,8 @@ class Files:
 @click.option("--preset", default="default", show_default=True, help="Length of the phases: default or debug.")
 @click.option("--run", "run_folder", type=click.Path(file_okay=False, path_type=Path),
               help="New folder of figure, JSON, logs and state [default: runs/story/TIME].")  # fmt: skip
+@click.option("--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True,
+              help="What the finetuner repairs.")  # fmt: skip
 @click.option("--signing-key", type=FILE,
               help="Private key of the finetuner [default: made for this story, in its folder].")  # fmt: skip
 @click.option("--source-dir", type=click.Path(file_okay=False, path_type=Path), default=SOURCE_DIR, show_default=True,
@@ -106,9 +108,9 @@ class Files:
 @model_options
 @json_option
 def story(
-    shift: str, seed: int, preset: str, run_folder: Path | None, signing_key: Path | None, source_dir: Path,
-    finetuner_params: Path | None, planner_params: Path | None, model_dir: Path | None, provider: str,
-    json_file: Path | None,
+    shift: str, seed: int, preset: str, run_folder: Path | None, strategy: str, signing_key: Path | None,
+    source_dir: Path, finetuner_params: Path | None, planner_params: Path | None, model_dir: Path | None,
+    provider: str, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Show the whole story: drive, shift, fall, find the cause, adapt, recover, roll back, pin."""
     shifted, console = parse_shift(shift), Console(highlight=False)
@@ -120,7 +122,7 @@ def story(
     key, model = key_of(signing_key, files.state), model_dir or models_dir() / "base"
     preset_of = load_vehicle(NOMINAL.vehicle)
     settings = {
-        "seed": seed, "episodes": record.setting.config.nominal_episodes, "provider": provider,
+        "strategy": strategy, "seed": seed, "episodes": record.setting.config.nominal_episodes, "provider": provider,
         "model_dir": str(model.resolve()), "vehicle.length_m": preset_of.length, "vehicle.width_m": preset_of.width,
         "signing_key": str(key.resolve()), "state_dir": str(files.state.resolve()),
         "source_dir": str(source_dir.resolve()), "adapters.store": str((files.state / "planner").resolve()),

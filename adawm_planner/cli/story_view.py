@@ -23,6 +23,9 @@ from adawm_planner.story.record import Kept, Record
 EVERY = 10
 """Episodes between two lines where there is no panel."""
 
+SHOWN = {"ready": "shadow", "probation": "bound", "reverting": "probation"}
+"""Stage -> which of the planner's figures say something then, by a part of their names."""
+
 TITLES = {
     Phase.NOMINAL: "1 nominal: the road and the vehicle that the model was trained on",
     Phase.SHIFTED: "2 shifted: the world is another one now, and nobody told the planner",
@@ -113,7 +116,7 @@ def line(event: Event) -> str:
         case Offered():
             return f"[cyan]adapter pushed[/]: {event.name}, {event.size_bytes / 1e3:.0f} kB, {event.digest[:12]}"
         case Moved():
-            figures = ", ".join(f"{key} {value}" for key, value in event.figures)
+            figures = ", ".join(f"{key} {value}" for key, value in event.figures if SHOWN.get(event.stage, "-") in key)
             return f"[magenta]{event.part} {event.digest}: {event.stage}[/]{f' ({escape(figures)})' if figures else ''}"
         case Driving():
             return (
