@@ -41,7 +41,7 @@ from adawm_planner.config.story import load_story
 from adawm_planner.paths import models_dir
 from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
-from adawm_planner.story.events import Event, Measured
+from adawm_planner.story.events import Drove, Event, Measured
 from adawm_planner.story.phases import Phase, Turn, next_turn
 from adawm_planner.story.record import Record, Setting, World
 
@@ -57,6 +57,10 @@ SHIFTED_BRIDGE = "sim_bridge_shifted"
 """Name of the second bridge's process and of its log; as a node it is called as the first."""
 
 PARTS = ("dynamics", "policy")
+ASK_AFTER = 5
+"""Episodes after the roll back until the finetuner is asked for a round, so that a push meets the pin. A round needs
+four to train on, of which none may be another policy's."""
+
 STALL_S = 300.0
 """Longest wait for an episode before the story is given up [s]; the longest episode has 80 s of driving."""
 
@@ -293,9 +297,11 @@ class Telling:
         self._view.event(self._record.take(event, self.wall_s))
         if self._record.episodes != episodes:
             self._episode_at = time.monotonic()
-        if isinstance(event, Measured) and self._record.phase is Phase.ROLLED_BACK and not event.produced:
-            # It was under way at the roll back, or had too little to judge: ask once more for one with the base model.
-            self._operate(listener)
+        if self._record.phase is Phase.ROLLED_BACK:
+            # Once the base model has driven enough again, and anew after a round that gave no adapter.
+            now = isinstance(event, Drove) and len(self._record.chapters[-1].results) == ASK_AFTER
+            if now or (isinstance(event, Measured) and not event.produced):
+                self._view.event(self._record.take(listener.run_round(), self.wall_s))
 
     def _next(self, turn: Turn, listener: StoryListener, children: Children) -> bool:
         """End a phase and begin the next; tells whether there is one."""
@@ -307,12 +313,7 @@ class Telling:
         elif turn.after is Phase.ROLLED_BACK:
             for answer in (listener.roll_back(), *map(listener.pin, PARTS)):
                 self._view.event(self._record.take(answer, self.wall_s))
-            self._operate(listener)
         return turn.after is not None
-
-    def _operate(self, listener: StoryListener) -> None:
-        """Ask the finetuner for a round, so that a push meets the pin."""
-        self._view.event(self._record.take(listener.run_round(), self.wall_s))
 
     def finish(self, json_file: Path | None) -> None:
         """Write document and figure, and print the table."""

@@ -42,6 +42,7 @@ def draw(document: Document, file: Path) -> None:
             _swaps(axes, document)
         above.set_title(_title(document), fontsize=10, loc="left")
         below.set_xlabel("episode")
+        figure.legend(loc="outside lower center", fontsize=8, ncols=6, frameon=False)
         figure.savefig(file, dpi=130)
     finally:
         pyplot.close(figure)
@@ -82,7 +83,6 @@ def _success(axes: Axes, document: Document) -> None:
     axes.set_ylim(-0.1, 1.28)
     axes.set_yticks(np.linspace(0.0, 1.0, 6))
     axes.set_ylabel("success rate")
-    axes.legend(loc="lower right", fontsize=7, ncols=2, framealpha=0.9)
 
 
 def _mismatch(axes: Axes, document: Document) -> None:
@@ -96,12 +96,15 @@ def _mismatch(axes: Axes, document: Document) -> None:
         if row["trained"] != "nothing":
             highest = max(row["dynamics_mismatch"], row["policy_mismatch"])
             axes.annotate(
-                row["trained"], (row["episode"], highest), xytext=(3, 4), textcoords="offset points", fontsize=6
+                f"{row['trained']} repaired",
+                (row["episode"], highest),
+                xytext=(3, 4),
+                textcoords="offset points",
+                fontsize=6,
             )
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_yscale("symlog", linthresh=0.1)
     axes.set_ylabel("above baseline")
-    axes.legend(loc="upper right", fontsize=7, framealpha=0.9)
 
 
 def _shade(axes: Axes, document: Document) -> None:
@@ -110,8 +113,8 @@ def _shade(axes: Axes, document: Document) -> None:
         begin, count = row["first_episode"] + 0.5, row["episodes"]
         axes.axvspan(begin, begin + count, color=SHADES[row["phase"]], zorder=0, linewidth=0)
         if count and top is not None and top.is_first_row():
-            name = f"{row['phase'].replace('_', ' ')}\n{row['success_rate']:.2f} of {count}"
-            axes.text(begin + 0.5 * count, 1.12, name, ha="center", va="bottom", fontsize=7)
+            name = f"{row['phase'].replace('_', ' ')}\n{row['successes']} of {count}"
+            axes.text(begin + 0.5, 1.12, name, ha="left", va="bottom", fontsize=7)
     axes.margins(x=0.01)
 
 
