@@ -104,6 +104,7 @@ def _mismatch(axes: Axes, document: Document) -> None:
             )
     axes.axhline(0.0, color="black", linewidth=0.6)
     axes.set_yscale("symlog", linthresh=0.1)
+    axes.margins(y=0.15)
     axes.set_ylabel("above baseline")
 
 
@@ -114,7 +115,9 @@ def _shade(axes: Axes, document: Document) -> None:
         axes.axvspan(begin, begin + count, color=SHADES[row["phase"]], zorder=0, linewidth=0)
         if count and top is not None and top.is_first_row():
             name = f"{row['phase'].replace('_', ' ')}\n{row['successes']} of {count}"
-            axes.text(begin + 0.5, 1.12, name, ha="left", va="bottom", fontsize=7)
+            # The first phase is short: its name ends where the next one's begins.
+            x, side = (begin + count - 1.0, "right") if row["first_episode"] == 0 else (begin + 0.5, "left")
+            axes.text(x, 1.12, name, ha=side, va="bottom", fontsize=7)
     axes.margins(x=0.01)
 
 
