@@ -41,7 +41,7 @@ from adawm_planner.config.story import load_story
 from adawm_planner.paths import models_dir
 from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
-from adawm_planner.story.events import Drove, Event, Measured
+from adawm_planner.story.events import Event, Offered
 from adawm_planner.story.phases import Phase, Turn, next_turn
 from adawm_planner.story.record import Record, Setting, World
 
@@ -57,10 +57,6 @@ SHIFTED_BRIDGE = "sim_bridge_shifted"
 """Name of the second bridge's process and of its log; as a node it is called as the first."""
 
 PARTS = ("dynamics", "policy")
-ASK_AFTER = 5
-"""Episodes after the roll back until the finetuner is asked for a round, so that a push meets the pin. A round needs
-four to train on, of which none may be another policy's."""
-
 STALL_S = 300.0
 """Longest wait for an episode before the story is given up [s]; the longest episode has 80 s of driving."""
 
@@ -281,7 +277,7 @@ class Telling:
         """Take in what happens for a moment; tells when the phase is over."""
         listener.spin(0.05)
         for event in listener.events():
-            self._take(event, listener)
+            self._take(event)
         report = listener.report
         missed, frames = (report.missed_ticks, report.frames) if report is not None else (0, 0)
         self._view.now(Now(listener.finetuner, listener.swap, missed, frames), self.wall_s)
@@ -292,16 +288,11 @@ class Telling:
             raise ChildDied(f"no episode has ended for {silent:.0f} s (limit {STALL_S:.0f} s); see {children.log_dir}")
         return next_turn(self._record.facts(), self._record.setting.config)
 
-    def _take(self, event: Event, listener: StoryListener) -> None:
+    def _take(self, event: Event) -> None:
         episodes = self._record.episodes
         self._view.event(self._record.take(event, self.wall_s))
         if self._record.episodes != episodes:
             self._episode_at = time.monotonic()
-        if self._record.phase is Phase.ROLLED_BACK:
-            # Once the base model has driven enough again, and anew after a round that gave no adapter.
-            now = isinstance(event, Drove) and len(self._record.chapters[-1].results) == ASK_AFTER
-            if now or (isinstance(event, Measured) and not event.produced):
-                self._view.event(self._record.take(listener.run_round(), self.wall_s))
 
     def _next(self, turn: Turn, listener: StoryListener, children: Children) -> bool:
         """End a phase and begin the next; tells whether there is one."""
@@ -311,9 +302,17 @@ class Telling:
             children.end(SIM_BRIDGE.name)
             release(self._gate)
         elif turn.after is Phase.ROLLED_BACK:
-            for answer in (listener.roll_back(), *map(listener.pin, PARTS)):
+            newest = self._newest()
+            for answer in (listener.roll_back(), *map(listener.pin, PARTS), listener.load(newest)):
                 self._view.event(self._record.take(answer, self.wall_s))
         return turn.after is not None
+
+    def _newest(self) -> Path:
+        """Newest bundle in the planner's store, of those that drive if any does: what the pin must keep out."""
+        offered = [each.event for each in self._record.events(Offered) if isinstance(each.event, Offered)]
+        driving = [each for each in offered if each.name in self._record.driving]
+        digest = (driving or offered)[-1].digest  # without one, no adapter would have driven since the shift
+        return (self._files.state / "planner" / "bundles" / digest).resolve()
 
     def finish(self, json_file: Path | None) -> None:
         """Write document and figure, and print the table."""

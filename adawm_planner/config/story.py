@@ -39,9 +39,6 @@ class StoryConfig:
     rolled_back_episodes: int
     """After the roll back."""
 
-    push_limit: int
-    """The same at most, while no push has met the pin yet."""
-
     round_decisions: int
     """New decisions after which the finetuner begins a round: twice its own default, so that by the first round after
     the shift most of the held-out episodes are from after it."""
@@ -52,18 +49,12 @@ class StoryConfig:
         share("story", self, "regained")
         if self.adapting_limit < self.window:
             raise ValueError(f"story.adapting_limit is {self.adapting_limit}, must be at least window ({self.window})")
-        if self.push_limit < self.rolled_back_episodes:
-            raise ValueError(
-                f"story.push_limit is {self.push_limit}, must be at least rolled_back_episodes "
-                f"({self.rolled_back_episodes})"
-            )
 
     @property
     def most_episodes(self) -> int:
         """Episodes of a whole story at most, and so the seeds that it may take."""
-        return (
-            self.nominal_episodes + self.shifted_limit + self.adapting_limit + self.recovered_episodes + self.push_limit
-        )
+        before = self.nominal_episodes + self.shifted_limit + self.adapting_limit
+        return before + self.recovered_episodes + self.rolled_back_episodes
 
 
 def load_story(preset: str = "default") -> StoryConfig:

@@ -7,13 +7,13 @@ and calls services as an operator would.
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from adawm_msgs.msg import AdapterUpdate, MismatchReport, PlannerStatus
-from adawm_msgs.srv import PinAdapter, RollbackAdapter
+from adawm_msgs.srv import LoadAdapter, PinAdapter, RollbackAdapter
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
-from std_srvs.srv import Trigger
 
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.ros import qos
@@ -47,7 +47,7 @@ class StoryListener(EpisodeListener):
         node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.STATUS)
         self._roll_back = node.create_client(RollbackAdapter, "/adawm_planner/rollback_adapter")
         self._pin = node.create_client(PinAdapter, "/adawm_planner/pin_adapter")
-        self._round = node.create_client(Trigger, "/adawm_finetuner/run_round")
+        self._load = node.create_client(LoadAdapter, "/adawm_planner/load_adapter")
         self._events: list[Event] = []
         self._driving = Driving((), 0)
         self._moved: Moved | None = None
@@ -72,9 +72,9 @@ class StoryListener(EpisodeListener):
         request = PinAdapter.Request(digest=part, pinned=True)
         return self._operated(self._pin, "pin_adapter", request, part)
 
-    def run_round(self) -> Operated:
-        """Ask the finetuner for a round now. Raises OSError as `_call`."""
-        return self._operated(self._round, "run_round", Trigger.Request(), "now")
+    def load(self, folder: Path) -> Operated:
+        """Ask the planner for the bundle in a folder. Raises OSError as `_call`."""
+        return self._operated(self._load, "load_adapter", LoadAdapter.Request(path=str(folder)), folder.name[:12])
 
     def _operated(self, client: Any, service: str, request: Any, text: str) -> Operated:
         answer = self._call(client, request)

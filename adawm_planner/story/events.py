@@ -57,11 +57,6 @@ class Refused:
     count: int  # since the planner was configured
     text: str  # reason: rule, measured, limit, remedy
 
-    @property
-    def reason(self) -> str:
-        """adapters.refusal.Reason's value."""
-        return self.text.split(":", 1)[0]
-
 
 @dataclass(frozen=True)
 class Driving:

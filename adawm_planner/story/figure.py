@@ -96,7 +96,7 @@ def _mismatch(axes: Axes, document: Document) -> None:
         if row["trained"] != "nothing":
             highest = max(row["dynamics_mismatch"], row["policy_mismatch"])
             axes.annotate(
-                f"{row['trained']} repaired",
+                f"{row['trained']} {'repaired' if row['produced'] else 'refused'}",
                 (row["episode"], highest),
                 xytext=(3, 4),
                 textcoords="offset points",

@@ -56,7 +56,6 @@ class Facts:
     phase: Phase
     successes: dict[Phase, tuple[bool, ...]]  # one per episode of each phase, in order
     adapted: bool  # an adapter drives that did not at the shift
-    refused_by_pin: bool  # a push has met the pin
 
     def of(self, phase: Phase) -> tuple[bool, ...]:
         """Outcomes of one phase."""
@@ -90,7 +89,7 @@ def next_turn(facts: Facts, config: StoryConfig) -> Turn | None:
             over = done >= config.recovered_episodes
             return Turn(Phase.ROLLED_BACK, f"{done} fresh episodes driven") if over else None
         case Phase.ROLLED_BACK:
-            return _after_roll_back(facts, done, config)
+            return Turn(None, f"{done} episodes driven") if done >= config.rolled_back_episodes else None
 
 
 def has_fallen(before: Tally, during: Tally) -> bool:
@@ -140,11 +139,3 @@ def _after_adapting(facts: Facts, done: int, config: StoryConfig) -> Turn | None
         f"not recovered within {done} episodes (limit {config.adapting_limit}): {newest.successes} of the newest "
         f"{newest.episodes} succeeded",
     )
-
-
-def _after_roll_back(facts: Facts, done: int, config: StoryConfig) -> Turn | None:
-    if done >= config.rolled_back_episodes and facts.refused_by_pin:
-        return Turn(None, f"{done} episodes driven, and a push was refused")
-    if done >= config.push_limit:
-        return Turn(None, f"{done} episodes driven; no push came while pinned")
-    return None

@@ -84,7 +84,6 @@ class Record:
         self.driving: tuple[str, ...] = ()  # adapters, now
         self.waited = 0
         self._at_shift: tuple[str, ...] = ()
-        self._refused_by_pin = False
 
     @property
     def phase(self) -> Phase:
@@ -105,8 +104,6 @@ class Record:
             self.chapters[-1].adapters.append(event.adapters)
         elif isinstance(event, Driving):
             self.driving = event.adapters
-        elif isinstance(event, Refused) and self.phase is Phase.ROLLED_BACK and event.reason == "pinned":
-            self._refused_by_pin = True
         kept = Kept(wall_s, self.episodes, self.phase, event)
         self.kept.append(kept)
         return kept
@@ -124,7 +121,7 @@ class Record:
         """What the next phase depends on."""
         successes = {each.phase: tuple(_succeeded(result) for result in each.results) for each in self.chapters}
         adapted = bool(set(self.driving) - set(self._at_shift))
-        return Facts(self.phase, successes, adapted, self._refused_by_pin)
+        return Facts(self.phase, successes, adapted)
 
     def newest(self, count: int) -> Tally:
         """Successes of the newest episodes of this phase."""

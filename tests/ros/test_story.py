@@ -74,7 +74,8 @@ def test_a_story_goes_through_its_phases_with_one_planner_and_one_finetuner(tmp_
     operator = [(row["service"], row["request"], row["success"]) for row in document["operator"]]
     assert operator[0][::2] == ("rollback_adapter", True)
     assert [row[:2] for row in operator[1:3]] == [("pin_adapter", "dynamics"), ("pin_adapter", "policy")]
-    assert all(row[2] for row in operator[:3])
+    assert [row[2] for row in operator] == [True, True, True, False]  # the last one would load what drove before
+    assert operator[3][0] == "load_adapter" and document["operator"][3]["message"].startswith("pinned:")
     last = [row["text"] for row in document["refusals"] if row["phase"] == "rolled_back"]
     assert any(text.startswith("pinned:") for text in last), last
     assert not document["recovered"] and "has not recovered" in told

@@ -9,7 +9,7 @@ import pytest
 
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
-from adawm_planner.story.events import Driving, Measured, Moved, Offered, Operated, Refused
+from adawm_planner.story.events import Driving, Measured, Moved, Offered, Operated
 from adawm_planner.story.phases import Phase, Turn
 from adawm_planner.story.record import Record, Setting, World
 from tests.story.results import drove
@@ -74,13 +74,6 @@ def test_only_an_adapter_made_since_the_shift_counts() -> None:
     assert not record.facts().adapted
     record.take(Driving(("policy-1", "dynamics-1"), 2), 2.0)
     assert record.facts().adapted
-
-
-@pytest.mark.parametrize(("reason", "counts"), [("pinned: the part is pinned", True), ("operator: by hand", False)])
-def test_only_a_push_that_met_the_pin_counts(reason: str, counts: bool) -> None:
-    record = told()
-    record.take(Refused(1, reason), 19.0)
-    assert record.facts().refused_by_pin is counts
 
 
 def test_the_figure_is_drawn_from_the_document_alone(tmp_path: Path) -> None:
