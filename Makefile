@@ -1,10 +1,13 @@
 # Every target does the set-up it needs; a second call starts in seconds.
 # PYTHON=... chooses the interpreter (3.10 to 3.12). A sourced ROS 2 is used; otherwise ROS 2 comes as wheels.
 
-TASK ?= right_turn_moderate
-EPISODES ?= 5
-SEED ?= 5000
+# With any of these, `make drive` drives these episodes; without, it tells the whole story.
+TASK ?=
+EPISODES ?=
+SEED ?=
 ARGS ?=
+# What the story's world becomes: TASK:VEHICLE.
+SHIFT ?=
 
 export PYTHON
 ROS := scripts/with_ros.sh
@@ -12,7 +15,9 @@ ROS := scripts/with_ros.sh
 .PHONY: help setup drive test lint pretrain clean
 
 help:
-	@echo "make drive     drive $(EPISODES) episodes of $(TASK) in the real ROS stack (TASK, EPISODES, SEED, ARGS)"
+	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (about 7 minutes)"
+	@echo "make drive TASK=right_turn_moderate EPISODES=5 SEED=5000"
+	@echo "               only drive these episodes; needs no torch (one of the three is enough, ARGS goes to adawm drive)"
 	@echo "make test      all tests (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
 	@echo "make pretrain  world model and policy from nothing (ARGS)"
@@ -22,9 +27,16 @@ help:
 setup:
 	@scripts/setup.sh develop
 
+ifeq ($(TASK)$(EPISODES)$(SEED)$(ARGS),)
+drive:
+	@scripts/setup.sh story
+	@$(ROS) adawm story $(if $(SHIFT),--shift $(SHIFT))
+else
 drive:
 	@scripts/setup.sh drive
-	@$(ROS) adawm drive --task $(TASK) --episodes $(EPISODES) --seed $(SEED) $(ARGS)
+	@$(ROS) adawm drive $(if $(TASK),--task $(TASK)) $(if $(EPISODES),--episodes $(EPISODES)) \
+		--seed $(or $(SEED),5000) $(ARGS)
+endif
 
 # A domain of its own keeps the tests apart from every other ROS 2 program on this machine and network.
 test: setup

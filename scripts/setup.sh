@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes this checkout ready to run: virtual environment, pinned packages, ROS 2, interface packages.
-# Usage: scripts/setup.sh drive|develop   (drive: what driving needs; develop: training, tests and lint as well)
+# Usage: scripts/setup.sh drive|story|develop
+# (drive: what driving needs; story: training as well, so that it can adapt; develop: tests and lint as well)
 # Everything is keyed by content, so a second call only compares hashes. PYTHON names the interpreter to use.
 set -euo pipefail
 
@@ -65,10 +66,16 @@ pip_install() {
 
 # Packages of the given kind, unless the environment already holds exactly these versions.
 install_packages() {
-  local kind=$1 extras=sim key
+  local kind=$1 extras=sim key done kinds
   key=$(cat "$ROOT"/requirements/*.txt "$ROOT"/setup.{py,cfg} "$ROOT/adawm_planner/__init__.py" "$VENV/.made_from" | digest)
-  if grep -qsx "$key" "$VENV/.develop" || { [ "$kind" = drive ] && grep -qsx "$key" "$VENV/.drive"; }; then return; fi
-  if [ "$kind" = develop ]; then extras=sim,train,dev; fi
+  case "$kind" in # a larger kind holds the smaller ones
+    drive) kinds=(drive story develop) ;;
+    story) kinds=(story develop) extras=sim,train ;;
+    develop) kinds=(develop) extras=sim,train,dev ;;
+  esac
+  for done in "${kinds[@]}"; do
+    if grep -qsx "$key" "$VENV/.$done"; then return; fi
+  done
   say "installing Python packages [$extras] (a few minutes the first time)"
   : > "$LOG"
   pip_install setuptools wheel
@@ -129,7 +136,7 @@ build_interfaces() {
 }
 
 main() {
-  case "${1:-}" in drive | develop) ;; *) fail "say what to set up: drive or develop" ;; esac
+  case "${1:-}" in drive | story | develop) ;; *) fail "say what to set up: drive, story or develop" ;; esac
   exec 9< "${BASH_SOURCE[0]}"
   flock 9 # two calls at once wait for each other
   local python

@@ -260,6 +260,12 @@ def source_of(base: Agent, name: str, config: AdaptationConfig, cache: Path, run
     return rollouts
 
 
+def make_source(model_dir: Path, config: AdaptationConfig, cache: Path, run: Run) -> None:
+    """Drive the source rollouts of a model, unless they are there. Raises ValueError for a damaged file."""
+    torch.set_num_threads(config.threads)
+    source_of(load_agent(model_dir), digest(model_dir), config, cache, run)
+
+
 def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
     """Where the source rollouts of a model (its digest) are kept."""
     settings = json.dumps(to_mapping(config.rollouts) | {"decisions": 0, "train_seeds": 0}, sort_keys=True)

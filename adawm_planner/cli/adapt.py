@@ -72,18 +72,26 @@ def adapt(
 
 
 @click.command()
+@click.option("--rollouts-only", is_flag=True,
+              help="Only drive the source rollouts, if they are missing; the baseline stays as it is.")  # fmt: skip
 @run_options
 @json_option
-def baseline(preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None) -> None:
+def baseline(
+    rollouts_only: bool, preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None
+) -> None:
     """Measure the mismatch baseline of a model on its own pretraining task and keep it beside the model."""
     from dataclasses import asdict
 
-    from adawm_planner.adaptation.harness import make_baseline
+    from adawm_planner.adaptation.harness import make_baseline, make_source
     from adawm_planner.config.adaptation import load_adaptation
     from adawm_planner.pretraining.fit import Run
 
     config = load_adaptation(config_file, preset)
-    made = make_baseline(model_dir, config, cache, Run(Path("runs/adapt/baseline"), 0, config.threads, 1))
+    run = Run(Path("runs/adapt/baseline"), 0, config.threads, 1)
+    if rollouts_only:
+        make_source(model_dir, config, cache, run)
+        return
+    made = make_baseline(model_dir, config, cache, run)
     view = Table("score", "mean", "standard deviation", "episodes", box=SIMPLE_HEAD)
     for name, sample in made.samples.items():
         view.add_row(name, f"{sample.mean:.4f}", f"{sample.deviation:.4f}", str(sample.episodes))

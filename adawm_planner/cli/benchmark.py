@@ -21,6 +21,7 @@ BENCHMARKS = {
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "identify": "Planted causes of mismatch against what the estimators say.",
     "table": "Tasks and vehicles against adaptation strategies, over seeds.",
+    "story": "The whole story over shifts and seeds: success before, during, after; time to recovery.",
     "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
 }

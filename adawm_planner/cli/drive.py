@@ -19,6 +19,7 @@ import click
 import yaml
 from rich.console import Console
 
+from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, generate_key
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
@@ -72,7 +73,7 @@ class Run:
     help="Learn from the driving, and push adapters to the planner.",
 )  # fmt: skip
 @click.option(
-    "--signing-key", type=FILE, default=Path("keys/finetuner.pem"), show_default=True,
+    "--signing-key", type=FILE, show_default="one made in --state-dir",
     help="Private key of the finetuner, from `adawm adapter keygen`.",
 )  # fmt: skip
 @click.option(
@@ -93,7 +94,7 @@ def drive(
     model_dir: Path | None,
     provider: str,
     finetuner: bool | None,
-    signing_key: Path,
+    signing_key: Path | None,
     state_dir: Path,
     log_dir: Path | None,
     json_file: Path | None,
@@ -106,14 +107,15 @@ def drive(
         "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
         "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
         "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
-        "signing_key": str(signing_key.resolve()), "state_dir": str(state_dir.resolve()),
-        "source_dir": str(SOURCE_DIR.resolve()),
+        "state_dir": str(state_dir.resolve()), "source_dir": str(SOURCE_DIR.resolve()),
     }  # fmt: skip
     console = Console(highlight=False)
     run = Run(task_name, preset.name, settings, wants_finetuner(finetuner, signing_key, console))
     if run.finetuner:
+        key = key_of(signing_key, state_dir).resolve()
+        settings["signing_key"] = str(key)
         settings["adapters.store"] = str(state_dir.resolve() / "planner")
-        settings["adapters.trust"] = str(signing_key.resolve().with_suffix(".pub"))
+        settings["adapters.trust"] = str(key.with_suffix(PUBLIC_SUFFIX))
     log_dir = log_dir or Path(tempfile.mkdtemp(prefix="adawm_drive_"))
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")
@@ -141,12 +143,12 @@ def require_ros() -> None:
             raise ModuleNotFoundError(f"no module '{module}'", name=module)
 
 
-def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
+def wants_finetuner(asked: bool | None, key: Path | None, console: Console) -> bool:
     """Whether a finetuner is to be started; says in one line why not.
 
     Args:
         asked: what the user asked for; None: start it if it can run.
-        key: its private key.
+        key: its private key; None: one is made.
         console: where the line goes.
 
     Raises:
@@ -158,7 +160,7 @@ def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
     reason = ""
     if missing:
         reason = f"{', '.join(missing)} not installed (`make setup`, or pip install 'adawm_planner[train]')"
-    elif not key.is_file():
+    elif key is not None and not key.is_file():
         reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
     elif not any(SOURCE_DIR.glob("source-*.npz")):
         reason = f"no source rollouts in {SOURCE_DIR} (`adawm baseline` drives them)"
@@ -167,6 +169,19 @@ def wants_finetuner(asked: bool | None, key: Path, console: Console) -> bool:
     if reason:
         console.print(f"no finetuner: {reason}", markup=False, soft_wrap=True)
     return not reason
+
+
+def key_of(chosen: Path | None, state_dir: Path) -> Path:
+    """The finetuner's private key: the chosen one, else the one in its folder, which is made with mode 0600 if missing.
+
+    Raises:
+        OSError: the folder cannot be written.
+    """
+    if chosen is not None:
+        return chosen
+    stem = state_dir / "keys" / "finetuner"
+    private = stem.with_suffix(PRIVATE_SUFFIX)
+    return private if private.is_file() else generate_key(stem)[0]
 
 
 def absolute(name_or_path: str) -> str:
@@ -201,12 +216,27 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
         listener.close()
 
 
-def start(node: NodeSpec, settings: Mapping[str, Any], children: Children) -> None:
-    """Start one node with the shipped parameters and, over them, this run's in a file beside its log."""
+def start(node: NodeSpec, settings: Mapping[str, Any], children: Children, more: tuple[Path, ...] = ()) -> None:
+    """Start one node; arguments as of `node_command`."""
+    children.start(node.name, node_command(node, node.name, settings, children.log_dir, more), os.environ)
+
+
+def node_command(
+    node: NodeSpec, name: str, settings: Mapping[str, Any], folder: Path, more: tuple[Path, ...] = ()
+) -> list[str]:
+    """Command line of a node.
+
+    Args:
+        node: its row of the table.
+        name: of the file with this run's parameters, beside the logs.
+        settings: this run's parameters; they win over the files.
+        folder: of the logs.
+        more: parameter files that win over the shipped one.
+    """
     shipped = launch_dir() / "params" / node.parameter_file
-    chosen = children.log_dir / f"{node.name}.param.yaml"
+    chosen = folder / f"{name}.param.yaml"
     chosen.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
-    children.start(node.name, command(node, [str(shipped), str(chosen)]), os.environ)
+    return command(node, [str(file) for file in (shipped, *more, chosen)])
 
 
 def tell_finetuners_end(run: Run, children: Children, console: Console) -> None:

@@ -13,6 +13,7 @@ import click
 
 COMMANDS: dict[str, tuple[str, str]] = {
     "drive": ("adawm_planner.cli.drive:drive", "Drive in the real ROS stack: separate processes over DDS."),
+    "story": ("adawm_planner.cli.story:story", "Drive, shift, adapt, recover, roll back: the whole story once."),
     "evaluate": ("adawm_planner.cli.evaluate:evaluate", "Drive the same closed loop in process, without ROS."),
     "collect": ("adawm_planner.cli.collect:collect", "Collect offline driving data."),
     "pretrain": ("adawm_planner.cli.pretrain:pretrain", "Train world model and policy from nothing."),
@@ -28,6 +29,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
 EXTRA_OF = {
     "torch": "train",
     "peft": "train",
+    "matplotlib": "train",
     "libsumo": "sim",
     "carla": "sim",
     "gymnasium": "sim",

@@ -124,13 +124,21 @@ class Children:
 
     def stop(self) -> None:
         """End every child, newest first asked, and wait until none is left."""
+        self._end(self._children)
+
+    def end(self, name: str) -> None:
+        """End one child as `stop` ends all, and forget it; the others live on."""
+        self._end([child for child in self._children if child.name == name])
+        self._children = [child for child in self._children if child.name != name]
+
+    def _end(self, children: Sequence[_Child]) -> None:
         with _signals_ignored():
             for signum, patience in ((signal.SIGINT, GRACE_S), (signal.SIGTERM, TERM_S), (signal.SIGKILL, TERM_S)):
-                alive = [child for child in reversed(self._children) if child.process.poll() is None]
+                alive = [child for child in reversed(children) if child.process.poll() is None]
                 for child in alive:
                     _signal_group(child.process.pid, signum)
                 _wait_all(alive, patience)
-            for child in self._children:  # what a child itself may have started
+            for child in children:  # what a child itself may have started
                 _signal_group(child.process.pid, signal.SIGKILL)
 
 

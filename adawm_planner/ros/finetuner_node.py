@@ -200,17 +200,23 @@ class FinetunerNode(LifecycleNode):
         """Say what is wanted, and take what the worker says."""
         if self.supervisor is None:
             return
-        strategy = self.get_parameter("strategy").value
         deaths = self.supervisor.deaths
-        self.supervisor.want(Wish(self._active, self._paused, strategy, self._forced))
+        self._want(self.supervisor)
         for message in self.supervisor.poll():
             if isinstance(message, Status):
                 self._note("round", round_state(message))
             elif isinstance(message, RoundDone) and message.round > self._heard:
                 self._finished(message)
+                # At once: a round that is asked for before the next look would be taken for the one that is done.
+                self._want(self.supervisor)
         if self.supervisor.deaths != deaths:
             wait = self.supervisor.restart_in_s
             self.get_logger().error(f"{self.supervisor.last_death}; started again in {wait:.0f} s")
+
+    def _want(self, supervisor: Supervisor) -> None:
+        """Tell the worker what is wanted now."""
+        strategy = self.get_parameter("strategy").value
+        supervisor.want(Wish(self._active, self._paused, strategy, self._forced))
 
     def _finished(self, done: RoundDone) -> None:
         """Report a round, and offer what it produced."""

@@ -64,7 +64,7 @@ def test_model_is_complete_with_all_the_files_the_runtime_reads(
 def test_a_check_that_cannot_import_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(ROOT / "scripts" / "setup.sh"))
     found = doctor.rclpy()
-    assert not found.ok and found.found.endswith("say what to set up: drive or develop")
+    assert not found.ok and found.found.endswith("say what to set up: drive, story or develop")
 
 
 def test_the_table_keeps_the_brackets_of_an_extra() -> None:

@@ -10,8 +10,9 @@ from rich.console import Console
 
 pytest.importorskip("libsumo")
 
+from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.cli import drive
-from adawm_planner.cli.drive import wants_finetuner
+from adawm_planner.cli.drive import key_of, wants_finetuner
 from adawm_planner.cli.processes import Children
 
 
@@ -29,6 +30,7 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_it_is_started_where_all_is_there_unless_told_otherwise(key: Path) -> None:
     console = Console(record=True)
     assert wants_finetuner(None, key, console) and wants_finetuner(True, key, console)
+    assert wants_finetuner(None, None, console)  # one is made
     assert not wants_finetuner(False, key, console)
     assert console.export_text() == ""
 
@@ -51,6 +53,15 @@ def test_what_is_missing_is_one_line_and_an_error_if_asked_for(
     assert missing != "training" or "'adawm_planner[train]'" in text  # which looks like markup
     with pytest.raises(click.ClickException, match=told):
         wants_finetuner(True, key, console)
+
+
+def test_a_key_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> None:
+    made = key_of(None, tmp_path / "state")
+    assert made.is_relative_to(tmp_path / "state") and made.stat().st_mode & 0o777 == 0o600
+    content = made.read_bytes()
+    assert key_of(None, tmp_path / "state") == made and made.read_bytes() == content
+    assert read_private_key(made) and made.with_suffix(".pub").is_file()
+    assert key_of(tmp_path / "mine.pem", tmp_path / "state") == tmp_path / "mine.pem"
 
 
 def test_a_sidecar_may_die(tmp_path: Path) -> None:

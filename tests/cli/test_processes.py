@@ -52,6 +52,18 @@ def test_leaving_the_context_ends_a_child(tmp_path: Path) -> None:
     assert not _alive(pid)
 
 
+def test_one_child_can_be_ended_and_the_others_live_on(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        first, second = (children.start(name, SLEEP, os.environ) for name in ("first", "second"))
+        for name in ("first", "second"):
+            _until(_ready(tmp_path / f"{name}.log"))
+        children.end("first")
+        assert not _alive(first) and _alive(second)
+        children.check()  # it was asked to end, so nothing is wrong
+        assert children.ended("first") is None
+    assert not _alive(second)
+
+
 def test_a_child_that_ignores_signals_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adawm_planner.cli.processes.GRACE_S", 0.2)
     monkeypatch.setattr("adawm_planner.cli.processes.TERM_S", 0.2)

@@ -35,7 +35,8 @@ NODES = [node.name for node in STACKS["sim"]]
 @contextmanager
 def _drive(tmp_path: Path, *words: str) -> Iterator[subprocess.Popen[str]]:
     """A run of the command in a session of its own, as from a terminal."""
-    command = [sys.executable, "-u", "-m", "adawm_planner.cli.main", "drive", *TASK, "--log-dir", str(tmp_path), *words]
+    plain = ["drive", *TASK, "--no-finetuner", "--log-dir", str(tmp_path)]
+    command = [sys.executable, "-u", "-m", "adawm_planner.cli.main", *plain, *words]
     pipe = subprocess.PIPE
     with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, text=True, start_new_session=True) as run:
         try:

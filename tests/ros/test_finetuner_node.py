@@ -239,6 +239,8 @@ def test_services_and_strategy(make: Callable[..., Bench]) -> None:
     report = bench.planner.reports[0]
     assert report.strategy == "policy" and report.decision == MismatchReport.UPDATE_NOTHING
     assert "no signing key" in report.reason and report.produced_digest == ""
+    assert bench.call("run_round").success  # as one ends, which must not swallow it
+    assert bench.until(lambda: len(bench.planner.reports) > 1), bench.planner.states["round"].message
     assert bench.finetuner.trigger_deactivate() == SUCCESS
     assert "inactive" in bench.call("run_round").message
 

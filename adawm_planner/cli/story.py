@@ -1,0 +1,356 @@
+"""`adawm story`: the whole of it once, in the real ROS stack, on the console and as a figure.
+
+The base model drives well; the vehicle or the task shifts; success falls; the finetuner says what no longer fits,
+repairs it and pushes adapters; success comes back; the operator rolls back and pins. Between the nominal and the
+shifted world the simulator's bridge is another process; nothing else is started again. What ends a phase is the
+matter of `story.phases`.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import os
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rich.console import Console
+
+from adawm_planner.adapters.keys import PUBLIC_SUFFIX
+from adawm_planner.cli.drive import (
+    SOURCE_DIR,
+    absolute,
+    check_alive,
+    key_of,
+    last_report,
+    node_command,
+    require_ros,
+    start,
+)
+from adawm_planner.cli.options import json_option, model_options
+from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
+from adawm_planner.cli.story_view import Now, View, summary, verdict
+from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
+from adawm_planner.config.story import load_story
+from adawm_planner.paths import models_dir
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
+from adawm_planner.simulator.tasks import load_task, load_vehicle
+from adawm_planner.story.events import Event, Offered
+from adawm_planner.story.phases import Phase, Turn, next_turn
+from adawm_planner.story.record import Record, Setting, World
+
+if TYPE_CHECKING:
+    from adawm_planner.ros.story_listener import StoryListener
+
+NOMINAL = World("right_turn_moderate", "nominal")
+"""What the base model was trained on."""
+
+SHIFT = "right_turn_moderate:worn_brakes"
+RUNS = Path("runs/story")
+SHIFTED_BRIDGE = "sim_bridge_shifted"
+"""Name of the second bridge's process and of its log; as a node it is called as the first."""
+
+PARTS = ("dynamics", "policy")
+STALL_S = 300.0
+"""Longest wait for an episode before the story is given up [s]; the longest episode has 80 s of driving."""
+
+FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
+
+
+@dataclass(frozen=True)
+class Files:
+    """Where a story leaves what it made; all below one folder."""
+
+    folder: Path
+
+    @property
+    def logs(self) -> Path:
+        """Of all processes."""
+        return self.folder / "logs"
+
+    @property
+    def state(self) -> Path:
+        """Replay, bundles, progress, the planner's store and the key of this story alone."""
+        return self.folder / "state"
+
+    @property
+    def document(self) -> Path:
+        """The JSON."""
+        return self.folder / "story.json"
+
+    @property
+    def figure(self) -> Path:
+        """The picture."""
+        return self.folder / "story.png"
+
+
+@click.command()
+@click.option("--shift", default=SHIFT, show_default=True, help="TASK:VEHICLE that the world becomes; names or files.")
+@click.option("--seed", type=click.IntRange(min=0), default=1000, show_default=True,
+              help="Seed of the first episode; the others follow by 1, through all phases.")  # fmt: skip
+@click.option("--preset", default="default", show_default=True, help="Length of the phases: default or debug.")
+@click.option("--run", "run_folder", type=click.Path(file_okay=False, path_type=Path),
+              help="New folder of figure, JSON, logs and state [default: runs/story/TIME].")  # fmt: skip
+@click.option("--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True,
+              help="What the finetuner repairs.")  # fmt: skip
+@click.option("--signing-key", type=FILE,
+              help="Private key of the finetuner [default: made for this story, in its folder].")  # fmt: skip
+@click.option("--source-dir", type=click.Path(file_okay=False, path_type=Path), default=SOURCE_DIR, show_default=True,
+              help="The base model's source rollouts; driven once where they are missing.")  # fmt: skip
+@click.option("--finetuner-params", type=FILE, help="ROS parameter file of the finetuner, over the shipped one.")
+@click.option("--planner-params", type=FILE, help="ROS parameter file of the planner, over the shipped one.")
+@model_options
+@json_option
+def story(
+    shift: str, seed: int, preset: str, run_folder: Path | None, strategy: str, signing_key: Path | None,
+    source_dir: Path, finetuner_params: Path | None, planner_params: Path | None, model_dir: Path | None,
+    provider: str, json_file: Path | None,
+) -> None:  # fmt: skip
+    """Show the whole story: drive, shift, fall, find the cause, adapt, recover, roll back, pin."""
+    shifted, console = parse_shift(shift), Console(highlight=False)
+    record = Record(Setting(NOMINAL, shifted, seed, load_story(preset)))
+    require_ros()
+    require_training()
+    files = Files(run_folder or RUNS / time.strftime("%Y%m%d-%H%M%S"))
+    make_folder(files)
+    key, model = key_of(signing_key, files.state), model_dir or models_dir() / "base"
+    preset_of = load_vehicle(NOMINAL.vehicle)
+    settings = {
+        "strategy": strategy, "seed": seed, "episodes": record.setting.config.nominal_episodes, "provider": provider,
+        "model_dir": str(model.resolve()), "vehicle.length_m": preset_of.length, "vehicle.width_m": preset_of.width,
+        "signing_key": str(key.resolve()), "state_dir": str(files.state.resolve()),
+        "source_dir": str(source_dir.resolve()), "adapters.store": str((files.state / "planner").resolve()),
+        "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)), **vars(NOMINAL),
+    }  # fmt: skip
+    more = {
+        PLANNER.name: tuple(filter(None, [planner_params])),
+        FINETUNER.name: tuple(filter(None, [finetuner_params])),
+    }
+    prepare(model, source_dir, preset, console)
+    os.environ.update(ros_environment(os.environ))
+    console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}; figure, JSON, logs and state in {files.folder}")
+    telling = Telling(record, settings, more, files, console)
+    try:
+        with interruptible(), Children(files.logs) as children:
+            telling.tell(children)
+    except Interrupted as error:
+        telling.finish(json_file)
+        console.print(f"[yellow]{error}; all processes are ended[/]")
+        raise SystemExit(128 + error.signum) from error
+    except (ChildDied, OSError) as error:
+        telling.finish(json_file)
+        raise click.ClickException(f"{error}\nall other processes are ended") from error
+    telling.finish(json_file)
+
+
+def parse_shift(shift: str) -> World:
+    """The world of TASK:VEHICLE.
+
+    Raises:
+        ClickException: it is not of this form, is no shift, or changes what the planner cannot be told while it drives.
+        ValueError: an unknown task or vehicle, or a wrong file.
+    """
+    words = shift.split(":")
+    if len(words) != 2:
+        raise click.BadParameter(f"'{shift}' is not TASK:VEHICLE, as in {SHIFT}")
+    before, after = load_vehicle(NOMINAL.vehicle), load_vehicle(words[1])
+    load_task(words[0])
+    if words == [NOMINAL.task, NOMINAL.vehicle]:
+        raise click.BadParameter(f"'{shift}' is what the story begins with; name another task or vehicle")
+    for name in ("length", "width"):
+        if getattr(before, name) != getattr(after, name):
+            raise click.BadParameter(
+                f"vehicle '{words[1]}' has {name} {getattr(after, name)} m, '{NOMINAL.vehicle}' has "
+                f"{getattr(before, name)} m: the planner is told once; give both the same"
+            )
+    return World(absolute(words[0]), absolute(words[1]))
+
+
+def require_training() -> None:
+    """Raise ClickException naming the packages of the finetuner and the figure that are not installed."""
+    missing = [name for name in (*TRAINING_PACKAGES, "matplotlib") if find_spec(name) is None]
+    if missing:
+        raise click.ClickException(
+            f"the story needs the finetuner: {', '.join(missing)} not installed; `make drive` installs them, or pip "
+            "install 'adawm_planner[train]'. `adawm drive` drives without them"
+        )
+
+
+def make_folder(files: Files) -> None:
+    """Make the story's own folder. Raises ClickException where it holds something: stories are not mixed."""
+    if files.folder.exists() and any(files.folder.iterdir()):
+        raise click.ClickException(f"{files.folder} is not empty; give another --run, or remove it")
+    files.logs.mkdir(parents=True)
+    files.state.mkdir()
+
+
+def prepare(model: Path, source_dir: Path, preset: str, console: Console) -> None:
+    """Drive the base model's source rollouts where they are missing, in a process of its own: it needs torch.
+
+    Raises:
+        ClickException: it failed.
+    """
+    console.print("source rollouts of the base model: checked, and driven once where they are missing")
+    words = ["baseline", "--rollouts-only", "--preset", preset, "--model-dir", str(model), "--cache", str(source_dir)]
+    done = subprocess.run([sys.executable, "-m", "adawm_planner.cli.main", *words], check=False)
+    if done.returncode != 0:
+        raise click.ClickException(f"the source rollouts could not be made: `adawm {' '.join(words)}` failed")
+
+
+class Telling:
+    """One story, from the first process to the figure."""
+
+    def __init__(
+        self,
+        record: Record,
+        settings: dict[str, Any],
+        more: dict[str, tuple[Path, ...]],
+        files: Files,
+        console: Console,
+    ) -> None:
+        """Start nothing yet.
+
+        Args:
+            record: empty.
+            settings: of the nodes, in the nominal world.
+            more: parameter files by node, over the shipped one.
+            files: where everything goes.
+            console: for people.
+        """
+        self._record, self._settings, self._more, self._files = record, settings, more, files
+        self._console, self._view = console, View(console, record)
+        self._ros: dict[str, Any] = {}
+        self._began = time.monotonic()
+        self._episode_at = self._began
+
+    @property
+    def wall_s(self) -> float:
+        """Since the story began [s]."""
+        return time.monotonic() - self._began
+
+    def tell(self, children: Children) -> None:
+        """Start the stack and follow it through all phases.
+
+        Raises:
+            ChildDied: a process ended or fell silent.
+            OSError: a service does not answer.
+        """
+        self._start(children)
+        # Only after the children: they are forked from this process, which must not have threads by then.
+        from adawm_planner.ros.story_listener import StoryListener
+
+        listener = StoryListener()
+        self._began = self._episode_at = time.monotonic()
+        try:
+            with self._view:
+                while (turn := self._follow(listener, children)) is None or self._next(turn, listener, children):
+                    pass
+            self._ros = last_report(listener)
+        finally:
+            listener.close()
+
+    def _start(self, children: Children) -> None:
+        """Start all processes; the second bridge waits for its turn."""
+        config, world = self._record.setting.config, self._record.setting.shifted
+        rounds = self._files.logs / "story.param.yaml"
+        rounds.write_text(f"{FINETUNER.name}:\n  ros__parameters:\n    round_decisions: {config.round_decisions}\n")
+        more = {**self._more, FINETUNER.name: (rounds, *self._more[FINETUNER.name])}
+        for node in (*STACKS["sim"], FINETUNER):
+            start(node, self._settings, children, more.get(node.name, ()))
+        seed = self._record.setting.seed + config.nominal_episodes
+        shifted = {**self._settings, **vars(world), "seed": seed, "episodes": 0}
+        words = node_command(SIM_BRIDGE, SHIFTED_BRIDGE, shifted, self._files.logs)
+        os.mkfifo(self._gate)
+        children.start(SHIFTED_BRIDGE, held(words, self._gate), os.environ)
+
+    @property
+    def _gate(self) -> Path:
+        return self._files.logs / f"{SHIFTED_BRIDGE}.begin"
+
+    def _follow(self, listener: StoryListener, children: Children) -> Turn | None:
+        """Take in what happens for a moment; tells when the phase is over."""
+        listener.spin(0.05)
+        for event in listener.events():
+            self._take(event)
+        report = listener.report
+        missed, frames = (report.missed_ticks, report.frames) if report is not None else (0, 0)
+        self._view.now(Now(listener.finetuner, listener.swap, missed, frames), self.wall_s)
+        children.check()
+        check_alive(listener, children.log_dir)
+        silent = time.monotonic() - self._episode_at
+        if silent > STALL_S:
+            raise ChildDied(f"no episode has ended for {silent:.0f} s (limit {STALL_S:.0f} s); see {children.log_dir}")
+        return next_turn(self._record.facts(), self._record.setting.config)
+
+    def _take(self, event: Event) -> None:
+        episodes = self._record.episodes
+        self._view.event(self._record.take(event, self.wall_s))
+        if self._record.episodes != episodes:
+            self._episode_at = time.monotonic()
+
+    def _next(self, turn: Turn, listener: StoryListener, children: Children) -> bool:
+        """End a phase and begin the next; tells whether there is one."""
+        self._record.turn(turn, self.wall_s)
+        self._view.turn(turn, self.wall_s)
+        if turn.after is Phase.SHIFTED:
+            children.end(SIM_BRIDGE.name)
+            release(self._gate)
+        elif turn.after is Phase.ROLLED_BACK:
+            newest = self._newest()
+            for answer in (listener.roll_back(), *map(listener.pin, PARTS), listener.load(newest)):
+                self._view.event(self._record.take(answer, self.wall_s))
+        return turn.after is not None
+
+    def _newest(self) -> Path:
+        """Newest bundle in the planner's store, of those that drive if any does: what the pin must keep out."""
+        offered = [each.event for each in self._record.events(Offered) if isinstance(each.event, Offered)]
+        driving = [each for each in offered if each.name in self._record.driving]
+        digest = (driving or offered)[-1].digest  # without one, no adapter would have driven since the shift
+        return (self._files.state / "planner" / "bundles" / digest).resolve()
+
+    def finish(self, json_file: Path | None) -> None:
+        """Write document and figure, and print the table."""
+        if self._record.episodes == 0:
+            return
+        # Only here: it would load a plotting library into a process that forks.
+        from adawm_planner.story.figure import draw
+
+        digest = self._ros.pop("digest", None)
+        document = {**self._record.document(self._ros, self.wall_s), "model_digest": digest}
+        for file in filter(None, (self._files.document, json_file)):
+            file.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+        draw(document, self._files.figure)
+        self._console.print(summary(document))
+        self._console.print(verdict(document))
+        if self._ros:
+            self._console.print(
+                f"missed ticks {self._ros['missed_ticks']} of {self._ros['frames']}, frames without a command "
+                f"{self._ros['frames_without_command']}, {self._ros['adapters_swapped']} swaps"
+            )
+        self._console.print(f"{self._files.figure} and {self._files.document.name}", soft_wrap=True)
+
+
+def held(command: list[str], gate: Path) -> list[str]:
+    """A command that begins once somebody opens the named pipe `gate`.
+
+    It is forked with the others at the start, because this process has threads as soon as it listens.
+    """
+    return ["sh", "-c", 'read -r _ < "$0"; exec "$@"', str(gate), *command]
+
+
+def release(gate: Path) -> None:
+    """Let a held command begin. Raises ChildDied when nobody waits."""
+    try:
+        descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise ChildDied(f"{SHIFTED_BRIDGE} ended before its turn; see its log beside {gate}") from error
+    os.write(descriptor, b"\n")
+    os.close(descriptor)
