@@ -14,7 +14,10 @@ from dataclasses import dataclass
 from adawm_planner.diagnosis.check import Check, fine, wrong
 
 PLANNER = "/adawm_planner"
-OWN_NODES = ("/adawm_planner", "/adawm_gate", "/adawm_finetuner", "/sim_bridge")
+CLOCK_USERS = (PLANNER, "/adawm_gate", "/adawm_finetuner")
+"""Our nodes that take the time others make."""
+
+OWN_NODES = (*CLOCK_USERS, "/sim_bridge")
 
 
 @dataclass(frozen=True)

@@ -31,7 +31,7 @@ from tf2_msgs.msg import TFMessage
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.diagnosis.clock import CLOCK, ClockFacts, judge_clock
 from adawm_planner.diagnosis.frames import Header, Heard, Motion, Status, Transform, judge_frames
-from adawm_planner.diagnosis.graph import OWN_NODES, Endpoint, judge
+from adawm_planner.diagnosis.graph import CLOCK_USERS, Endpoint, judge
 from adawm_planner.diagnosis.versions import known_hashes
 from adawm_planner.ros.convert import stamp_to_ns, yaw_from_quaternion
 from adawm_planner.ros.endpoints import endpoint
@@ -98,7 +98,7 @@ class Listener:
                 del self._wanted[topic]
                 self._node.create_subscription(kind, topic, call, _matching(offers))
         present = self._node.get_node_names()
-        for name in OWN_NODES:
+        for name in CLOCK_USERS:
             if name not in self._asked and name.lstrip("/") in present:
                 self._ask(name)
 

@@ -263,11 +263,12 @@ def test_another_role_is_named(ward: Ward) -> None:
     assert "hero" in role.found and ROLE in role.expected
 
 
-@pytest.mark.parametrize(("simulated", "names"), [(False, ["clock_ignored"]), (True, [])])
-def test_a_node_that_takes_wall_time_beside_a_clock_is_named(ward: Ward, simulated: bool, names: list[str]) -> None:
+def test_a_node_that_takes_wall_time_beside_a_clock_is_named_and_the_clocks_maker_is_not(ward: Ward) -> None:
     ward.admit(Fault())
-    ward.named("adawm_planner", use_sim_time=simulated)
-    assert [one.name for one in ward.look() if one.name.startswith("clock")] == names
+    for name, simulated in (("adawm_planner", True), ("adawm_finetuner", False), ("sim_bridge", False)):
+        ward.named(name, use_sim_time=simulated)
+    found = [one for one in ward.look() if one.name.startswith("clock")]
+    assert [(one.name, one.subject) for one in found] == [("clock_ignored", "/adawm_finetuner")]
 
 
 def test_a_world_that_says_it_is_paused_is_not_called_hung(ward: Ward) -> None:
