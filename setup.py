@@ -48,7 +48,7 @@ setup(
     description="World-model planner that drives a vehicle and finetunes itself by low-rank adapters",
     license="Apache-2.0",
     packages=packages(),
-    package_data={"": ["*.yaml", "*.xml", "*.xodr", "*.sumocfg", "py.typed"]},
+    package_data={"": ["*.yaml", "*.xml", "*.xodr", "*.sumocfg", "*.json", "py.typed"]},
     data_files=[
         ("share/ament_index/resource_index/packages", [f"resource/{NAME}"]),
         (f"share/{NAME}", ["package.xml"]),

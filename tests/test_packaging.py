@@ -95,7 +95,7 @@ def test_an_install_holds_all_data_and_finds_it(tmp_path: Path) -> None:
     tracked = [*ROOT.glob("models/base/*"), *ROOT.glob("launch/*.py"), *ROOT.glob("launch/params/*")]
     assert {f"share/adawm_planner/{file.relative_to(ROOT)}" for file in tracked} <= files
     assert "share/ament_index/resource_index/packages/adawm_planner" in files
-    data = [file for suffix in ("yaml", "xml") for file in (ROOT / "adawm_planner").rglob(f"*.{suffix}")]
+    data = [file for suffix in ("yaml", "xml", "json") for file in (ROOT / "adawm_planner").rglob(f"*.{suffix}")]
     assert data and all(any(name.endswith(str(file.relative_to(ROOT))) for name in files) for file in data)
     assert not [name for name in files if "ros2_ws" in name or "tests/" in name]
     library = next(tmp_path.rglob("install/**/adawm_planner/paths.py")).parents[1]

@@ -27,6 +27,7 @@ from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.evaluation.report import to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
 from adawm_planner.pretraining.fit import Run
@@ -331,7 +332,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> TextIO:
     except BlockingIOError:
         raise ValueError(f"{folder}: another process works on this run; wait for it or choose another --run") from None
     if path.exists():
-        difference = first_difference(yaml.safe_load(path.read_text()) or {}, settings)
+        difference = first_difference(read_mapping(path), settings)
         if difference:
             raise ValueError(f"{folder}: holds another run, {difference}; choose another --run or remove the folder")
     path.write_text(yaml.safe_dump(settings, sort_keys=False))

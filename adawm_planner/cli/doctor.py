@@ -1,7 +1,7 @@
 """`adawm doctor`: looks at this installation and says what is missing or wrong, and what to do about it.
 
-Each check is a function that returns one Check; together they become a table, or JSON. Imports only click and
-rich, since everything else may be what is missing.
+Each check of the installation is a function that returns one Check; what is wrong on a live graph is found by
+diagnosis/. Together they become a table, or JSON. Imports only click and rich, since everything else may be missing.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from importlib import metadata, util
 from pathlib import Path
+from xml.etree import ElementTree
 
 import click
 from rich.console import Console
@@ -25,6 +26,8 @@ from rich.text import Text
 
 from adawm_planner import paths
 from adawm_planner.cli.options import json_option
+from adawm_planner.diagnosis.check import Check
+from adawm_planner.diagnosis.versions import TESTED, judge_interfaces, judge_versions, known_hashes
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
 INTERFACE_PACKAGES = ("adawm_msgs", "carla_msgs", "carla_waypoint_types", "derived_object_msgs", "tf2_msgs")
@@ -35,46 +38,41 @@ LAST_SAFE_DOMAIN = 101
 PROBE_TIMEOUT_S = 60.0
 
 
-@dataclass(frozen=True)
-class Check:
-    """What one look at the installation found."""
-
-    name: str
-    ok: bool
-    found: str
-    expected: str
-    fix: str  # what to do when it is not ok
-    required: bool = True  # False: only some commands need it
-
-
 def run() -> list[Check]:
-    """All checks, in the order in which their fixes are best applied."""
+    """All checks of the installation, in the order in which their fixes are best applied."""
     return [check() for check in CHECKS]
 
 
 @click.command()
-@click.option("--graph", is_flag=True, help="Also look at the running ROS graph: topics, types, quality of service.")
+@click.option("--graph", is_flag=True, help="Also listen to the running ROS graph: who publishes what, time, frames.")
 @click.option("--role-name", default="ego_vehicle", show_default=True, help="Whose topics to look for.")
+@click.option("--seconds", type=click.FloatRange(0.5, 600.0), default=3.0, show_default=True,
+              help="How long to listen to the graph [s]; signs are judged only while the vehicle turns.")  # fmt: skip
 @json_option
-def doctor(graph: bool, role_name: str, json_file: Path | None) -> None:
+def doctor(graph: bool, role_name: str, seconds: float, json_file: Path | None) -> None:
     """Say what is missing or wrong in this installation, and on the running ROS graph."""
-    checks = run() + (on_graph(role_name) if graph else [])
+    checks = run() + versions() + (on_graph(role_name, seconds) if graph else [])
     Console().print(table(checks))
     if json_file is not None:
-        result = {"schema": "adawm.doctor/1", "checks": [asdict(one) for one in checks]}
+        result = {"schema": "adawm.doctor/1", "checks": [{**asdict(one), "level": one.level} for one in checks]}
         json_file.write_text(json.dumps(result, indent=2))
-    wrong = [one.name for one in checks if not one.ok and one.required]
+    wrong = [f"{one.name} {one.subject}".strip() for one in checks if one.level == "error"]
     if wrong:
         raise click.ClickException(f"{len(wrong)} of {len(checks)} checks failed: {', '.join(wrong)}")
 
 
-def on_graph(role_name: str) -> list[Check]:
-    """One check per topic the planner needs, looked at by a process that may import ROS."""
-    probe = _probe("from adawm_planner.ros.graph_check import main; main()", role_name)
+def versions() -> list[Check]:
+    """The version matrix: what is installed, and whether the tests ran with it."""
+    return judge_versions(installed_versions()) + judge_interfaces(installed_hashes())
+
+
+def on_graph(role_name: str, seconds: float) -> list[Check]:
+    """What is wrong on the running graph, looked at by a process that may import ROS."""
+    code = "from adawm_planner.ros.graph_check import main; main()"
+    probe = _probe(code, role_name, str(seconds), timeout_s=PROBE_TIMEOUT_S + seconds)
     if not probe.ok:
         return [Check("ROS graph", False, probe.text, "a ROS environment", "source scripts/ros_env.sh")]
-    found = json.loads(probe.text)
-    return [Check(one["topic"], one["ok"], one["found"], "one matching endpoint", one["fix"]) for one in found]
+    return [Check(**one) for one in json.loads(probe.text)]
 
 
 def table(checks: list[Check]) -> Table:
@@ -82,11 +80,19 @@ def table(checks: list[Check]) -> Table:
     out = Table("")
     for heading in ("check", "found", "what to do"):
         out.add_column(heading, overflow="fold")  # a long topic or path stays readable
+    colours = {"ok": "green", "warning": "yellow", "error": "red"}
     for one in checks:
-        mark = Text("ok", "green") if one.ok else Text("wrong", "red") if one.required else Text("lacking", "yellow")
         advice = "" if one.ok else f"{one.fix} (expected: {one.expected})"
-        out.add_row(mark, Text(one.name), Text(one.found), Text(advice))  # Text: brackets are no markup
+        name = f"{one.name}: {one.subject}" if one.subject else one.name
+        # Text: brackets are no markup.
+        out.add_row(Text(one.level, colours[one.level]), Text(name), Text(one.found), Text(advice))
     return out
+
+
+def installation_table() -> str:
+    """CHECKS as a Markdown table, for docs/doctor.md."""
+    rows = ["| check | looks at |", "|---|---|"]
+    return "\n".join(rows + [f"| `{check.__name__}` | {(check.__doc__ or '').rstrip('.')} |" for check in CHECKS])
 
 
 def python_version() -> Check:
@@ -200,15 +206,48 @@ class _Probe:
     text: str
 
 
-def _probe(code: str, *arguments: str) -> _Probe:
+def _probe(code: str, *arguments: str, timeout_s: float = PROBE_TIMEOUT_S) -> _Probe:
     """Run code in another interpreter and keep its last line."""
     command = [sys.executable, "-c", code, *arguments]
     try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=PROBE_TIMEOUT_S, check=False)
+        done = subprocess.run(command, capture_output=True, text=True, timeout=timeout_s, check=False)
     except subprocess.TimeoutExpired:
-        return _Probe(False, f"no answer within {PROBE_TIMEOUT_S:.0f} s")
+        return _Probe(False, f"no answer within {timeout_s:.0f} s")
     lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
     return _Probe(done.returncode == 0, lines[-1] if lines else f"exit status {done.returncode}")
+
+
+def installed_versions() -> dict[str, str]:
+    """Version of every part of the matrix that is installed."""
+    found = {name: _version(name) or _ros_version(name) for name in TESTED}
+    found["python"] = platform.python_version()
+    rmw = _probe("import rclpy.utilities as u; print(u.get_rmw_implementation_identifier())")
+    found["rmw"] = f"{rmw.text} {_ros_version(rmw.text)}".strip() if rmw.ok else ""
+    return {name: version for name, version in found.items() if version}
+
+
+def installed_hashes() -> dict[str, str]:
+    """Type -> REP-2011 hash of the installed interfaces; none where the distribution describes no types."""
+    found: dict[str, str] = {}
+    for name in known_hashes():
+        package, kind, type_name = name.split("/")
+        file = _shared(f"{package}/{kind}/{type_name}.json")
+        if file is not None:
+            described = json.loads(file.read_text())["type_hashes"]
+            found |= {one["type_name"]: one["hash_string"] for one in described if one["type_name"] == name}
+    return found
+
+
+def _ros_version(package: str) -> str:
+    """Version that a ROS package's manifest tells, empty where it is not installed."""
+    manifest = _shared(f"{package}/package.xml")
+    return "" if manifest is None else (ElementTree.parse(manifest).findtext("version") or "").strip()
+
+
+def _shared(file: str) -> Path | None:
+    """The first of the sourced prefixes' share/`file` that is there."""
+    prefixes = [Path(one) for one in os.environ.get("AMENT_PREFIX_PATH", "").split(os.pathsep) if one]
+    return next((one / "share" / file for one in prefixes if (one / "share" / file).is_file()), None)
 
 
 def _program(name: str, program: str, fix: str) -> Check:

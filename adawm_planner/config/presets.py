@@ -14,9 +14,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
-import yaml
-
 from adawm_planner.config.pretraining import PretrainingConfig
+from adawm_planner.config.yaml_file import read_mapping
 
 PRETRAINING_FILE = Path(__file__).with_name("pretraining.yaml")
 
@@ -34,13 +33,11 @@ def load_pretraining(path: Path | None = None, preset: str = "default") -> Pretr
 
 def load_config(kind: type[Config], path: Path, preset: str) -> Config:
     """The dataclass `kind` from a file with presets; raises ValueError as `load_pretraining` does."""
-    try:
-        raw = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(raw, dict):
-        raise ValueError(f"{path}: must hold a mapping of sections")
-    presets = {"default": {}, **raw.pop("presets", {})}
+    raw = read_mapping(path)
+    patches = raw.pop("presets", {})
+    if not isinstance(patches, dict) or not all(isinstance(patch, dict) for patch in patches.values()):
+        raise ValueError(f"{path}: presets must be a mapping of names to mappings of sections")
+    presets: dict[str, dict[str, Any]] = {"default": {}, **patches}
     if preset not in presets:
         raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(presets))}")
     return from_mapping(kind, {**merge(raw, presets[preset]), "preset": preset}, str(path))

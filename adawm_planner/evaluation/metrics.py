@@ -53,9 +53,14 @@ def driving_score(route_completion: float, vehicle_collisions: int) -> float:
     (leaderboard.carla.org/evaluation_v2_1). Here offroute = 0, because leaving the lane ends the episode as a
     route deviation, and only collisions with vehicles exist (c = 0.7): no walkers, lights, stop signs or
     emergency vehicles, and no minimum-speed checkpoints. A timeout ends the route, which costs completion only.
+
+    Raises:
+        ValueError: the completion is outside 0..1, or there are fewer than 0 collisions.
     """
     if not 0.0 <= route_completion <= 1.0:
         raise ValueError(f"route completion is {route_completion}, needs 0..1")
+    if vehicle_collisions < 0:
+        raise ValueError(f"vehicle collisions are {vehicle_collisions}, need at least 0")
     return 100.0 * route_completion / (1.0 + VEHICLE_COLLISION_COEFFICIENT * vehicle_collisions)
 
 
@@ -123,7 +128,7 @@ def comfort(time: Float64, speed: Float64, yaw: Float64, longitudinal_accelerati
         longitudinal_acceleration: (T,) m/s2 along the body's x axis.
 
     Raises:
-        ValueError: fewer than two frames, unequal lengths, or stamps that do not increase.
+        ValueError: fewer than two frames, unequal lengths, a value that is not finite, or stamps that do not increase.
     """
     dt, (speed, yaw, acceleration) = _uniform(time, speed, np.unwrap(yaw), longitudinal_acceleration)
     along = local_polynomial(acceleration, dt, ACCELERATION_WINDOW_S, 0, 2)
@@ -146,6 +151,8 @@ def _uniform(time: Float64, *series: Float64) -> tuple[float, list[Float64]]:
     """The median period [s] and every series (T,) resampled to it."""
     if len(time) < 2 or any(len(values) != len(time) for values in series):
         raise ValueError(f"comfort needs at least 2 frames of equal number, got {len(time)} stamps")
+    if not all(np.isfinite(values).all() for values in (time, *series)):
+        raise ValueError("comfort needs finite values; a stamp, speed, yaw or acceleration is not")
     steps = np.diff(time)
     if not (steps > 0.0).all():
         raise ValueError(f"stamps must increase, smallest step is {steps.min()} s")

@@ -7,6 +7,7 @@ import numpy as np
 
 from adawm_planner.data_types import DrivableMap, Route
 from adawm_planner.dims import BEV_CELL_M
+from adawm_planner.observation.opendrive import check_opendrive
 
 CELL_M = 0.5
 """Edge of one map cell [m]."""
@@ -27,15 +28,17 @@ def drivable_from_opendrive(xml: str) -> DrivableMap | None:
         The coverage bitmap, or None when the `carla` wheel (its OpenDRIVE library) is not installed.
 
     Raises:
-        ValueError: the text is not OpenDRIVE with at least one driving lane, or the map is too large.
+        ValueError: the text is not OpenDRIVE with at least one driving lane (see `check_opendrive`), or the map is too
+            large.
     """
     try:
         import carla
     except ImportError:
         return None
+    check_opendrive(xml)
     try:
         waypoints = carla.Map("map", xml).generate_waypoints(1.0)
-    except RuntimeError as error:
+    except (RuntimeError, LookupError) as error:
         raise ValueError(f"OpenDRIVE map of {len(xml)} characters cannot be read: {error}") from error
     rows = [
         (w.transform.location.x, -w.transform.location.y, -w.transform.rotation.yaw, w.lane_width) for w in waypoints
@@ -54,6 +57,8 @@ def drivable_from_route(route: Route, width: float) -> DrivableMap:
 def _rasterise(x: np.ndarray, y: np.ndarray, yaw: np.ndarray, width: np.ndarray) -> DrivableMap:
     """Fill a quad of 1.2 m by lane width around every lane point, then average over one BEV cell."""
     margin = 10.0
+    if not all(np.isfinite(values).all() for values in (x, y, yaw, width)):
+        raise ValueError("map has a lane point that is not finite")
     origin_x, origin_y = float(np.floor(x.min() - margin)), float(np.floor(y.min() - margin))
     extent = max(float(x.max()) - origin_x, float(y.max()) - origin_y) + margin
     if extent > MAX_EXTENT_M:

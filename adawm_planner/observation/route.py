@@ -21,6 +21,10 @@ SMOOTHING_M = 5.0
 """Length over which heading differences are averaged into a curvature [m]."""
 
 
+MAX_POINTS, MAX_COORDINATE_M, MAX_STEP_M = 100_000, 1e7, 200.0
+"""Most points of a route (100 km), its largest coordinate [m] and step [m]: beyond them it is no lane's centre line."""
+
+
 @dataclass(frozen=True)
 class RouteProjection:
     """Where a pose lies relative to a route."""
@@ -43,17 +47,25 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
         x, y: (M,) coordinates in the map frame [m]; repeated points are dropped.
 
     Raises:
-        ValueError: fewer than two distinct points, or a value that is not finite.
+        ValueError: fewer than two distinct points, a value that is not finite, or more, farther or sparser points than
+            MAX_POINTS, MAX_COORDINATE_M and MAX_STEP_M.
     """
     points = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1)
     if not np.isfinite(points).all():
         raise ValueError("route has a coordinate that is not finite")
+    if len(points) > MAX_POINTS:
+        raise ValueError(f"route has {len(points)} points, at most {MAX_POINTS} are taken")
+    if len(points) and (largest := float(np.abs(points).max())) > MAX_COORDINATE_M:
+        raise ValueError(f"route has a coordinate of {largest:g} m, at most {MAX_COORDINATE_M:g} m are taken")
     if len(points) > 1:
         moved = np.hypot(*np.diff(points, axis=0).T) > 1e-3
         points = points[np.concatenate([[True], moved])]
     if len(points) < 2:
         raise ValueError(f"route has {len(points)} distinct point(s), needs at least 2")
     steps = np.diff(points, axis=0)
+    longest = float(np.hypot(steps[:, 0], steps[:, 1]).max())
+    if longest > MAX_STEP_M:
+        raise ValueError(f"route has two points {longest:.0f} m apart, at most {MAX_STEP_M:.0f} m are taken")
     s = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
     yaw = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
     curvature = _curvature(s, yaw)

@@ -22,7 +22,7 @@ from adawm_planner.config.presets import from_mapping, to_mapping
 from adawm_planner.config.world_model import WorldModelConfig
 from adawm_planner.policy.actor import Actor
 from adawm_planner.policy.critic import Critic
-from adawm_planner.runtime.model_files import CONFIG_FILE, WEIGHTS_FILE, interface, read_config
+from adawm_planner.runtime.model_files import CONFIG_FILE, WEIGHTS_FILE, check_finite, interface, read_config
 from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import State
 
@@ -88,15 +88,26 @@ def read_sizes(folder: Path) -> tuple[WorldModelConfig, PolicyConfig]:
 def load_agent(folder: Path) -> Agent:
     """Read an agent in evaluation mode.
 
-    Raises ValueError when the files are missing, do not fit each other, or were made for other observations
-    or actions than this installation's.
+    Raises ValueError when the files are missing, do not fit each other, hold a value that is not finite, or were made
+    for other observations or actions than this installation's.
     """
     agent = Agent(*read_sizes(folder))
-    try:
-        agent.load_state_dict(load_file(folder / WEIGHTS_FILE))
-    except (OSError, RuntimeError, SafetensorError) as error:
-        raise ValueError(f"{folder / WEIGHTS_FILE}: weights do not fit config.yaml ({error})") from error
+    read_weights(agent, folder / WEIGHTS_FILE)
     return agent.eval()
+
+
+def read_weights(module: nn.Module, path: Path) -> None:
+    """Put a file's tensors into a module of the sizes in the config.yaml beside it.
+
+    Raises ValueError when the file is missing or damaged, does not fit, or holds a value that is not finite.
+    """
+    try:
+        tensors = load_file(path)
+        check_finite(tensors, path)
+        module.load_state_dict(tensors)
+    except (OSError, RuntimeError, SafetensorError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{path}: weights do not fit config.yaml ({text})") from error
 
 
 def parameter_count(module: nn.Module) -> int:

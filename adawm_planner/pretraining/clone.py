@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from safetensors.torch import load_file
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -15,7 +14,7 @@ from adawm_planner.config.policy import PolicyConfig
 from adawm_planner.config.pretraining import CloningConfig
 from adawm_planner.config.world_model import WorldModelConfig
 from adawm_planner.dims import ACTION_COUNT
-from adawm_planner.policy.agent import read_sizes, write_config, write_weights
+from adawm_planner.policy.agent import read_sizes, read_weights, write_config, write_weights
 from adawm_planner.pretraining.losses import picture_loss
 from adawm_planner.world_model.encoder import Encoder
 from adawm_planner.world_model.heads import Decoder, mlp
@@ -72,8 +71,5 @@ def save_clone(clone: Clone, folder: Path) -> None:
 def load_clone(folder: Path) -> Clone:
     """Read a clone in evaluation mode. Raises ValueError when the files are missing or do not fit."""
     clone = Clone(*read_sizes(folder))
-    try:
-        clone.load_state_dict(load_file(folder / CLONE_FILE))
-    except (OSError, RuntimeError) as error:
-        raise ValueError(f"{folder / CLONE_FILE}: weights do not fit config.yaml ({error})") from error
+    read_weights(clone, folder / CLONE_FILE)
     return clone.eval()

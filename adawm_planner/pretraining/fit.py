@@ -17,11 +17,12 @@ from pathlib import Path
 import numpy as np
 import torch
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
 from adawm_planner.policy.agent import write_weights
+from adawm_planner.runtime.model_files import check_finite
 
 Metrics = Mapping[str, float]
 LOG_EVERY = 20
@@ -100,7 +101,10 @@ def step_generator(seed: int, stage: str, step: int) -> np.random.Generator:
 
 
 def fit(stage: Stage, run: Run) -> FitReport:
-    """Run a stage to its end, from its checkpoint where there is one; the modules hold the best weights after."""
+    """Run a stage to its end, from its checkpoint where there is one; the modules hold the best weights after.
+
+    Raises ValueError for a checkpoint that is damaged or of another stage; nothing of it is taken over then.
+    """
     torch.set_num_threads(run.threads)
     path = run.folder / "checkpoints" / f"{stage.name}.safetensors"
     position, best = _resume(stage, path)
@@ -182,11 +186,38 @@ def _checkpoint(stage: Stage, path: Path, position: _Position, best: Mapping[str
 def _resume(stage: Stage, path: Path) -> tuple[_Position, dict[str, Tensor]]:
     if not path.exists():
         return _Position(), {}
-    with safe_open(path, framework="pt") as archive:
-        meta = archive.metadata()
-        tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
+    try:
+        tensors, position = _read_checkpoint(path)
+        best = _below(tensors, "best.")
+        check_finite(tensors, path)
+        _check_fit(stage, tensors, best)
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        text = " ".join(str(error).split())
+        raise ValueError(f"{path}: no checkpoint of stage {stage.name} ({text}); remove it to begin anew") from error
     _load_modules(stage, _below(tensors, "now."))
     for name, optimizer in stage.optimizers.items():
         load_optimizer(optimizer, _below(tensors, f"optimizer.{name}."))
-    position = _Position(int(meta["step"]), float(meta["best"]), int(meta["stale"]), float(meta["seconds"]))
-    return position, _below(tensors, "best.")
+    return position, best
+
+
+def _read_checkpoint(path: Path) -> tuple[dict[str, Tensor], _Position]:
+    with safe_open(path, framework="pt") as archive:
+        meta = archive.metadata() or {}
+        tensors = {key: archive.get_tensor(key) for key in archive.keys()}  # noqa: SIM118
+    return tensors, _Position(int(meta["step"]), float(meta["best"]), int(meta["stale"]), float(meta["seconds"]))
+
+
+def _check_fit(stage: Stage, tensors: Mapping[str, Tensor], best: Mapping[str, Tensor]) -> None:
+    """Raises ValueError unless every tensor has the shape of what it is for; `best` may be empty."""
+    wanted = {name: tuple(value.shape) for name, value in _module_state(stage).items()}
+    for kept in (_below(tensors, "now."), best or _module_state(stage)):
+        held = {name: tuple(value.shape) for name, value in kept.items()}
+        for name in sorted(held.keys() | wanted):
+            if held.get(name) != wanted.get(name):
+                raise ValueError(f"{name} is {held.get(name)}, the stage's is {wanted.get(name)}")
+    for name, optimizer in stage.optimizers.items():
+        shapes = [tuple(value.shape) for group in optimizer.param_groups for value in group["params"]]
+        for key, value in _below(tensors, f"optimizer.{name}.").items():
+            index = int(key.split(".", 1)[0])
+            if index >= len(shapes) or (value.dim() and tuple(value.shape) != shapes[index]):
+                raise ValueError(f"optimizer.{name}.{key} is {tuple(value.shape)}, fits none of its parameters")

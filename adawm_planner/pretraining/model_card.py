@@ -10,10 +10,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from adawm_planner.config.presets import PRETRAINING_FILE
-from adawm_planner.pretraining.pipeline import COMMIT_FILE, FACTS_FILE
+from adawm_planner.config.yaml_file import read_mapping
+from adawm_planner.pretraining.pipeline import COMMIT_FILE, FACTS_FILE, read_facts
 from adawm_planner.runtime.model_files import MODEL_FILES, digest
 
 CARD_FILE = "MODEL_CARD.md"
@@ -41,8 +40,8 @@ def write_card(output: Path, run: Path, scores: Sequence[Path]) -> None:
     """
     if not (run / FACTS_FILE).exists():
         raise ValueError(f"{run}: holds no finished stages ({FACTS_FILE} is missing)")
-    facts = json.loads((run / FACTS_FILE).read_text())
-    config = yaml.safe_load((run / "config.yaml").read_text())
+    facts = read_facts(run / FACTS_FILE)
+    config = read_mapping(run / "config.yaml")
     sections = [
         INTRODUCTION,
         _data(config, facts),

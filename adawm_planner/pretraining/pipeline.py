@@ -60,12 +60,25 @@ class Pipeline:
     def note(self, stage: str, begun: float, **values: Any) -> None:
         """Add a line to the run's facts, which the model card is made of, and show it."""
         path = self.folder / FACTS_FILE
-        facts = json.loads(path.read_text()) if path.exists() else []
+        facts = read_facts(path)
         fact = {"stage": stage, "seconds": round(time.monotonic() - begun, 1), **values}
         part = path.with_suffix(".part")
         part.write_text(json.dumps([*facts, fact], indent=1))
         os.replace(part, path)
         self.console.print(" ".join(f"{key}={value}" for key, value in fact.items()), highlight=False)
+
+
+def read_facts(path: Path) -> list[dict[str, Any]]:
+    """Lines that the stages noted, none where there is no file. Raises ValueError for a damaged file."""
+    if not path.exists():
+        return []
+    try:
+        facts = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise ValueError(f"{path}: damaged ({error}); remove it to have the finished stages scored anew") from error
+    if not isinstance(facts, list) or not all(isinstance(fact, dict) and "stage" in fact for fact in facts):
+        raise ValueError(f"{path}: must hold a list of stages; remove it to have the finished stages scored anew")
+    return facts
 
 
 def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFactory, console: Console) -> Path:
@@ -255,6 +268,6 @@ def _rounded(values: dict[str, Any]) -> dict[str, Any]:
 def _scored(pipeline: Pipeline, name: str) -> float:
     """Noted success of a stage, -1 where there is none."""
     path = pipeline.folder / FACTS_FILE
-    facts = json.loads(path.read_text()) if path.exists() else []
+    facts = read_facts(path)
     found = [fact["success"] for fact in facts if fact["stage"] == f"score-{name}"]
     return float(found[-1]) if found else -1.0

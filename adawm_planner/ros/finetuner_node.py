@@ -36,6 +36,7 @@ from adawm_planner.ros.finetuner_parameters import (
 )
 from adawm_planner.ros.lifecycle import logged_transition, run
 from adawm_planner.ros.parameters import declare, read
+from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.runtime.model_files import digest
 
 EXPERIENCE_TOPIC = "adawm_planner/experience"
@@ -69,6 +70,7 @@ class FinetunerNode(LifecycleNode):
         self._heard = 0  # newest round whose report has been taken
         self._offered = ""  # digest of the newest bundle that was published
         self._bundle = ""  # folder of the newest bundle
+        self._qos = QosWatch(self, self._note)
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
         self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
         # Wall clock timers: simulated time stands still while the simulator does.
@@ -138,9 +140,13 @@ class FinetunerNode(LifecycleNode):
     def _open(self) -> None:
         make, destroy = self.create_lifecycle_publisher, self.destroy_lifecycle_publisher
         self._mismatch = make(MismatchReport, "~/mismatch", qos.MISMATCH)
-        self._adapter = make(AdapterUpdate, "~/adapter", qos.ADAPTER)
+        events = self._qos.publisher("~/adapter")
+        self._adapter = make(AdapterUpdate, "~/adapter", qos.ADAPTER, event_callbacks=events)
         self._parts = [(destroy, self._mismatch), (destroy, self._adapter)]
-        experience = self.create_subscription(ExperienceMessage, EXPERIENCE_TOPIC, self._take, qos.EXPERIENCE)
+        watched = self._qos.subscription(EXPERIENCE_TOPIC)
+        experience = self.create_subscription(
+            ExperienceMessage, EXPERIENCE_TOPIC, self._take, qos.EXPERIENCE, event_callbacks=watched
+        )
         self._parts.append((self.destroy_subscription, experience))
         for name, answer in (("pause", self._pause), ("resume", self._resume), ("run_round", self._force)):
             self._parts.append((self.destroy_service, self.create_service(Trigger, f"~/{name}", answer)))
@@ -159,6 +165,7 @@ class FinetunerNode(LifecycleNode):
             except StoreWriteError as error:
                 self.get_logger().error(str(error))
         self.supervisor = self._store = self._settings = None
+        self._qos.forget()
 
     def _take(self, message: Any) -> None:
         """Store one decision; a malformed one is counted and dropped."""
@@ -251,6 +258,7 @@ class FinetunerNode(LifecycleNode):
             self._note("experience", self._experience_state())
             self._note("replay", self._replay_state(self._store))
             self._note("worker", worker_state(self.supervisor))
+        self._qos.look_again()
         self.diagnostics.publish_all()
 
     def _experience_state(self) -> State:

@@ -1,100 +1,215 @@
-"""Looks at the running ROS graph: is all that the planner needs published, with types and QoS that match?
+"""Listens to the running ROS graph for a while and gathers the facts that diagnosis/ judges.
 
-Run by `adawm doctor --graph` as a process of its own (`python -m adawm_planner.ros.graph_check ROLE`); prints
-one JSON list of findings, which the doctor shows among its checks.
+Run by `adawm doctor --graph` as a process of its own (`python -m adawm_planner.ros.graph_check ROLE SECONDS`); prints
+one JSON list of findings, which the doctor shows among its checks. It publishes nothing.
 """
 
 from __future__ import annotations
 
 import json
+import math
 import sys
 import time
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from typing import Any
 
 import rclpy
+from carla_msgs.msg import CarlaEgoVehicleStatus, CarlaStatus
+from derived_object_msgs.msg import ObjectArray
+from geometry_msgs.msg import Quaternion
+from nav_msgs.msg import Odometry, Path
+from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, ReliabilityPolicy
+from rclpy.parameter_client import AsyncParameterClient
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.topic_endpoint_info import TopicEndpointInfo
+from rosgraph_msgs.msg import Clock
+from sensor_msgs.msg import Imu
+from tf2_msgs.msg import TFMessage
 
-DISCOVERY_S = 3.0
-"""How long to wait for other participants to become visible."""
+from adawm_planner.diagnosis.check import Check
+from adawm_planner.diagnosis.clock import CLOCK, ClockFacts, judge_clock
+from adawm_planner.diagnosis.frames import Header, Heard, Motion, Status, Transform, judge_frames
+from adawm_planner.diagnosis.graph import CLOCK_USERS, Endpoint, judge
+from adawm_planner.diagnosis.versions import known_hashes
+from adawm_planner.ros.convert import stamp_to_ns, yaw_from_quaternion
+from adawm_planner.ros.endpoints import endpoint
 
+LISTEN_S = 3.0
+"""How long to listen by default [s]: discovery, and enough of a curve to judge signs."""
 
-@dataclass(frozen=True)
-class Need:
-    """One topic that must have an endpoint at the other side."""
-
-    topic: str
-    kind: str  # package/msg/Type
-    lasting: bool = False  # sent once: the publisher must be transient local
-    produced: bool = True  # False: the planner publishes it and somebody must listen
-
-
-@dataclass(frozen=True)
-class Finding:
-    """What the graph holds for one need."""
-
-    topic: str
-    ok: bool
-    found: str
-    fix: str
+MOST = 2000
+"""Messages kept per topic: 100 s at the bridge's 20 Hz."""
 
 
-def needs(role: str) -> list[Need]:
-    """What a planner for this role needs of the graph."""
-    ego = f"/carla/{role}"
-    return [
-        Need("/clock", "rosgraph_msgs/msg/Clock"),
-        Need(f"{ego}/odometry", "nav_msgs/msg/Odometry"),
-        Need(f"{ego}/objects", "derived_object_msgs/msg/ObjectArray"),
-        Need(f"{ego}/vehicle_status", "carla_msgs/msg/CarlaEgoVehicleStatus"),
-        Need(f"{ego}/vehicle_info", "carla_msgs/msg/CarlaEgoVehicleInfo", lasting=True),
-        Need(f"{ego}/waypoints", "nav_msgs/msg/Path", lasting=True),
-        Need(f"{ego}/vehicle_control_cmd", "carla_msgs/msg/CarlaEgoVehicleControl", produced=False),
-    ]
+def look(node: Node, role: str, seconds: float = LISTEN_S) -> list[Check]:
+    """Everything wrong that can be seen and heard of a role within `seconds` of wall time."""
+    listener = Listener(node, role)
+    executor = SingleThreadedExecutor(context=node.context)
+    executor.add_node(node)
+    end = time.monotonic() + seconds
+    while time.monotonic() < end:
+        listener.tune_in()
+        executor.spin_once(timeout_sec=0.05)
+    executor.remove_node(node)
+    return listener.findings()
 
 
-def judge(need: Need, endpoints: Sequence[TopicEndpointInfo]) -> Finding:
-    """Compare a need with the endpoints at the other side."""
-    side = "publisher" if need.produced else "subscriber"
-    if not endpoints:
-        fix = f"start what has the {side}, with the same ROS_DOMAIN_ID and role name (or remap the topic)"
-        return Finding(need.topic, False, f"no {side}", fix)
-    owners = ", ".join(one.node_name for one in endpoints)
-    wrong = {one.topic_type for one in endpoints} - {need.kind}
-    if wrong:
-        return Finding(need.topic, False, f"{owners}: type {', '.join(wrong)}", f"publish {need.kind}")
-    if need.produced and len(endpoints) > 1:
-        return Finding(need.topic, False, f"{len(endpoints)} publishers: {owners}", "leave one running")
-    profile = endpoints[0].qos_profile
-    if need.produced and profile.reliability == ReliabilityPolicy.BEST_EFFORT:
-        return Finding(need.topic, False, f"{owners}: best effort", "publish it reliable: the planner asks for that")
-    if need.lasting and profile.durability != DurabilityPolicy.TRANSIENT_LOCAL:
-        return Finding(need.topic, False, f"{owners}: volatile", "publish it transient local: it is sent only once")
-    return Finding(need.topic, True, owners, "")
+class Listener:
+    """Subscribes, as soon as a topic is there, in the quality its publishers offer."""
+
+    def __init__(self, node: Node, role: str) -> None:
+        """Take the node to listen with and the ego's role name."""
+        self._node, self._role = node, role
+        self._begun = self._looked = time.monotonic()
+        self._times: list[float] = []
+        self._paused = False
+        self._headers: dict[Header, None] = {}
+        self._odometry: list[Motion] = []
+        self._status: list[Status] = []
+        self._imu: list[tuple[float, float]] = []
+        self._transforms: list[Transform] = []
+        self._clients: dict[str, AsyncParameterClient] = {}
+        self._asked: dict[str, Any] = {}  # node -> future of its use_sim_time
+        ego = f"/carla/{role}"
+        self._wanted: dict[str, tuple[type[Any], Callable[[Any], None]]] = {
+            CLOCK: (Clock, self._on_clock),
+            "/carla/status": (CarlaStatus, self._on_world),
+            "/tf": (TFMessage, self._on_transforms),
+            "/tf_static": (TFMessage, self._on_transforms),
+            f"{ego}/odometry": (Odometry, self._on_odometry),
+            f"{ego}/vehicle_status": (CarlaEgoVehicleStatus, self._on_status),
+            f"{ego}/objects": (ObjectArray, lambda message: self._note_header("objects", message)),
+            f"{ego}/waypoints": (Path, lambda message: self._note_header("waypoints", message)),
+            f"{ego}/imu": (Imu, self._on_imu),
+        }
+
+    def tune_in(self) -> None:
+        """Subscribe to what has come up since, at most ten times a second."""
+        now = time.monotonic()
+        if now - self._looked < 0.1:
+            return
+        self._looked = now
+        for topic in list(self._wanted):
+            kind, call = self._wanted[topic]
+            offers = self._others(self._node.get_publishers_info_by_topic(topic))
+            if any(one.topic_type == _name(kind) for one in offers):
+                del self._wanted[topic]
+                self._node.create_subscription(kind, topic, call, _matching(offers))
+        present = self._node.get_node_names()
+        for name in CLOCK_USERS:
+            if name not in self._asked and name.lstrip("/") in present:
+                self._ask(name)
+
+    def findings(self) -> list[Check]:
+        """Judge what was gathered."""
+        clock = self._clock()
+        simulated = not clock.simulated or any(clock.simulated.values())
+        found = judge(self._endpoints(), self._role, simulated, known_hashes())
+        return found + judge_clock(clock) + judge_frames(self._heard())
+
+    def _clock(self) -> ClockFacts:
+        offered = bool(self._others(self._node.get_publishers_info_by_topic(CLOCK)))
+        answers = {name: future.result() for name, future in self._asked.items() if future.done()}
+        simulated = {name: bool(answer.values[0].bool_value) for name, answer in answers.items() if answer.values}
+        return ClockFacts(offered, self._times, time.monotonic() - self._begun, self._paused, simulated)
+
+    def _heard(self) -> Heard:
+        parts = (list(self._headers), self._odometry, self._status, self._imu, self._transforms)
+        return Heard(self._role, *parts)
+
+    def _endpoints(self) -> list[Endpoint]:
+        """Every endpoint of the graph that is not the doctor's own."""
+        found = []
+        for topic, _ in self._node.get_topic_names_and_types():
+            for publishes, ask in (
+                (True, self._node.get_publishers_info_by_topic),
+                (False, self._node.get_subscriptions_info_by_topic),
+            ):
+                found += [endpoint(topic, one, publishes) for one in self._others(ask(topic))]
+        return found
+
+    def _others(self, infos: Sequence[TopicEndpointInfo]) -> list[TopicEndpointInfo]:
+        own = (self._node.get_name(), self._node.get_namespace())
+        return [one for one in infos if (one.node_name, one.node_namespace) != own]
+
+    def _ask(self, name: str) -> None:
+        if name not in self._clients:
+            self._clients[name] = AsyncParameterClient(self._node, name)
+        if self._clients[name].services_are_ready():
+            self._asked[name] = self._clients[name].get_parameters(["use_sim_time"])
+
+    def _on_clock(self, message: Clock) -> None:
+        if len(self._times) < MOST:
+            self._times.append(stamp_to_ns(message.clock) * 1e-9)
+
+    def _on_world(self, message: CarlaStatus) -> None:
+        self._paused = message.synchronous_mode and not message.synchronous_mode_running
+
+    def _note_header(self, name: str, message: Any, child: str = "") -> None:
+        self._headers[Header(f"/carla/{self._role}/{name}", message.header.frame_id, child)] = None
+
+    def _on_odometry(self, message: Odometry) -> None:
+        self._note_header("odometry", message, message.child_frame_id)
+        place, twist = message.pose.pose, message.twist.twist
+        x, y, yaw = place.position.x, place.position.y, yaw_from_quaternion(place.orientation)
+        values = (x, y, yaw, twist.linear.x, twist.linear.y, twist.angular.z)
+        if len(self._odometry) < MOST and all(map(math.isfinite, values)):
+            self._odometry.append(Motion(_seconds(message), *values))
+
+    def _on_status(self, message: CarlaEgoVehicleStatus) -> None:
+        self._note_header("vehicle_status", message)
+        applied = message.control
+        values = (yaw_from_quaternion(message.orientation), float(applied.steer), float(message.velocity))
+        if len(self._status) < MOST and _is_turn(message.orientation) and all(map(math.isfinite, values)):
+            self._status.append(Status(_seconds(message), *values, applied.reverse))
+
+    def _on_imu(self, message: Imu) -> None:
+        self._note_header("imu", message)
+        if len(self._imu) < MOST and math.isfinite(message.angular_velocity.z):
+            self._imu.append((_seconds(message), message.angular_velocity.z))
+
+    def _on_transforms(self, message: TFMessage) -> None:
+        for one in message.transforms:
+            move = one.transform
+            place = (move.translation.x, move.translation.y, yaw_from_quaternion(move.rotation))
+            if len(self._transforms) < MOST and all(map(math.isfinite, place)):
+                self._transforms.append(Transform(one.header.frame_id, one.child_frame_id, _seconds(one), *place))
 
 
-def look(node: Node, role: str, patience_s: float = DISCOVERY_S) -> list[Finding]:
-    """Judge every need, as soon as all are met or after `patience_s` [s]."""
-    deadline = time.monotonic() + patience_s
-    while True:
-        found = [judge(need, _other_side(node, need)) for need in needs(role)]
-        if all(one.ok for one in found) or time.monotonic() > deadline:
-            return found
-        time.sleep(0.1)
+def _matching(offers: Sequence[TopicEndpointInfo]) -> QoSProfile:
+    """A profile that every one of these publishers reaches; what is sent once is asked for where all keep it."""
+    profiles = [one.qos_profile for one in offers]
+    lasting = all(one.durability == DurabilityPolicy.TRANSIENT_LOCAL for one in profiles)
+    reliable = lasting and all(one.reliability == ReliabilityPolicy.RELIABLE for one in profiles)
+    return QoSProfile(
+        depth=100,
+        durability=DurabilityPolicy.TRANSIENT_LOCAL if lasting else DurabilityPolicy.VOLATILE,
+        # What was sent before is sent again to reliable subscriptions only.
+        reliability=ReliabilityPolicy.RELIABLE if reliable else ReliabilityPolicy.BEST_EFFORT,
+    )
 
 
-def _other_side(node: Node, need: Need) -> Sequence[TopicEndpointInfo]:
-    endpoints = node.get_publishers_info_by_topic if need.produced else node.get_subscriptions_info_by_topic
-    return list(endpoints(need.topic))
+def _name(kind: type[Any]) -> str:
+    """package/msg/Type of a message class."""
+    return f"{kind.__module__.split('.')[0]}/msg/{kind.__name__}"
+
+
+def _seconds(message: Any) -> float:
+    return stamp_to_ns(message.header.stamp) * 1e-9
+
+
+def _is_turn(q: Quaternion) -> bool:
+    """Whether a quaternion was filled in: all zero is none."""
+    return bool(abs(q.x * q.x + q.y * q.y + q.z * q.z + q.w * q.w - 1.0) < 0.1)
 
 
 def main() -> None:
-    """Print the findings for the role named on the command line."""
+    """Print the findings for the role and the seconds named on the command line."""
     rclpy.init()
     node = rclpy.create_node("adawm_doctor")
-    print(json.dumps([asdict(one) for one in look(node, sys.argv[1])]))
+    print(json.dumps([asdict(one) for one in look(node, sys.argv[1], float(sys.argv[2]))]))
     node.destroy_node()
     rclpy.shutdown()
 

@@ -30,6 +30,7 @@ from adawm_planner.ros import qos
 from adawm_planner.ros.convert import ns_to_stamp
 from adawm_planner.ros.diagnostics import OK, WARN, State
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
+from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.hot_swap import HotSwap
@@ -88,6 +89,7 @@ class PlannerAdapters:
         limits: AdapterLimits,
         swaps: SwapThread | None,
         changed: Callable[[], None],
+        watch: QosWatch,
     ) -> None:
         """Open topics and services.
 
@@ -96,26 +98,31 @@ class PlannerAdapters:
             limits: of bundles.
             swaps: None refuses everything, with that reason.
             changed: told when a bundle was refused here.
+            watch: told of topics that do not match.
         """
         self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
         self.turned_away = 0  # bundles refused for want of a store
         override = f"/carla/{role}/vehicle_control_manual_override"
-        # Raw: it may be large and hostile, and is unpacked where it costs no tick.
+        table: list[tuple[type[Any], str, Any, Callable[[Any], None], bool]] = [
+            # Raw: it may be large and hostile, and is unpacked where it costs no tick.
+            (AdapterUpdate, UPDATE_TOPIC, qos.ADAPTER, self._on_update, True),
+            (GateStatus, GATE_TOPIC, qos.STATUS, self._on_gate, False),
+            (Bool, override, qos.ROUTE, self._on_override, False),
+        ]
         self._open = [
-            node.create_subscription(AdapterUpdate, UPDATE_TOPIC, self._on_update, qos.ADAPTER, raw=True),
-            node.create_subscription(GateStatus, GATE_TOPIC, self._on_gate, qos.STATUS),
-            node.create_subscription(Bool, override, self._on_override, qos.ROUTE),
+            node.create_subscription(kind, name, call, profile, raw=raw, event_callbacks=watch.subscription(name))
+            for kind, name, profile, call, raw in table
         ]
         # Their own group: one that waits for its reply must not hold up the frames, which would be in its way.
         group = ReentrantCallbackGroup()
-        table = {
+        services = {
             "~/load_adapter": (LoadAdapter, self._load),
             "~/rollback_adapter": (RollbackAdapter, self._roll_back),
             "~/list_adapters": (ListAdapters, self._list),
             "~/pin_adapter": (PinAdapter, self._pin),
         }
         self._services = [
-            node.create_service(kind, name, call, callback_group=group) for name, (kind, call) in table.items()
+            node.create_service(kind, name, call, callback_group=group) for name, (kind, call) in services.items()
         ]
 
     def destroy(self) -> None:

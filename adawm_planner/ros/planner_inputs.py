@@ -18,13 +18,12 @@ from carla_msgs.msg import (
 )
 from derived_object_msgs.msg import ObjectArray
 from nav_msgs.msg import Odometry, Path
-from rclpy.event_handler import SubscriptionEventCallbacks
 from rclpy.lifecycle import LifecycleNode
-from rclpy.qos import qos_policy_name_from_kind
 
 from adawm_planner.observation.drivable import drivable_from_opendrive
 from adawm_planner.ros import convert, qos
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
+from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE, Part
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 
@@ -43,13 +42,16 @@ def input_topics(node: LifecycleNode, role_name: str) -> dict[str, str]:
 class PlannerInputs:
     """Subscribes and converts; keeps nothing but what recognises a repeated map and the ego's own id."""
 
-    def __init__(self, node: LifecycleNode, values: dict[str, Any], loop: PlannerLoop, send: Send, note: Note) -> None:
+    def __init__(
+        self, node: LifecycleNode, values: dict[str, Any], loop: PlannerLoop, send: Send, note: Note, watch: QosWatch
+    ) -> None:
         """Open the inputs.
 
         Args:
             values: of the parameters.
             send: publishes what follows from an input.
             note: keeps a state for the diagnostics.
+            watch: told of topics that do not match.
         """
         self._node, self._loop, self._send, self._note = node, loop, send, note
         self._size = (values["vehicle.length_m"], values["vehicle.width_m"])
@@ -69,7 +71,7 @@ class PlannerInputs:
         if values["use_map"]:
             table.insert(0, (CarlaWorldInfo, "/carla/world_info", qos.SENT_ONCE, self._on_map))
         self._open = [
-            node.create_subscription(kind, name, call, profile, event_callbacks=self._events(name))
+            node.create_subscription(kind, name, call, profile, event_callbacks=watch.subscription(name))
             for kind, name, profile, call in table
         ]
 
@@ -77,16 +79,6 @@ class PlannerInputs:
         """Close the inputs."""
         for subscription in self._open:
             self._node.destroy_subscription(subscription)
-
-    def _events(self, topic: str) -> SubscriptionEventCallbacks:
-        """Turn a quality-of-service mismatch, which otherwise only means that nothing arrives, into a diagnostic."""
-
-        def mismatch(event: Any) -> None:
-            policy = qos_policy_name_from_kind(event.last_policy_kind)
-            text = f"a publisher of {topic} offers another {policy} than is needed, so nothing of it arrives; change it"
-            self._note(f"qos {topic}", State(ERROR, text))
-
-        return SubscriptionEventCallbacks(incompatible_qos=mismatch)
 
     def _on_odometry(self, message: Odometry) -> None:
         self._on_part(convert.odometry_input(message))

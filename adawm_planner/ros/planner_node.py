@@ -30,6 +30,7 @@ from adawm_planner.ros.planner_parameters import (
     limits_from,
     model_dir_from,
 )
+from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.latency import LatencyWindow, TimedEngine
@@ -63,6 +64,7 @@ class PlannerNode(LifecycleNode):
         self._swaps: SwapThread | None = None  # None: no adapters are taken
         self._adapters: PlannerAdapters | None = None
         self._told: Report | None = None
+        self._qos = QosWatch(self, self._note)
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
         self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
         # Wall clock timers: simulated time stands still exactly when a watchdog is needed.
@@ -89,10 +91,11 @@ class PlannerNode(LifecycleNode):
         engine = TimedEngine(base if swap is None else swap.restored, inference)
         self.loop = PlannerLoop(PlannerCore(engine, monitor, config), values["use_map"], inference)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
-        self._adapters = PlannerAdapters(self, role, adapter_limits_from(values), self._swaps, self._tell_swaps)
+        limits = adapter_limits_from(values)
+        self._adapters = PlannerAdapters(self, role, limits, self._swaps, self._tell_swaps, self._qos)
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
-        self._outputs = PlannerOutputs(self, control_topic, role)
-        self._inputs = PlannerInputs(self, values, self.loop, self._send, self._note)
+        self._outputs = PlannerOutputs(self, control_topic, role, self._qos)
+        self._inputs = PlannerInputs(self, values, self.loop, self._send, self._note, self._qos)
         self._note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
         self._set_mode(Mode.WAITING, "inactive")
         self._tell_swaps()
@@ -156,6 +159,7 @@ class PlannerNode(LifecycleNode):
         if self._swaps is not None:
             self._swaps.close()
         self.loop = self._inputs = self._outputs = self._adapters = self._swaps = None
+        self._qos.forget()
 
     def _watch(self) -> None:
         assert self.loop is not None
@@ -203,6 +207,7 @@ class PlannerNode(LifecycleNode):
 
     def _each_second(self) -> None:
         self._between_ticks()
+        self._qos.look_again()
         if self.loop is not None:
             self._set_mode(self._mode, self._reason)
             self.diagnostics.set("timing", timing_state(self.loop))

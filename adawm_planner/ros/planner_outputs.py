@@ -30,6 +30,7 @@ from adawm_planner.ros.convert import (
     path_message,
 )
 from adawm_planner.ros.planner_adapters import active_infos
+from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 from adawm_planner.runtime.swap_messages import Report
@@ -41,15 +42,16 @@ LAST_COMMAND_S = 0.5
 class PlannerOutputs:
     """The planner's publishers; lifecycle publishers, so that nothing leaves an inactive planner."""
 
-    def __init__(self, node: LifecycleNode, control_topic: str, ego_frame: str) -> None:
-        """Create the publishers on a node."""
+    def __init__(self, node: LifecycleNode, control_topic: str, ego_frame: str, watch: QosWatch) -> None:
+        """Create the publishers on a node; `watch` is told when commands or experience do not get there."""
         self._node, self._ego_frame = node, ego_frame
         make = node.create_lifecycle_publisher
-        self._control = make(CarlaEgoVehicleControl, control_topic, qos.STREAM)
+        commands, experience = watch.publisher(control_topic), watch.publisher("~/experience")
+        self._control = make(CarlaEgoVehicleControl, control_topic, qos.STREAM, event_callbacks=commands)
         self._plan = make(Path, "~/plan", qos.STREAM)
         self._bev = make(Image, "~/bev", qos.STREAM)
         self._imagined = make(Image, "~/imagined", qos.STREAM)
-        self._experience = make(ExperienceMessage, "~/experience", qos.EXPERIENCE)
+        self._experience = make(ExperienceMessage, "~/experience", qos.EXPERIENCE, event_callbacks=experience)
         self._status = node.create_publisher(PlannerStatus, "~/status", qos.STATUS)
 
     def destroy(self) -> None:

@@ -14,12 +14,22 @@ from typing import Any, Protocol
 
 import numpy as np
 import onnxruntime
+from safetensors import SafetensorError
+from safetensors.numpy import load_file
 
 from adawm_planner.adapters.factors import Factors, runtime_inputs
 from adawm_planner.data_types import Carry, Float32, Observation, PolicyOutput, UInt8
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.runtime.active_adapters import BASE, ActiveAdapters
-from adawm_planner.runtime.model_files import IMAGINE_FILE, MODEL_FILES, PLANNER_FILE, digest, read_config
+from adawm_planner.runtime.model_files import (
+    IMAGINE_FILE,
+    MODEL_FILES,
+    PLANNER_FILE,
+    WEIGHTS_FILE,
+    check_finite,
+    digest,
+    read_config,
+)
 
 PROVIDERS = {
     "cpu": "CPUExecutionProvider",
@@ -88,8 +98,8 @@ class OnnxEngine:
             factors: of verified adapters, active as long as the engine lives; None: the base model.
 
         Raises:
-            ValueError: a file is missing, the model was made for other inputs or actions, or the provider is
-                not there.
+            ValueError: a file is missing or damaged, a weight is not finite, the model was made for other inputs or
+                actions, or the provider is not there.
         """
         missing = [name for name in MODEL_FILES if not (model_dir / name).is_file()]
         if missing:
@@ -98,6 +108,7 @@ class OnnxEngine:
             raise ValueError(f"threads is {threads}, must be at least 1")
         config = read_config(model_dir)["world_model"]
         self.digest, self.provider = digest(model_dir), choose_provider(provider)
+        _check_weights(model_dir / WEIGHTS_FILE)
         self._deter, self._stochastic = int(config["deter"]), int(config["groups"]) * int(config["classes"])
         self._planner = _open(model_dir / PLANNER_FILE, self.provider, threads)
         self._imagine = _open(model_dir / IMAGINE_FILE, self.provider, threads)
@@ -109,7 +120,7 @@ class OnnxEngine:
         self._active = BASE
         if len(self._planner_factors) < len(inputs):
             raise ValueError(f"{model_dir}: takes no factors {sorted(set(inputs) - set(self._planner_factors))}")
-        self._check()
+        self._check(model_dir)
 
     @property
     def planner_session(self) -> Any:
@@ -180,15 +191,25 @@ class OnnxEngine:
                 f"'{self._active.memory[:12]}' (empty: the base model); start the episode anew or re-warm it"
             )
 
-    def _check(self) -> None:
+    def _check(self, model_dir: Path) -> None:
         """Refuse files of different models, and load what onnxruntime loads on the first call."""
-        shapes = {item.name: item.shape for item in self._planner.get_inputs()}
-        wanted = {"bev": [1, *BEV_SHAPE], "state": [1, STATE_SIZE], "h": [1, self._deter], "z": [1, self._stochastic]}
-        for name, shape in wanted.items():
-            if shapes.get(name) != shape:
-                raise ValueError(f"{PLANNER_FILE}: input {name} is {shapes.get(name)}, config.yaml says {shape}")
+        carried = {"h": [1, self._deter], "z": [1, self._stochastic]}
+        seen = {"bev": [1, *BEV_SHAPE], "state": [1, STATE_SIZE]}
+        tables = ((PLANNER_FILE, self._planner, {**seen, **carried}), (IMAGINE_FILE, self._imagine, carried))
+        for file, session, wanted in tables:
+            shapes = {item.name: item.shape for item in session.get_inputs()}
+            for name, shape in wanted.items():
+                if shapes.get(name) != shape:
+                    where = model_dir / file
+                    raise ValueError(f"{where}: input {name} is {shapes.get(name)}, config.yaml says {shape}")
         nothing = Observation(np.zeros(BEV_SHAPE, np.uint8), np.zeros(STATE_SIZE, np.float32))
-        self.imagine(self.step(self.initial(), nothing, True)[0])
+        try:
+            carry, output = self.step(self.initial(), nothing, True)
+            self.imagine(carry)
+        except Exception as error:  # as in _open
+            raise ValueError(f"{model_dir}: the model cannot be run ({str(error).splitlines()[0]})") from error
+        given = {"h": carry.h, "z": carry.z, "probabilities": output.probabilities, "value": output.value}
+        check_finite(given, model_dir / PLANNER_FILE)
 
 
 def choose_provider(wanted: str, available: list[str] | None = None) -> str:
@@ -218,6 +239,15 @@ def _taken(inputs: Mapping[str, Float32], session: Any) -> dict[str, Float32]:
     """Those of the factors' inputs that the session's graph has."""
     known = {item.name for item in session.get_overridable_initializers()}
     return {name: value for name, value in inputs.items() if name in known}
+
+
+def _check_weights(path: Path) -> None:
+    """Raises ValueError for a file that is no safetensors or holds a value that is not finite."""
+    try:
+        tensors = load_file(path)
+    except (OSError, SafetensorError) as error:
+        raise ValueError(f"{path}: damaged ({error}); restore the file") from error
+    check_finite(tensors, path)
 
 
 def _open(path: Path, provider: str, threads: int) -> Any:

@@ -28,6 +28,9 @@ from adawm_planner.runtime.frame_inputs import (
 
 _QUATERNION_LIMIT = 0.01
 
+MAX_OBJECT_M, MAX_OBJECT_MPS = 200.0, 150.0
+"""Largest size [m] and speed [m/s] of an object that is believed: a tram, a racing car."""
+
 PERIOD_FRAMES = 20
 """Frames over which the frame period is averaged: a second."""
 
@@ -163,7 +166,7 @@ class InputMonitor:
 
     def _contradictions(self, frame: FrameInputs, route: Route) -> list[Fault]:
         o, limits = frame.odometry, self.limits
-        speed = math.sqrt(o.speed**2 + o.lateral_speed**2 + o.vertical_speed**2)
+        speed = math.hypot(o.speed, o.lateral_speed, o.vertical_speed)
         distance = _distance(route, o.x, o.y)
         mismatch = abs(speed - frame.status.speed)
         checks = (
@@ -205,8 +208,13 @@ def _bad_object(objects: Objects) -> str | None:
     finite = np.isfinite(values).all(axis=0)
     if not finite.all():
         return f"object {objects.id[int(np.argmin(finite))]} has a value that is not finite"
-    sized = (values[5] > 0.0) & (values[6] > 0.0)
+    sized = ((values[5:] > 0.0) & (values[5:] <= MAX_OBJECT_M)).all(axis=0)
     if not sized.all():
         i = int(np.argmin(sized))
-        return f"object {objects.id[i]} is {values[5, i]:g} m by {values[6, i]:g} m, must be larger than 0"
+        size = f"{values[5, i]:g} m by {values[6, i]:g} m"
+        return f"object {objects.id[i]} is {size}, must be larger than 0 and at most {MAX_OBJECT_M:g} m"
+    speed = np.hypot(values[3], values[4])
+    if (speed > MAX_OBJECT_MPS).any():
+        i = int(np.argmax(speed))
+        return f"object {objects.id[i]} moves at {speed[i]:g} m/s, at most {MAX_OBJECT_MPS:g} m/s are believed"
     return None

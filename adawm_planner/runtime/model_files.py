@@ -7,12 +7,14 @@ weight is read. No torch: the planner reads it too.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
+import numpy as np
 
 from adawm_planner import dims
+from adawm_planner.config.yaml_file import read_mapping
 
 CONFIG_FILE = "config.yaml"
 WEIGHTS_FILE = "weights.safetensors"
@@ -21,6 +23,9 @@ IMAGINE_FILE = "imagine.onnx"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, PLANNER_FILE, IMAGINE_FILE)
 
 SCHEMA = "adawm.model/1"
+
+STATE_SIZES = ("deter", "groups", "classes")
+"""Entries of the section world_model that give the recurrent state its size."""
 
 
 def interface() -> dict[str, Any]:
@@ -39,22 +44,30 @@ def interface() -> dict[str, Any]:
 def read_config(folder: Path) -> dict[str, Any]:
     """Values of a model's config.yaml.
 
-    Raises ValueError when it is missing or unreadable, or differs from `interface()`, naming the first difference.
+    Raises ValueError when it is missing or unreadable, differs from `interface()`, naming the first difference, or does
+    not tell the sizes of the recurrent state.
     """
     path = folder / CONFIG_FILE
-    try:
-        values = yaml.safe_load(path.read_text())
-    except (OSError, yaml.YAMLError) as error:
-        raise ValueError(f"{path}: cannot be read ({error})") from error
-    if not isinstance(values, dict):
-        raise ValueError(f"{path}: must hold a mapping")
+    values = read_mapping(path)
     for name, ours in interface().items():
         if values.get(name) != ours:
             raise ValueError(f"{path}: {name} is {values.get(name)}, this installation needs {ours}")
     for name in ("world_model", "policy"):
         if not isinstance(values.get(name), dict):
             raise ValueError(f"{path}: section {name} is missing")
+    for name in STATE_SIZES:
+        size = values["world_model"].get(name)
+        if not isinstance(size, int) or isinstance(size, bool) or size < 1:
+            raise ValueError(f"{path}: world_model.{name} is {size!r}, must be a whole number of at least 1")
     return values
+
+
+def check_finite(tensors: Mapping[str, Any], path: Path) -> None:
+    """Raises ValueError naming the first of a file's tensors (numpy or torch, any shape) with a NaN or infinity."""
+    for name, values in tensors.items():
+        bad = int((~np.isfinite(np.asarray(values))).sum())
+        if bad:
+            raise ValueError(f"{path}: {name} has {bad} values that are NaN or infinite; restore the file")
 
 
 def digest(folder: Path) -> str:

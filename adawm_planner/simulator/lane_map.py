@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from adawm_planner.data_types import Float64
+from adawm_planner.observation.opendrive import check_opendrive
 
 MARKING_NONE = 10
 """carla.LaneMarkingType.NONE."""
@@ -51,16 +52,20 @@ class LaneMap:
         """Read a map; None when the carla wheel is not installed.
 
         Raises:
-            ValueError: the text is not OpenDRIVE.
+            ValueError: the text is not OpenDRIVE with at least one driving lane; see `check_opendrive`.
         """
         try:
             import carla
         except ImportError:
             return None
+        check_opendrive(xml)
         try:
-            return LaneMap(carla, xml)
-        except RuntimeError as error:
+            lanes = LaneMap(carla, xml)
+        except (RuntimeError, LookupError) as error:
             raise ValueError(f"OpenDRIVE map of {len(xml)} characters cannot be read: {error}") from error
+        if lanes._map.get_waypoint(carla.Location()) is None:
+            raise ValueError(f"OpenDRIVE map of {len(xml)} characters has no driving lane")
+        return lanes
 
     def nearest(self, x: float, y: float, z: float = 0.0) -> LanePoint:
         """The driving-lane point nearest to a position [m, map].

@@ -148,7 +148,8 @@ def _built(inputs: list[Path], arguments: list[str]) -> tuple[Path, Path]:
         run = subprocess.run([netconvert, *arguments, *_OPTIONS, *outputs], capture_output=True, text=True)
         if run.returncode != 0:
             shutil.rmtree(work)
-            raise ValueError(f"netconvert rejects {inputs[0]}: {run.stderr.strip().splitlines()[-1]}")
+            lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
+            raise ValueError(f"netconvert rejects {inputs[0]}: {lines[-1]}")
         _finish_opendrive(work / "map.xodr")
         _publish(work, folder)
     return folder / "map.net.xml", folder / "map.xodr"

@@ -11,8 +11,7 @@ from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-import yaml
-
+from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.reward import RewardWeights
 from adawm_planner.simulator.network import NETS_DIR
 from adawm_planner.simulator.vehicle import VehiclePreset
@@ -39,6 +38,9 @@ BUILT_IN_VEHICLES = (
 
 Range = tuple[float, float]
 
+FASTEST_MPS = 70.0
+"""Highest speed of anybody in a task [m/s]."""
+
 
 @dataclass(frozen=True)
 class EgoStart:
@@ -49,6 +51,13 @@ class EgoStart:
     start_speed: Range  # m/s
     goal_m: float  # m driven on the last edge when the goal is reached
     lane: int = 0  # lane index on the first edge, 0 = rightmost
+
+    def __post_init__(self) -> None:
+        _edges("ego.route", self.route)
+        _range("ego.start_m", self.start_m, 0.0, 10_000.0)
+        _range("ego.start_speed", self.start_speed, 0.0, FASTEST_MPS)
+        _within("ego.goal_m", self.goal_m, 0.0, 10_000.0)
+        _within("ego.lane", self.lane, 0, 20)
 
 
 @dataclass(frozen=True)
@@ -65,12 +74,17 @@ class Flow:
     decoy_share: float = 0.0  # of the vehicles, 0..1
 
     def __post_init__(self) -> None:
-        for name in ("vehicles", "headway_m", "gap_s", "speed"):
+        _edges("flow.route", self.route)
+        for name, most in (("vehicles", 1000.0), ("headway_m", 1000.0), ("gap_s", 3600.0), ("speed", FASTEST_MPS)):
             low, high = getattr(self, name)
-            if not 0.0 < low <= high:
-                raise ValueError(f"flow.{name} is [{low}, {high}], needs 0 < low <= high")
-        if not 0.0 <= self.decoy_share <= 1.0:
-            raise ValueError(f"flow.decoy_share is {self.decoy_share}, must lie in 0..1")
+            if not 0.0 < low <= high <= most:
+                raise ValueError(f"flow.{name} is [{low}, {high}], needs 0 < low <= high <= {most:g}")
+        if any(value != int(value) for value in self.vehicles):
+            raise ValueError(f"flow.vehicles is {list(self.vehicles)}, must be whole numbers")
+        _within("flow.lane", self.lane, 0, 20)
+        _within("flow.decoy_share", self.decoy_share, 0.0, 1.0)
+        if self.decoy_share > 0.0 and not self.decoy_route:
+            raise ValueError(f"flow.decoy_share is {self.decoy_share}, which needs a flow.decoy_route")
 
 
 @dataclass(frozen=True)
@@ -84,6 +98,12 @@ class TrafficDriver:
     sigma: float = 0.0  # 0..1, imperfection
     yields: bool = False  # whether traffic respects right of way in the junction
 
+    def __post_init__(self) -> None:
+        for name in ("deceleration", "emergency_deceleration", "acceleration"):
+            _within(f"driver.{name}", getattr(self, name), 0.1, 20.0)
+        _within("driver.tau", self.tau, 0.05, 10.0)
+        _within("driver.sigma", self.sigma, 0.0, 1.0)
+
 
 @dataclass(frozen=True)
 class Limits:
@@ -91,6 +111,10 @@ class Limits:
 
     time: float = 80.0  # s
     off_lane: float = 3.0  # m from the route
+
+    def __post_init__(self) -> None:
+        _within("limits.time", self.time, 0.1, 3600.0)
+        _within("limits.off_lane", self.off_lane, 0.1, 100.0)
 
 
 @dataclass(frozen=True)
@@ -121,7 +145,7 @@ def load_task(name_or_path: str) -> Task:
         ValueError: the file is missing, is not YAML, or an entry is missing, unknown or out of range.
     """
     path = _locate(name_or_path, TASKS_DIR, "task", BUILT_IN_TASKS)
-    return _build(Task, {"folder": path.parent, **_read(path)}, str(path))
+    return _build(Task, {"folder": path.parent, **read_mapping(path)}, str(path))
 
 
 def load_vehicle(name_or_path: str) -> VehiclePreset:
@@ -131,7 +155,7 @@ def load_vehicle(name_or_path: str) -> VehiclePreset:
         ValueError: as `load_task`.
     """
     path = _locate(name_or_path, VEHICLES_DIR, "vehicle", BUILT_IN_VEHICLES)
-    return _build(VehiclePreset, _read(path), str(path))
+    return _build(VehiclePreset, read_mapping(path), str(path))
 
 
 def _locate(name: str, folder: Path, kind: str, built_in: tuple[str, ...]) -> Path:
@@ -143,14 +167,19 @@ def _locate(name: str, folder: Path, kind: str, built_in: tuple[str, ...]) -> Pa
     return path
 
 
-def _read(path: Path) -> dict[str, Any]:
-    try:
-        content = yaml.safe_load(path.read_text())
-    except (yaml.YAMLError, UnicodeDecodeError, OSError) as error:
-        raise ValueError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(content, dict):
-        raise ValueError(f"{path} holds a {type(content).__name__}, must hold a mapping of entries")
-    return content
+def _within(name: str, value: float, low: float, high: float) -> None:
+    if not low <= value <= high:
+        raise ValueError(f"{name} is {value}, must lie in {low:g}..{high:g}")
+
+
+def _range(name: str, values: Range, low: float, high: float) -> None:
+    if not low <= values[0] <= values[1] <= high:
+        raise ValueError(f"{name} is {list(values)}, needs {low:g} <= low <= high <= {high:g}")
+
+
+def _edges(name: str, edges: tuple[str, ...]) -> None:
+    if not edges:
+        raise ValueError(f"{name} is empty, needs at least one edge of the map")
 
 
 _T = TypeVar("_T")

@@ -8,13 +8,33 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 from adawm_planner.data_types import Command, EgoState, VehicleInfo
 from adawm_planner.dims import FRAME_S
 
 GRAVITY = 9.81  # m/s2
 SUBSTEPS = 5  # per frame: 10 ms, a tenth of the fastest actuator
+
+
+LIMITS: dict[str, tuple[float, float]] = {
+    "length": (0.5, 25.0),
+    "width": (0.3, 4.0),
+    "wheelbase": (0.3, 20.0),
+    "mass": (10.0, 100_000.0),
+    "drive_force": (1.0, 1e6),
+    "brake_force": (1.0, 1e7),
+    "drag": (0.0, 100.0),
+    "rolling_force": (0.0, 1e5),
+    "friction": (0.01, 3.0),
+    "max_steer": (0.01, 1.5),
+    "steer_rate": (0.01, 100.0),
+    "steer_lag": (1e-4, 10.0),
+    "throttle_lag": (1e-4, 10.0),
+    "brake_lag": (1e-4, 10.0),
+    "delay": (0.0, 2.0),
+}
+"""Field of VehiclePreset -> smallest and largest value, in its unit; beyond them the model is no vehicle's."""
 
 
 @dataclass(frozen=True)
@@ -40,14 +60,10 @@ class VehiclePreset:
     delay: float = 0.0  # s, from command to actuator
 
     def __post_init__(self) -> None:
-        for field in fields(self)[2:]:
-            value = getattr(self, field.name)
-            if not isinstance(value, (int, float)) or not math.isfinite(value):
-                raise ValueError(f"vehicle {self.name}: {field.name} is {value!r}, must be a finite number")
-            if value < 0.0 or (value == 0.0 and field.name not in ("delay", "drag", "rolling_force")):
-                raise ValueError(f"vehicle {self.name}: {field.name} is {value}, must be greater than 0")
-        if self.delay > 2.0:
-            raise ValueError(f"vehicle {self.name}: delay is {self.delay} s, at most 2 s are supported")
+        for name, (low, high) in LIMITS.items():
+            value = getattr(self, name)
+            if not isinstance(value, (int, float)) or not low <= value <= high:
+                raise ValueError(f"vehicle {self.name}: {name} is {value!r}, must be a number in {low:g}..{high:g}")
 
     @property
     def info(self) -> VehicleInfo:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -14,6 +16,7 @@ from rich.console import Console
 
 from adawm_planner import paths
 from adawm_planner.cli import doctor
+from adawm_planner.diagnosis.check import Check, wrong
 from adawm_planner.runtime import model_files
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -36,9 +39,12 @@ def test_every_failed_check_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
     monkeypatch.setenv("CXX", "no-such-compiler")
     result = CliRunner().invoke(doctor.doctor, ["--json", str(tmp_path / "out.json")])
     assert result.exit_code == 1
-    assert "2 of 3 checks failed: base model, ROS domain" in result.output  # a compiler is only for building
+    # A compiler is only for building, and an untested version only a warning.
+    assert re.search(r"2 of \d+ checks failed: base model, ROS domain$", result.output, re.MULTILINE)
     checks = {one["name"]: one for one in json.loads((tmp_path / "out.json").read_text())["checks"]}
-    assert not any(one["ok"] for one in checks.values())
+    named = ("base model", "ROS domain", "C++ compiler")
+    assert not any(checks[name]["ok"] for name in named)
+    assert [checks[name]["level"] for name in named] == ["error", "error", "warning"]
     assert "export ROS_DOMAIN_ID" in checks["ROS domain"]["fix"] and "500" in checks["ROS domain"]["found"]
     assert "apt-get install g++" in checks["C++ compiler"]["fix"]
 
@@ -72,3 +78,34 @@ def test_the_table_keeps_the_brackets_of_an_extra() -> None:
     console.print(doctor.table([doctor.Check("x", False, "[found]", "y", "pip install 'adawm_planner[sim]'")]))
     shown = console.export_text()
     assert "adawm_planner[sim]" in shown and "[found]" in shown
+
+
+def test_versions_cover_the_matrix_and_the_interfaces() -> None:
+    subjects = [one.subject for one in doctor.versions()]
+    assert subjects == [*doctor.TESTED, "message types"]
+
+
+@pytest.mark.ros
+@pytest.mark.skipif("ROS_DISTRO" in os.environ, reason="a sourced ROS 2 has versions of its own")
+def test_the_wheels_are_a_tested_version() -> None:
+    pytest.importorskip("rclpy")
+    checks = {one.subject: one for one in doctor.versions()}
+    for part in ("rclpy", "rmw", "carla_msgs", "derived_object_msgs"):
+        assert checks[part].found.endswith(", tested"), checks[part]
+    assert checks["message types"].ok and "30 of 30" in checks["message types"].found
+
+
+def test_an_error_on_the_graph_makes_the_command_fail_and_a_warning_does_not(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "run", list)
+    monkeypatch.setattr(doctor, "versions", list)
+    seen: list[Check] = [wrong("clock_paused", "/clock", "the world is paused", "a time that advances")]
+    monkeypatch.setattr(doctor, "on_graph", lambda role, seconds: seen)
+    assert CliRunner().invoke(doctor.doctor, ["--graph"]).exit_code == 0
+    seen.append(wrong("qos_durability", "/a", "/b offers volatile", "transient local, as /c asks for"))
+    file = tmp_path / "out.json"
+    result = CliRunner().invoke(doctor.doctor, ["--graph", "--json", str(file)])
+    assert result.exit_code == 1 and "1 of 2 checks failed: qos_durability /a" in result.output
+    levels = [(one["name"], one["level"]) for one in json.loads(file.read_text())["checks"]]
+    assert levels == [("clock_paused", "warning"), ("qos_durability", "error")]

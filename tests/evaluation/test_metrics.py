@@ -109,3 +109,67 @@ def test_hard_braking_is_not_comfortable_and_names_the_bound() -> None:
 def test_comfort_refuses_stamps_that_do_not_increase(time: np.ndarray) -> None:
     with pytest.raises(ValueError, match=r"frames|stamps"):
         comfort(time, np.zeros(len(time)), np.zeros(len(time)), np.zeros(len(time)))
+
+
+@pytest.mark.parametrize(("completion", "collisions"), [(-0.01, 0), (1.01, 0), (math.nan, 0), (1.0, -1)])
+def test_driving_score_refuses_what_is_no_score(completion: float, collisions: int) -> None:
+    with pytest.raises(ValueError, match=r"needs? "):
+        driving_score(completion, collisions)
+
+
+@given(completion=st.floats(0.0, 1.0), collisions=st.integers(0, 20))
+def test_driving_score_is_the_formula_and_falls_with_every_collision(completion: float, collisions: int) -> None:
+    score = driving_score(completion, collisions)
+    assert score == pytest.approx(100.0 * completion / (1.0 + 0.7 * collisions), abs=1e-9)
+    assert 0.0 <= driving_score(completion, collisions + 1) <= score <= 100.0
+
+
+TIME = 0.05 * np.arange(120)
+
+GOLDEN = {
+    # Constant speed v on a yaw of w t: rate w, lateral acceleration v w, nothing else.
+    "steady turn": ((6.0 + 0.0 * TIME, 0.3 * TIME, 0.0 * TIME), {"max_yaw_rate": 0.3, "max_lateral_acceleration": 1.8}),
+    # Yaw a t^2 / 2 at standstill: rate a t, yaw acceleration a.
+    "winding up": ((0.0 * TIME, 0.1 * TIME**2, 0.0 * TIME), {"max_yaw_acceleration": 0.2, "max_yaw_rate": 1.19}),
+    # Acceleration j t straight ahead: both jerks are j, the largest acceleration j T.
+    "easing in": (
+        (0.0 * TIME, 0.0 * TIME, 0.4 * TIME),
+        {"max_longitudinal_jerk": 0.4, "max_jerk": 0.4, "max_longitudinal_acceleration": 2.38},
+    ),
+    "braking": (
+        (0.0 * TIME, 0.0 * TIME, -3.0 + 0.0 * TIME),
+        {"min_longitudinal_acceleration": -3.0, "max_longitudinal_acceleration": -3.0},
+    ),
+}
+"""Motions that are polynomials of the filters' degree, so that every extreme is known in closed form."""
+
+
+@pytest.mark.parametrize("name", GOLDEN)
+def test_comfort_equals_the_closed_form(name: str) -> None:
+    (speed, yaw, acceleration), expected = GOLDEN[name]
+    found = comfort(TIME, speed, yaw, acceleration)
+    named = {key: getattr(found, key) for key in expected}
+    assert named == pytest.approx(expected, abs=1e-6)
+    silent = {"max_yaw_rate", "max_lateral_acceleration", "max_yaw_acceleration", "max_longitudinal_jerk", "max_jerk"}
+    for key in silent - set(expected):
+        assert getattr(found, key) == pytest.approx(0.0, abs=1e-6), key
+
+
+@given(turn=st.floats(-3.0, 3.0), later=st.floats(0.0, 1e4))
+def test_comfort_knows_neither_frame_nor_epoch_nor_hand(turn: float, later: float) -> None:
+    speed, yaw, acceleration = 5.0 + np.sin(TIME), 0.4 * np.sin(0.8 * TIME), np.cos(TIME)
+    here = comfort(TIME, speed, yaw, acceleration)
+    for other in (yaw + turn, -yaw, yaw + 2.0 * math.pi):
+        there = comfort(TIME + later, speed, (other + math.pi) % (2.0 * math.pi) - math.pi, acceleration)
+        for key, holds in here.within().items():
+            assert getattr(there, key) == pytest.approx(getattr(here, key), abs=1e-4), key
+            assert there.within()[key] == holds
+
+
+@pytest.mark.parametrize("series", range(3))
+@pytest.mark.parametrize("value", [math.nan, math.inf])
+def test_comfort_refuses_values_that_are_not_finite(series: int, value: float) -> None:
+    columns = [np.zeros(len(TIME)) for _ in range(3)]
+    columns[series][7] = value
+    with pytest.raises(ValueError, match="finite"):
+        comfort(TIME, *columns)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file
 from torch import nn
 
+from adawm_planner.policy.agent import write_weights
 from adawm_planner.pretraining.fit import Run, Stage, fit, load_optimizer, optimizer_tensors, step_generator
 
 
@@ -77,3 +81,44 @@ def test_optimizer_state_survives_as_plain_tensors() -> None:
     load_optimizer(second.optimizers["adam"], tensors)
     again = optimizer_tensors(second.optimizers["adam"])
     assert all(torch.equal(tensors[key], again[key]) for key in tensors)
+
+
+DAMAGE: dict[str, Callable[[Path], None]] = {
+    "empty": lambda path: path.write_bytes(b"") and None,
+    "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]) and None,
+    "a byte short": lambda path: path.write_bytes(path.read_bytes()[:-1]) and None,
+    "text": lambda path: path.write_text("no checkpoint") and None,
+    "no position": lambda path: write_weights(path, load_file(path)),
+    "position of letters": lambda path: write_weights(
+        path, load_file(path), {"step": "x", "best": "1", "stale": "0", "seconds": "1"}
+    ),
+    "nan": lambda path: rewrite(path, "now.layer.weight", torch.full((1, 3), torch.nan)),
+    "another shape": lambda path: rewrite(path, "now.layer.weight", torch.ones(1, 4)),
+    "another layer": lambda path: rewrite(path, "now.other.weight", torch.ones(1, 3)),
+    "best of another shape": lambda path: rewrite(path, "best.layer.bias", torch.ones(7)),
+    "optimizer of another shape": lambda path: rewrite(path, "optimizer.adam.0.exp_avg", torch.ones(9)),
+    "optimizer of more layers": lambda path: rewrite(path, "optimizer.adam.7.exp_avg", torch.ones(1, 3)),
+    "optimizer of letters": lambda path: rewrite(path, "optimizer.adam.x.exp_avg", torch.ones(1, 3)),
+}
+
+
+def rewrite(path: Path, name: str, value: torch.Tensor) -> None:
+    with safe_open(path, framework="pt") as archive:
+        meta = archive.metadata()
+    write_weights(path, {**load_file(path), name: value}, meta)
+
+
+@pytest.mark.parametrize("name", DAMAGE)
+def test_a_damaged_checkpoint_is_refused_by_name_and_changes_nothing(tmp_path: Path, name: str) -> None:
+    with pytest.raises(Killed):
+        fit(stage(30, die_at=17), run(tmp_path))
+    path = tmp_path / "checkpoints" / "line.safetensors"
+    DAMAGE[name](path)
+    resumed = stage(30)
+    before = {key: value.clone() for key, value in resumed.modules["layer"].state_dict().items()}
+    with pytest.raises(ValueError, match="remove it|restore the file") as refused:
+        fit(resumed, run(tmp_path))
+    assert str(path) in str(refused.value) and "line" in str(refused.value) and "\n" not in str(refused.value)
+    after = resumed.modules["layer"].state_dict()
+    assert all(torch.equal(after[key], value) for key, value in before.items())
+    assert not resumed.optimizers["adam"].state_dict()["state"]

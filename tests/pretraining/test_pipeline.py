@@ -12,7 +12,7 @@ from rich.console import Console
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.policy.agent import load_agent
 from adawm_planner.pretraining.model_card import write_card
-from adawm_planner.pretraining.pipeline import FACTS_FILE, pretrain
+from adawm_planner.pretraining.pipeline import FACTS_FILE, pretrain, read_facts
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.export import export_model
 from tests.pretraining.crossing import crossing_rig
@@ -78,3 +78,13 @@ def test_export_and_card(trained: tuple[Path, Path], tmp_path: Path) -> None:
     (tmp_path / "score.json").write_text("{}")
     with pytest.raises(ValueError, match="score.json: not a result"):
         write_card(tmp_path / "model", run, [tmp_path / "score.json"])
+
+
+@pytest.mark.parametrize("content", ["", "[", "3", "[1]", '[{"seconds": 1}]', "\x00"])
+def test_damaged_facts_are_refused_by_name(tmp_path: Path, content: str) -> None:
+    path = tmp_path / FACTS_FILE
+    assert read_facts(path) == []
+    path.write_text(content)
+    with pytest.raises(ValueError, match="remove it to have the finished stages scored anew") as refused:
+        read_facts(path)
+    assert str(path) in str(refused.value)

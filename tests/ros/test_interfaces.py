@@ -12,7 +12,9 @@ import pytest
 import rclpy
 from rclpy.node import Node
 
-EXPECTED: dict[str, str] = json.loads((Path(__file__).parent / "type_hashes.json").read_text())
+from adawm_planner.diagnosis.versions import known_hashes
+
+EXPECTED = known_hashes()
 MESSAGES = [name for name in EXPECTED if "/msg/" in name]
 SERVICES = [name for name in EXPECTED if "/srv/" in name]
 SOURCES = Path(__file__).parents[2] / "ros2_ws" / "src"

@@ -142,3 +142,19 @@ def test_frame_period_has_to_be_the_models(period_ns: int, found: int) -> None:
     stamps = [k * period_ns for k in range(20)]
     assert len(MONITOR.check_period(stamps)) == found
     assert MONITOR.check_period(stamps[:19]) == (), "too few to tell"
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "words"),
+    [(5, 1e6, "1e+06 m by"), (6, 201.0, "at most 200 m"), (3, 151.0, "moves at"), (4, -1e300, "at most 150 m/s")],
+)
+def test_object_beyond_all_measure_is_named(column: int, value: float, words: str) -> None:
+    bad = tuple(value if i == column else one for i, one in enumerate(CAR))
+    (fault,) = faults_of(objects=others(2, CAR, bad))
+    assert fault.topic == TOPICS["objects"] and "object 11" in fault.text and words in fault.text
+
+
+@pytest.mark.parametrize("name", ["speed", "lateral_speed", "vertical_speed", "x", "y", "quaternion_norm"])
+def test_a_finite_value_that_overflows_when_squared_is_a_fault_too(name: str) -> None:
+    faults = faults_of(odometry=odometry(2, **{name: 1e200}))
+    assert faults and {fault.rule for fault in faults} == {"contradictory"}

@@ -1,0 +1,68 @@
+"""A YAML file that is none is refused by name, in one line; so are presets that are none."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from adawm_planner.config.presets import PRETRAINING_FILE, load_pretraining
+from adawm_planner.config.yaml_file import read_mapping
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "holds a NoneType, must hold a mapping"),
+        (b"- 1\n- 2\n", "holds a list"),
+        (b"a: [\n", "cannot be read as YAML"),
+        (b"\xff\xfe\x00", "cannot be read as YAML"),
+        (b"a: \x00\n", "cannot be read as YAML"),
+        (b"- " * 3000, "nested too deeply"),
+        (b"a: 1\na: 2\n", "entry 'a' is given twice"),
+        (b"top:\n  a: 1\n  a: 2\n", "entry 'a' is given twice"),
+        (b'a: !!python/object/apply:os.system ["true"]\n', "cannot be read as YAML"),
+        (b"? [1, 2]\n: 3\n", "cannot be read as YAML"),
+        (b"a: 2020-99-99\n", "cannot be read as YAML"),
+    ],
+)
+def test_what_is_no_mapping_is_refused_with_the_files_name(tmp_path: Path, content: bytes, words: str) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=words) as refused:
+        read_mapping(path)
+    assert "some.yaml" in str(refused.value) and "\n" not in str(refused.value)
+
+
+def test_a_folder_or_nothing_is_refused(tmp_path: Path) -> None:
+    for path in (tmp_path, tmp_path / "nowhere"):
+        with pytest.raises(ValueError, match="cannot be read as YAML"):
+            read_mapping(path)
+
+
+def test_anchors_and_merge_keys_still_work(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    path.write_text("base: &base {a: 1, b: 2}\nmine:\n  <<: *base\n  b: 3\n")
+    assert read_mapping(path)["mine"] == {"a": 1, "b": 3}
+
+
+@settings(max_examples=80, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.binary(max_size=60))
+def test_any_bytes_are_a_mapping_or_refused(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_bytes(content)
+    try:
+        assert isinstance(read_mapping(path), dict)
+    except ValueError as error:
+        assert "any.yaml" in str(error)
+
+
+@pytest.mark.parametrize("presets", ["3", "[a]", "{debug: 3}"])
+def test_presets_that_are_none_are_refused(tmp_path: Path, presets: str) -> None:
+    path = tmp_path / "some.yaml"
+    text = PRETRAINING_FILE.read_text()
+    path.write_text(text[: text.index("\npresets:")] + f"\npresets: {presets}\n")
+    with pytest.raises(ValueError, match="presets must be a mapping"):
+        load_pretraining(path)

@@ -1,0 +1,136 @@
+"""What a graph's endpoints give away, without a graph."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from itertools import product
+
+import pytest
+
+from adawm_planner.diagnosis.graph import PLANNER, Endpoint, Mismatch, Quality, judge, mismatches, needs
+
+ROLE = "ego_vehicle"
+EGO = f"/carla/{ROLE}"
+LASTING = Quality(lasting=True)
+
+
+def whole() -> list[Endpoint]:
+    """A bridge and a planner that lack nothing."""
+    ends = []
+    for need in needs(ROLE):
+        ends.append(Endpoint(need.topic, "/bridge", need.produced, need.kind, need.quality))
+        ends.append(Endpoint(need.topic, PLANNER, not need.produced, need.kind, need.quality))
+    return ends
+
+
+def changed(ends: list[Endpoint], topic: str, node: str, **values: object) -> list[Endpoint]:
+    return [replace(one, **values) if (one.topic, one.node) == (topic, node) else one for one in ends]
+
+
+def broken(ends: list[Endpoint], **how: object) -> list[tuple[str, str]]:
+    return [(one.name, one.subject) for one in judge(ends, ROLE, **how) if not one.ok]
+
+
+def test_a_whole_graph_is_fine_and_shows_who_is_at_the_other_side() -> None:
+    found = judge(whole(), ROLE)
+    assert [one.subject for one in found] == [need.topic for need in needs(ROLE)]
+    assert all(one.ok and one.found == "/bridge" for one in found)
+
+
+def test_an_empty_graph_lacks_everything_and_says_which_side() -> None:
+    found = {one.subject: one for one in judge([], ROLE)}
+    assert set(found) == {need.topic for need in needs(ROLE)}
+    assert found[f"{EGO}/odometry"].found == "no publisher"
+    assert found[f"{EGO}/vehicle_control_cmd"].found == "no subscriber"
+
+
+def test_wall_time_needs_no_clock() -> None:
+    ends = [one for one in whole() if one.topic != "/clock"]
+    assert broken(ends) == [("endpoint_missing", "/clock")]
+    assert broken(ends, simulated=False) == []
+
+
+def test_another_role_is_named_before_all_that_it_makes_missing() -> None:
+    ends = [replace(one, topic=one.topic.replace(ROLE, "hero")) for one in whole()]
+    first = judge(ends, ROLE)[0]
+    assert first.name == "wrong_role" and "hero" in first.found and ROLE in first.expected
+    assert "wrong_role" not in [name for name, _ in broken([*ends, *whole()])]
+
+
+def test_two_controllers_are_named() -> None:
+    topic = f"{EGO}/vehicle_control_cmd"
+    kind = "carla_msgs/msg/CarlaEgoVehicleControl"
+    ends = [*whole(), Endpoint(topic, "/local_planner", True, kind)]
+    (found,) = [one for one in judge(ends, ROLE) if not one.ok]
+    assert found.name == "several_controllers" and found.level == "error"
+    assert PLANNER in found.found and "/local_planner" in found.found
+
+
+def test_two_sources_of_one_input_are_named() -> None:
+    ends = [*whole(), Endpoint("/clock", "/rosbag", True, "rosgraph_msgs/msg/Clock")]
+    assert broken(ends) == [("several_publishers", "/clock")]
+
+
+def test_type_and_definition_must_be_the_same() -> None:
+    topic = f"{EGO}/objects"
+    assert broken(changed(whole(), topic, "/bridge", kind="std_msgs/msg/String")) == [("type_differs", topic)]
+    hashes = {"derived_object_msgs/msg/ObjectArray": "RIHS01_a"}
+    other = changed(whole(), topic, "/bridge", type_hash="RIHS01_b")
+    assert broken(other, hashes=hashes) == [("interface_differs", topic)]
+    assert broken(changed(whole(), topic, "/bridge", type_hash="RIHS01_a"), hashes=hashes) == []
+    assert broken(whole(), hashes=hashes) == []  # a middleware that tells no hash
+
+
+@pytest.mark.parametrize(
+    ("topic", "values", "rule", "words"),
+    [
+        ("odometry", {"reliable": False}, "qos_reliability", "best effort"),
+        ("waypoints", {"lasting": False}, "qos_durability", "volatile"),
+    ],
+)
+def test_a_mismatch_names_topic_both_nodes_and_policy(
+    topic: str, values: dict[str, object], rule: str, words: str
+) -> None:
+    name = f"{EGO}/{topic}"
+    before = next(one.quality for one in whole() if one.topic == name)
+    ends = changed(whole(), name, "/bridge", quality=replace(before, **values))  # type: ignore[arg-type]
+    (found,) = [one for one in judge(ends, ROLE) if not one.ok]
+    assert (found.name, found.subject) == (rule, name)
+    assert found.found == f"/bridge offers {words}" and PLANNER in found.expected
+
+
+def test_a_planner_that_does_not_run_yet_would_miss_the_same() -> None:
+    ends = [one for one in whole() if one.node != PLANNER]
+    ends = changed(ends, f"{EGO}/vehicle_info", "/bridge", quality=Quality(lasting=False))
+    (found,) = [one for one in judge(ends, ROLE) if not one.ok]
+    assert found.name == "qos_durability" and "not running" in found.expected
+
+
+def test_other_peoples_topics_are_their_own_business() -> None:
+    theirs = [
+        Endpoint("/chatter", "/talker", True, "s", Quality(reliable=False)),
+        Endpoint("/chatter", "/listener", False, "s", Quality()),
+    ]
+    assert broken([*whole(), *theirs]) == []
+    ours = [replace(theirs[0], node="/adawm_gate"), theirs[1]]
+    assert broken([*whole(), *ours]) == [("qos_reliability", "/chatter")]
+
+
+@pytest.mark.parametrize(
+    ("reliable", "lasting", "deadline_s"), list(product([True, False], [True, False], [math.inf, 0.1]))
+)
+def test_an_offer_as_strict_as_what_is_asked_matches(reliable: bool, lasting: bool, deadline_s: float) -> None:
+    asked = Quality(reliable, lasting, deadline_s)
+    for strict in product([True, False], [True, False], [math.inf, 0.1, 0.05]):
+        offered = Quality(*strict)
+        policies = {gap.policy for gap in mismatches(offered, asked)}
+        assert ("reliability" in policies) == (reliable and not offered.reliable)
+        assert ("durability" in policies) == (lasting and not offered.lasting)
+        assert ("deadline" in policies) == (offered.deadline_s > deadline_s)
+
+
+def test_deadline_and_liveliness_are_told_in_seconds() -> None:
+    assert mismatches(Quality(), Quality(deadline_s=0.1)) == [Mismatch("deadline", "none", "0.1 s")]
+    assert mismatches(Quality(), Quality(manual=True)) == [Mismatch("liveliness", "automatic", "manual by topic")]
+    assert mismatches(Quality(lease_s=2.0), Quality(lease_s=1.0)) == [Mismatch("liveliness", "lease 2 s", "lease 1 s")]

@@ -1,0 +1,62 @@
+"""A net that is none is refused by name, before anything is kept of it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("libsumo")
+
+from adawm_planner.simulator.network import NETS_DIR, load_network
+
+SOURCE = NETS_DIR / "intersection"
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def copied(folder: Path, name: str, content: str) -> Path:
+    folder.mkdir()
+    for file in SOURCE.iterdir():
+        (folder / file.name).write_text(content if file.name == name else file.read_text())
+    return folder
+
+
+def kept(cache: Path) -> list[Path]:
+    return list(cache.rglob("map.*"))
+
+
+@pytest.mark.parametrize("content", ["", "no xml", "<nodes>", "<nodes/>", '<nodes><node id="a"/></nodes>'])
+def test_plain_xml_that_netconvert_rejects_is_named(tmp_path: Path, cache: Path, content: str) -> None:
+    folder = copied(tmp_path / "net", "intersection.nod.xml", content)
+    with pytest.raises(ValueError, match="netconvert rejects .*net/intersection.nod.xml: .+") as refused:
+        load_network(folder)
+    assert "\n" not in str(refused.value) and not kept(cache)
+
+
+@pytest.mark.parametrize("content", ["", "no xml", "<net>", "<net/>", "<other/>"])
+def test_a_finished_net_that_is_none_is_named(tmp_path: Path, cache: Path, content: str) -> None:
+    file = tmp_path / "some.net.xml"
+    file.write_text(content)
+    with pytest.raises(ValueError, match=r"some\.net\.xml"):
+        load_network(file)
+    assert not kept(cache)
+
+
+def test_a_path_that_is_not_there_and_a_folder_without_edges_are_named(tmp_path: Path, cache: Path) -> None:
+    with pytest.raises(ValueError, match="nowhere does not exist"):
+        load_network(tmp_path / "nowhere")
+    with pytest.raises(ValueError, match="needs one \\*.nod.xml and one \\*.edg.xml"):
+        load_network(tmp_path)
+
+
+def test_an_unknown_edge_names_those_there_are(cache: Path) -> None:
+    net = load_network(SOURCE)
+    with pytest.raises(ValueError, match="no lane 'nowhere_0'; it has .*south_in_0"):
+        net.path(["nowhere"], 0)
+    with pytest.raises(ValueError, match="no connection from east_out lane 0 to south_in"):
+        net.path(["east_out", "south_in"], 0)
