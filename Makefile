@@ -15,7 +15,7 @@ ROS := scripts/with_ros.sh
 .PHONY: help setup drive test lint pretrain clean
 
 help:
-	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (about 7 minutes)"
+	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (minutes, on idle cores)"
 	@echo "make drive TASK=right_turn_moderate EPISODES=5 SEED=5000"
 	@echo "               only drive these episodes; needs no torch (one of the three is enough, ARGS goes to adawm drive)"
 	@echo "make test      all tests (ARGS goes to pytest)"
