@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adawm_planner.config.finetuning import RoundConfig
+from adawm_planner.config.finetuning import GateConfig, RoundConfig
 from adawm_planner.data_types import Int64
 from adawm_planner.finetuning.episodes import Cut, Policy, Stretch
 from adawm_planner.pretraining.dataset import Episodes, join
@@ -41,6 +41,7 @@ class Material:
     outcomes: tuple[str, ...]  # of each of them
     older: Episodes | None  # training episodes before those, of any policy on the same base
     held_out: HeldOut | None  # newest held-out episodes, of any policy on the same base; None: there is none
+    recent: HeldOut | None  # those of them as new as the rollouts, or as few as the gate needs: the same world
     digest: str  # sha256 over sequence numbers, stamps and actions of all of the above, hex
 
 
@@ -78,13 +79,17 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
         )
     rollouts = [train[k] for k in chosen]
     older = [one for k, one in enumerate(train) if k not in set(chosen)]
-    held = _held_out([one for one in ours if one.episodes.held_out[0]], config.held_out_episodes)
+    held = [one for one in ours if one.episodes.held_out[0]]
+    begin = next(k for k, one in enumerate(ours) if one is rollouts[0])
+    recent = _held_out([one for one in ours[begin:] if one.episodes.held_out[0]], config.held_out_episodes)
+    least = GateConfig().least_episodes
     return Material(
         policy=acting,
         rollouts=join([one.episodes for one in rollouts]),
         outcomes=tuple(one.outcome for one in rollouts),
         older=join([one.episodes for one in older]) if older else None,
-        held_out=held,
+        held_out=_held_out(held, config.held_out_episodes),
+        recent=recent if recent is not None and recent.count >= least else _held_out(held, least),
         digest=_digest(ours),
     )
 

@@ -173,7 +173,8 @@ def learn(
     tell(Phase.GATING)
     part = Part(step.fits[0].part)
     trial = Trial(part, before, student.merged(), workshop.baseline, config, GateConfig(), index)
-    gate = judge(trial, material.held_out, workshop.home)
+    # A model is judged in the world it was repaired for: what was driven before a shift speaks against every repair.
+    gate = judge(trial, material.recent if part is Part.DYNAMICS else material.held_out, workshop.home)
     if not gate.passed:
         return Learned(step, gate, None, "")
     tell(Phase.BUNDLING)

@@ -13,6 +13,7 @@ from dataclasses import replace
 from multiprocessing.connection import Connection, Pipe
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("torch")
@@ -120,9 +121,22 @@ def test_a_round_takes_the_newest_of_the_acting_policy_and_nothing_held_out(plac
     assert isinstance(found, Material) and found.held_out is not None and found.older is not None
     assert found.policy == after[-1].policy and len(found.outcomes) >= 4 and 60 <= len(found.rollouts) < 90
     assert found.held_out.count == 7 and found.held_out.episodes.held_out.all()
+    assert found.recent is not None and found.recent.count == 5, "as few as the gate needs"
     assert not found.rollouts.held_out.any() and not found.older.held_out.any()
     rows = sum(len(one.episodes) for one in before + after if not one.episodes.held_out[0])
     assert len(found.rollouts) + len(found.older) == rows
+
+
+def test_a_model_is_judged_on_driving_as_new_as_what_it_was_repaired_on(place: Workplace) -> None:
+    stretches = split(driven(random_episodes(100, 1), place.base))
+    found = material_of(stretches, place.base, RoundConfig(decisions=600, held_out_episodes=40))
+    assert isinstance(found, Material) and found.held_out is not None and found.recent is not None
+    held = [one for one in stretches if one.episodes.held_out[0]]
+    begin = next(k for k, one in enumerate(stretches) if np.array_equal(one.episodes.state[0], found.rollouts.state[0]))
+    as_new = sum(bool(one.episodes.held_out[0]) for one in stretches[begin:])
+    assert found.recent.count == as_new and 5 < as_new < 20
+    assert found.held_out.count == len(held) == 20
+    assert np.array_equal(found.recent.episodes.state[-1], held[-1].episodes.state[-1])
 
 
 def test_why_there_is_no_round(place: Workplace) -> None:
