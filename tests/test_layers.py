@@ -155,6 +155,15 @@ def test_storing_experience_needs_no_more_than_numpy() -> None:
     assert third_party == set()
 
 
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("adawm_planner.safety.")])
+def test_safety_needs_no_more_than_numpy_and_nothing_of_the_planners_model(module: str) -> None:
+    reached = closure(module)
+    third_party = {name.split(".")[0] for each in reached for name in imports(each)} - set(sys.stdlib_module_names)
+    assert third_party <= {"adawm_planner", "numpy"}
+    own = {name.split(".")[1] for name in reached if "." in name}
+    assert own <= {"safety", "config", "control", "data_types", "dims", "observation"}
+
+
 @pytest.mark.parametrize("node", DRIVERS)
 def test_finetuning_is_out_of_the_drivers_reach(node: str) -> None:
     assert not [module for module in closure(node) if module.startswith("adawm_planner.finetuning")]
