@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 
 from adawm_planner.config.gate import PathLimits
 from adawm_planner.data_types import EgoState, Objects
+from adawm_planner.dims import FRAME_S
 from adawm_planner.safety.braking import Foresight, judge_braking
 from adawm_planner.safety.own_path import others_along, own_path
 from adawm_planner.safety.verdict import Rule
@@ -127,17 +128,21 @@ def test_the_frame_of_the_map_does_not_matter() -> None:
 @settings(deadline=None, max_examples=60)
 @given(st.floats(1.0, 15.0), st.floats(0.5, 40.0))
 def test_braking_at_the_first_warning_always_stops_in_time(speed: float, gap: float) -> None:
-    """Drive at a standing obstacle, brake as counted on from the first warning: nothing is touched."""
+    """Drive at a standing obstacle: brakes that answer one frame before the delay is over touch nothing.
+
+    The frame is what the first warning may be late, since the gate looks once per frame.
+    """
+    answers = round(LIMITS.delay_s / FRAME_S) - 1
     way, v = 0.0, speed
     if judge(ego(v), objects((BODIES + gap, 0.0, 0.0, 0.0))).verdict is not None:
         return  # too near from the start: braking could not have helped, or just
-    warned = -1.0
+    warned: int | None = None
     for k in range(2000):
-        if warned < 0.0 and judge(ego(v), objects((BODIES + gap - way, 0.0, 0.0, 0.0))).verdict is not None:
-            warned = 0.05 * k
-        braking = 0.0 <= warned <= 0.05 * k - LIMITS.delay_s + 0.05
-        slower = max(v - 0.05 * LIMITS.brake_mps2, 0.0) if braking else v
-        way, v = way + 0.5 * (v + slower) * 0.05, slower
+        if warned is None and judge(ego(v), objects((BODIES + gap - way, 0.0, 0.0, 0.0))).verdict is not None:
+            warned = k
+        braking = warned is not None and k >= warned + answers
+        slower = max(v - FRAME_S * LIMITS.brake_mps2, 0.0) if braking else v
+        way, v = way + 0.5 * (v + slower) * FRAME_S, slower
         if v == 0.0:
             break
     assert v == 0.0 and way <= gap
