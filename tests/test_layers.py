@@ -16,6 +16,7 @@ ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "tf2_ros", "builtin_interfaces"
 TRAINING_PACKAGES = {"torch", "peft", "transformers", "tensorboard"}
 NODES = {
     "adawm_planner.ros.planner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
+    "adawm_planner.ros.gate_node": TRAINING_PACKAGES | {"libsumo", "carla", "onnxruntime", "cv2", "gymnasium"},
     "adawm_planner.ros.sim_bridge_node": TRAINING_PACKAGES,
     "adawm_planner.ros.finetuner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
 }

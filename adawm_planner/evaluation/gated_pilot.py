@@ -10,7 +10,6 @@ from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.pilots import Pilot
 from adawm_planner.safety.gate import Heard, Memory, step
 from adawm_planner.safety.inputs import Proposal, Reading
-from adawm_planner.safety.verdict import RULES, Response
 from adawm_planner.simulator.world import World, WorldFrame
 
 
@@ -39,8 +38,3 @@ class GatedPilot:
         if answer.verdict is not None and answer.command != proposed:
             self.interventions[answer.verdict.rule.value] += 1
         return answer.command
-
-
-def is_braking(rule_name: str) -> bool:
-    """Whether a rule of this name brakes, rather than cutting a value."""
-    return next(row.response for rule, row in RULES.items() if rule.value == rule_name) is not Response.LIMIT

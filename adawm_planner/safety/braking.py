@@ -56,11 +56,12 @@ def judge_braking(
     if speed <= 0.0 or not near.any():
         return Foresight(None, math.inf, nobody)
     going = speed * times
-    met = _meets(going, times, path, vehicle, others, near, limits)  # (T, n)
+    met, _ = _meets(going, times, path, vehicle, others, near, limits)  # (T, n)
     if not met.any():
         return Foresight(None, math.inf, nobody)
     braked, moving = _braked(speed, times, limits)
-    unavoidable = (_meets(braked, times, path, vehicle, others, near, limits) & moving[:, None]).any(axis=0)
+    touch, from_front = _meets(braked, times, path, vehicle, others, near, limits)
+    unavoidable = (touch & moving[:, None]).any(axis=0) & from_front
     first = np.argmax(met, axis=0)  # (n,)
     soonest = float(times[first[met.any(axis=0)]].min())
     everybody = nobody.copy()
@@ -91,10 +92,10 @@ def _braked(speed: float, times: Float64, limits: PathLimits) -> tuple[Float64, 
 
 def _meets(
     s: Float64, times: Float64, path: OwnPath, vehicle: VehicleInfo, others: Others, near: Bools, limits: PathLimits
-) -> Bools:
-    """Whether the own body touches each other one (T, n) from the front, by separating axes.
+) -> tuple[Bools, Bools]:
+    """Whether the own body touches each other one (T, n), by separating axes, and first with its front half (n,).
 
-    Who first touches the own rear half is left out: braking would not help.
+    Who drives into the rear half of one who brakes is no reason to brake.
     """
     x, y, heading = (each[:, None] for each in path.at(s))  # (T, 1)
     t = times[:, None]
@@ -111,5 +112,4 @@ def _meets(
     touch &= np.abs(c * ahead + d * left) <= length + c_abs * own_length + d_abs * own_width
     touch &= np.abs(c * left - d * ahead) <= width + c_abs * own_width + d_abs * own_length
     first = np.argmax(touch, axis=0)  # (n,)
-    from_front = ahead[first, np.arange(len(first))] > 0.0
-    return np.asarray(touch & from_front)
+    return np.asarray(touch), np.asarray(ahead[first, np.arange(len(first))] > 0.0)
