@@ -20,6 +20,7 @@ BENCHMARKS = {
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "identify": "Planted causes of mismatch against what the estimators say.",
     "table": "Tasks and vehicles against adaptation strategies, over seeds.",
+    "fuzz": "Random proposals and worlds through the safety gate, judged by an oracle of its own.",
     "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
 }

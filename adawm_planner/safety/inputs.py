@@ -47,7 +47,7 @@ def judge_inputs(reading: Reading, config: GateConfig) -> list[Verdict]:
     never = ((name, math.inf) for name, value in needed if value is None)
     verdicts = [
         Verdict(Rule.INPUT_STALE, age, oldest, brake, name)
-        for name, age in (*never, *reading.ages)
+        for name, age in (*reading.ages, *never)
         if not age <= oldest
     ]
     wrong = [*reading.faults, *_impossible(reading)]

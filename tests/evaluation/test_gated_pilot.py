@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-for _module in ("libsumo", "onnxruntime"):
-    pytest.importorskip(_module)
+pytest.importorskip("libsumo")
+pytest.importorskip("onnxruntime")
 
 from click.testing import CliRunner
 
