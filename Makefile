@@ -9,12 +9,14 @@ ARGS ?=
 export PYTHON
 ROS := scripts/with_ros.sh
 
-.PHONY: help setup drive test lint pretrain clean
+.PHONY: help setup drive test lint coverage mutation pretrain clean
 
 help:
 	@echo "make drive     drive $(EPISODES) episodes of $(TASK) in the real ROS stack (TASK, EPISODES, SEED, ARGS)"
 	@echo "make test      all tests (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
+	@echo "make coverage  every line and branch of the safety core, or it fails"
+	@echo "make mutation  mutants of the safety core against its tests (half an hour)"
 	@echo "make pretrain  world model and policy from nothing (ARGS)"
 	@echo "make setup     only the set-up, for all of these"
 	@echo "make clean     remove everything that was installed or built here"
@@ -36,10 +38,19 @@ lint: setup
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 
+coverage: setup
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/coverage run -m pytest -q tests/safety
+	@.venv/bin/coverage report
+
+mutation: setup
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/mutmut run
+	@.venv/bin/mutmut export-cicd-stats
+	@cat mutants/mutmut-cicd-stats.json
+
 pretrain: setup
 	@.venv/bin/adawm pretrain $(ARGS)
 
 clean:
 	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log build *.egg-info
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage mutants
 	find adawm_planner tests -name __pycache__ -type d -prune -exec rm -rf {} +
