@@ -29,6 +29,7 @@ from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import ns_to_stamp
 from adawm_planner.ros.diagnostics import OK, WARN, State
+from adawm_planner.ros.gate_topics import STATUS_TOPIC
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
 from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.engine import Engine, OnnxEngine
@@ -38,7 +39,6 @@ from adawm_planner.runtime.swap_thread import SwapThread
 from adawm_planner.runtime.warm import History
 
 UPDATE_TOPIC = "/adawm_finetuner/adapter"
-GATE_TOPIC = "/adawm_gate/status"
 ENVELOPE_BYTES = 64 * 2**10
 """What a message may hold besides its files."""
 
@@ -88,6 +88,7 @@ class PlannerAdapters:
         limits: AdapterLimits,
         swaps: SwapThread | None,
         changed: Callable[[], None],
+        intervened: Callable[[str], None],
     ) -> None:
         """Open topics and services.
 
@@ -96,14 +97,16 @@ class PlannerAdapters:
             limits: of bundles.
             swaps: None refuses everything, with that reason.
             changed: told when a bundle was refused here.
+            intervened: told the rule by which the gate changes commands; empty: it does not.
         """
         self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
+        self._intervened = intervened
         self.turned_away = 0  # bundles refused for want of a store
         override = f"/carla/{role}/vehicle_control_manual_override"
         # Raw: it may be large and hostile, and is unpacked where it costs no tick.
         self._open = [
             node.create_subscription(AdapterUpdate, UPDATE_TOPIC, self._on_update, qos.ADAPTER, raw=True),
-            node.create_subscription(GateStatus, GATE_TOPIC, self._on_gate, qos.STATUS),
+            node.create_subscription(GateStatus, STATUS_TOPIC, self._on_gate, qos.STATUS),
             node.create_subscription(Bool, override, self._on_override, qos.ROUTE),
         ]
         # Their own group: one that waits for its reply must not hold up the frames, which would be in its way.
@@ -133,6 +136,7 @@ class PlannerAdapters:
             self._swaps.post(m.Push(lambda: unpack(raw, self._limits)))
 
     def _on_gate(self, message: GateStatus) -> None:
+        self._intervened(message.rule if message.state != GateStatus.PASSING else "")
         if self._swaps is not None:
             self._swaps.taken_over("gate", message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
 

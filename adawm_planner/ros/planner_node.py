@@ -91,7 +91,9 @@ class PlannerNode(LifecycleNode):
         core, gated = PlannerCore(engine, monitor, config), values["use_gate"]
         self.loop = PlannerLoop(core, values["use_map"], inference, counted=not gated)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
-        self._adapters = PlannerAdapters(self, role, adapter_limits_from(values), self._swaps, self._tell_swaps)
+        self._adapters = PlannerAdapters(
+            self, role, adapter_limits_from(values), self._swaps, self._tell_swaps, core.note_intervention
+        )
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
         self._outputs = PlannerOutputs(self, PROPOSAL_TOPIC if gated else control_topic, role)
         self._inputs = PlannerInputs(self, values, self.loop, self._send, self._note)
