@@ -43,7 +43,6 @@ class Memory:
     state: State = State.STANDBY
     sent: Wanted = Wanted(0.0, 0.0)  # the command before
     fault_s: float = 0.0  # how long a fault that calls for a stop has lasted
-    grave_s: float = 0.0  # likewise one that calls for an emergency stop
     danger: Verdict | None = None  # latest danger
     calm_s: float = 0.0  # since that
     cause: Verdict | None = None  # of the running stop
@@ -120,13 +119,11 @@ def _judge_motion(reading: Reading, config: GateConfig) -> tuple[list[Verdict], 
 
 def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float) -> Memory:
     """Note how long faults have lasted, and the latest danger."""
-    grave = any(each.response is Response.EMERGENCY for each in found)
-    fault = grave or any(each.response is Response.COMFORTABLE for each in found)
+    fault = any(each.response in (Response.COMFORTABLE, Response.EMERGENCY) for each in found)
     danger = strictest(each for each in found if each.response is Response.BRAKE)
     return replace(
         memory,
         fault_s=memory.fault_s + elapsed_s if fault else 0.0,
-        grave_s=memory.grave_s + elapsed_s if grave else 0.0,
         danger=danger or memory.danger,
         calm_s=0.0 if danger else memory.calm_s + elapsed_s,
     )
@@ -137,9 +134,7 @@ def _next_state(heard: Heard, memory: Memory, worst: Verdict | None, config: Gat
     events = [Event.OVERRIDE if heard.overridden else Event.OVERRIDE_ENDS]
     if heard.release:
         events.append(Event.RELEASE)
-    if memory.grave_s > config.watch.latch_s:
-        events.append(Event.GRAVE_FAULT)
-    elif memory.fault_s > config.watch.latch_s:
+    if memory.fault_s > config.watch.latch_s:
         events.append(Event.FAULT)
     if worst is None:
         events.append(Event.CLEAR)

@@ -26,8 +26,7 @@ class Event(Enum):
     CLEAR = "clear"  # no rule asks for brakes
     CAUTION = "caution"  # one asks for gentle brakes, for as long as it speaks
     DANGER = "danger"  # one asks for more than that
-    FAULT = "fault"  # one has lasted that asks for a comfortable stop
-    GRAVE_FAULT = "grave_fault"  # one has lasted that asks for an emergency stop
+    FAULT = "fault"  # one has lasted that asks for a stop; with danger, for an emergency stop
     STANDSTILL = "standstill"
     RELEASE = "release"
     OVERRIDE = "override"
@@ -42,7 +41,6 @@ _DRIVES = {
     Event.CAUTION: State.RESPONDING,
     Event.DANGER: State.RESPONDING,
     Event.FAULT: State.COMFORTABLE_STOP,
-    Event.GRAVE_FAULT: State.EMERGENCY_STOP,
     Event.OVERRIDE: State.OVERRIDDEN,
 }
 
@@ -52,7 +50,6 @@ _NEXT: dict[State, dict[Event, State]] = {
     State.RESPONDING: _DRIVES,
     State.COMFORTABLE_STOP: {
         Event.DANGER: State.EMERGENCY_STOP,
-        Event.GRAVE_FAULT: State.EMERGENCY_STOP,
         Event.STANDSTILL: State.HOLD,
         Event.OVERRIDE: State.OVERRIDDEN,
     },

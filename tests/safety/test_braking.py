@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -146,6 +148,63 @@ def test_braking_at_the_first_warning_always_stops_in_time(speed: float, gap: fl
         if v == 0.0:
             break
     assert v == 0.0 and way <= gap
+
+
+def test_the_horizon_is_the_last_look() -> None:
+    limits = replace(LIMITS, margin_m=0.0)
+    assert judge(ego(10.0), objects((BODIES + 29.9, 0.0, 0.0, 0.0)), limits).met.any()
+    assert not judge(ego(10.0), objects((BODIES + 30.1, 0.0, 0.0, 0.0)), limits).met.any()
+
+
+def test_a_car_that_only_braking_would_meet_is_not_braked_for_whoever_else_is_there() -> None:
+    # Going on, the vehicle is past x = 8.6 m before the car comes by; braking, it would stand in front of it.
+    behind = (7.6, -22.4, 0.5 * PI, 14.0)
+    alone = judge(ego(8.0), objects(behind))
+    both = judge(ego(8.0), objects(behind, (BODIES + 20.0, 0.0, 0.0, 0.0)))
+    assert (alone.verdict, both.verdict) == (None, None)
+    assert both.met.tolist() == [False, True]
+    assert both.time_to_collision_s == pytest.approx(2.5)
+
+
+def test_margins_in_front_and_beside_widen_the_reach() -> None:
+    near = objects((BODIES + 30.4, 0.0, 0.0, 0.0))
+    assert judge(ego(10.0), near, replace(LIMITS, margin_m=1.0)).met.any()
+    # Only the widest reach includes one that is met with its corner at the very end of the horizon.
+    edge = objects((30.0 + 2.35 + 5.0 + 2.2, 0.0, 0.0, 0.0))
+    assert judge(ego(10.0), edge, replace(LIMITS, margin_m=5.0)).met.any()
+
+
+def _rectangle(x: float, y: float, yaw: float, length: float, width: float) -> Any:
+    return (x, y), (length, width), math.degrees(yaw)
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    return bool(cv2.rotatedRectangleIntersection(one, other)[0] != cv2.INTERSECT_NONE)
+
+
+def test_who_is_met_is_who_a_polygon_library_finds_on_the_way() -> None:
+    """Random bends and traffic, against OpenCV's rectangles; cases within 2 cm of a touch are left out."""
+    rng, found = np.random.default_rng(4), 0
+    limits = replace(LIMITS, horizon_s=1.5, margin_m=0.4, side_m=0.3)
+    for _ in range(400):
+        me = ego(float(rng.uniform(2.0, 12.0)), yaw_rate=float(rng.uniform(-0.6, 0.6)))
+        k = me.yaw_rate / me.speed
+        at = (float(rng.uniform(-4.0, 16.0)), float(rng.uniform(-8.0, 8.0)))
+        yaw, v = float(rng.uniform(-PI, PI)), float(rng.uniform(0.0, 10.0))
+        answers = []
+        for slack in (-0.02, 0.02):
+            met = False
+            for t in np.arange(0.0, 1.55, 0.1):
+                s = me.speed * t
+                x, y = math.sin(k * s) / k, (1.0 - math.cos(k * s)) / k
+                own = _rectangle(x, y, k * s, VEHICLE.length + 0.8 + slack, VEHICLE.width + 0.6 + slack)
+                there = (at[0] + v * math.cos(yaw) * t, at[1] + v * math.sin(yaw) * t)
+                met = met or _overlap(own, _rectangle(*there, yaw, LENGTH, 1.8))
+            answers.append(met)
+        if answers[0] is answers[1]:
+            assert judge(me, objects((*at, yaw, v)), limits).met[0] == answers[0]
+            found += answers[0]
+    assert 60 < found < 340
 
 
 def test_of_sixty_four_one_is_enough() -> None:

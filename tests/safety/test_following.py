@@ -90,6 +90,15 @@ def test_oncoming_is_dangerous_below_the_sum_of_both_ways_and_only_if_met() -> N
     assert judge(ego(8.0), closer, met=False) == []
 
 
+def test_a_vehicle_just_ahead_of_the_bumper_is_ahead() -> None:
+    assert len(judge(ego(8.0), objects((BODIES + 0.5, 0.0, 0.0, 0.0)))) == 1
+
+
+def test_a_parked_vehicle_that_faces_the_own_one_does_not_come_nearer() -> None:
+    apart = float(safe_distance_opposite_direction(8.0, 0.0, 0.2, 0.2, 0.0, 6.0, 3.0))
+    assert judge(ego(8.0), objects((BODIES + apart + 0.01, 0.0, PI, 0.0))) == []
+
+
 def test_who_drives_away_or_rolls_back_has_no_negative_speed() -> None:
     away = replace(objects((BODIES + 6.0, 0.0, PI, 0.0)), vx=np.array([5.0]))
     parked = objects((BODIES + 6.0, 0.0, PI, 0.0))

@@ -146,6 +146,28 @@ def test_a_fault_that_does_not_last_is_forgotten() -> None:
     assert run(memory, heard(ego=None), LATCH_FRAMES - 1)[-1].state is State.RESPONDING
 
 
+def test_the_cause_of_a_stop_is_what_began_it_and_goes_with_it() -> None:
+    memory = run(DRIVING, heard(None), LATCH_FRAMES - 2)[-1].memory
+    assert memory.cause is None and once(heard()).memory.cause is None
+    again = once(heard(ego=ego(0.0), release=True), _stopped()).memory
+    later = run(replace(again, state=State.PASSING), heard(route=None), LATCH_FRAMES + 2)[-1]
+    assert later.verdict is not None and later.verdict.rule is Rule.ROUTE_MISSING
+
+
+def test_full_brake_may_be_proposed_and_a_gentle_verdict_is_enough_to_brake() -> None:
+    far_over = once(heard(Command(throttle=0.5), ego=ego(23.0)), replace(DRIVING, sent=Wanted(-0.4, 0.0)))
+    assert far_over.memory.sent.acceleration == -CONFIG.stop.comfortable_mps2
+    gentle = replace(CONFIG, stop=replace(CONFIG.stop, comfortable_mps2=0.6))
+    weak = step(heard(Command(throttle=0.5), ego=ego(23.0)), DRIVING, gentle)
+    assert weak.memory.sent.acceleration == -0.6
+
+
+def test_blind_a_wheel_turned_far_is_not_turned_back_by_a_speed_nobody_knows() -> None:
+    turned = replace(DRIVING, sent=Wanted(0.0, 1.0))
+    nowhere = once(heard(ages=(("odometry", 9.0),), ego=ego(15.0)), turned)
+    assert nowhere.command.steer == 1.0 and len(nowhere.verdicts) == 2  # the input, and the jerk of the brakes
+
+
 def test_the_clock_of_the_vehicle_counts_not_the_steps() -> None:
     slow = replace(heard(None), elapsed_s=CONFIG.watch.latch_s)
     first, second = run(DRIVING, slow, 2)

@@ -11,6 +11,7 @@ import pytest
 
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, EgoState, VehicleInfo
+from adawm_planner.observation.route import route_from_points
 from adawm_planner.safety.inputs import Proposal, judge_inputs, judge_proposal, judge_route
 from adawm_planner.safety.verdict import Rule, Verdict
 from tests.safety.scenes import ROUTE, VEHICLE, ego, objects, reading
@@ -126,6 +127,8 @@ def routed(me: EgoState, **given: Any) -> list[Verdict]:
 def test_on_the_route_nothing_is_wrong() -> None:
     assert routed(ego(y=2.5)) == routed(ego(y=-2.5)) == routed(ego(yaw=1.19)) == routed(ego(yaw=-1.19)) == []
     assert routed(ego(yaw=2.0 * math.pi)) == []
+    upwards = route_from_points(np.zeros(100), np.arange(-50.0, 50.0))
+    assert routed(ego(yaw=0.5 * math.pi), route=upwards) == []
 
 
 def test_off_the_route() -> None:

@@ -51,7 +51,7 @@ def test_pedals_become_accelerations_and_back() -> None:
     assert Wanted.of(Command(throttle=0.5, steer=0.2), LIMITS) == Wanted(2.0, 0.2)
     assert Wanted.of(Command(brake=0.25), LIMITS) == Wanted(-2.0, 0.0)
     assert Wanted.of(Command(throttle=1.0, brake=0.5), LIMITS).acceleration == -4.0
-    assert Wanted.of(Command(throttle=1.0, hand_brake=True), LIMITS).acceleration == -8.0
+    assert Wanted.of(Command(throttle=1.0, steer=0.5, hand_brake=True), LIMITS) == Wanted(-8.0, 0.5)
     assert Wanted(2.0, 0.25).command(LIMITS) == Command(throttle=0.5, steer=0.25)
     assert Wanted(-2.0, -0.5).command(LIMITS) == Command(brake=0.25, steer=-0.5)
 
@@ -98,7 +98,9 @@ def test_the_commanded_acceleration_rises_and_falls_at_its_rates() -> None:
 def test_steering_turns_at_its_rate() -> None:
     step = LIMITS.steer_rate_per_s * FRAME_S
     assert cut(Wanted(0.0, 0.5)) == (Wanted(0.0, step), [Verdict(Rule.STEER_RATE, pytest.approx(10.0), 2.0)])
-    assert cut(Wanted(0.0, -0.5), Wanted(0.0, 0.1))[0].steer == pytest.approx(0.1 - step)
+    back, told = cut(Wanted(0.0, -0.5), Wanted(0.0, 0.1))
+    assert back.steer == pytest.approx(0.1 - step)
+    assert told == [Verdict(Rule.STEER_RATE, pytest.approx(12.0), 2.0)]
     assert cut(Wanted(0.0, step)) == (Wanted(0.0, step), [])
 
 
