@@ -12,7 +12,7 @@ SHIFT ?=
 export PYTHON
 ROS := scripts/with_ros.sh
 
-.PHONY: help setup drive test lint pretrain clean
+.PHONY: help setup drive test lint coverage mutation pretrain clean
 
 help:
 	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (minutes, on idle cores)"
@@ -20,6 +20,8 @@ help:
 	@echo "               only drive these episodes; needs no torch (one of the three is enough, ARGS goes to adawm drive)"
 	@echo "make test      all tests (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
+	@echo "make coverage  every line and branch of the safety core, or it fails"
+	@echo "make mutation  mutants of the safety core against its tests (half an hour)"
 	@echo "make pretrain  world model and policy from nothing (ARGS)"
 	@echo "make setup     only the set-up, for all of these"
 	@echo "make clean     remove everything that was installed or built here"
@@ -48,10 +50,19 @@ lint: setup
 	@.venv/bin/ruff format --check
 	@.venv/bin/mypy
 
+coverage: setup
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/coverage run -m pytest -q tests/safety
+	@.venv/bin/coverage report
+
+mutation: setup
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/mutmut run
+	@.venv/bin/mutmut export-cicd-stats
+	@cat mutants/mutmut-cicd-stats.json
+
 pretrain: setup
 	@.venv/bin/adawm pretrain $(ARGS)
 
 clean:
 	rm -rf .venv ros2_ws/build ros2_ws/install ros2_ws/log build *.egg-info
-	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage mutants
 	find adawm_planner tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -16,7 +16,18 @@ ROOT = Path(__file__).parent
 RUN = ["click", "cryptography", "numpy", "onnxruntime", "opencv-python-headless", "PyYAML", "rich", "safetensors"]
 SIM = ["carla==0.9.16", "eclipse-sumo", "gymnasium", "libsumo", "sumolib"]
 TRAIN = ["matplotlib", "onnx", "peft", "scipy", "tensorboard", "torch==2.13.0"]
-DEV = ["highway-env", "hypothesis", "mypy", "psutil", "pytest", "ruff", "types-PyYAML", "types-psutil"]
+DEV = [
+    "coverage",
+    "highway-env",
+    "hypothesis",
+    "mutmut",
+    "mypy",
+    "psutil",
+    "pytest",
+    "ruff",
+    "types-PyYAML",
+    "types-psutil",
+]
 
 
 def version() -> str:
@@ -61,6 +72,7 @@ setup(
     entry_points={
         "console_scripts": [
             f"adawm = {NAME}.cli.main:main",
+            f"gate_node = {NAME}.ros.gate_node:main",
             f"planner_node = {NAME}.ros.planner_node:main",
             f"finetuner_node = {NAME}.ros.finetuner_node:main",
             f"sim_bridge_node = {NAME}.ros.sim_bridge_node:main",

@@ -11,7 +11,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
-from adawm_planner.ros.launch_actions import arguments, node_action, rviz, sidecars
+from adawm_planner.ros.launch_actions import arguments, guards, node_action, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 SERVER = {"host": "localhost", "port": "2000", "timeout": "10"}
@@ -34,7 +34,7 @@ def generate_launch_description() -> LaunchDescription:
     server = {name: LaunchConfiguration(name) for name in SERVER}
     return LaunchDescription(
         [
-            *arguments(nodes),
+            *arguments(nodes, use_gate=True),
             DeclareLaunchArgument("bridge", default_value="false", description="also start carla_ros_bridge"),
             DeclareLaunchArgument("town", default_value="Town03", description="CARLA map, with bridge:=true"),
             *(DeclareLaunchArgument(name, default_value=value) for name, value in SERVER.items()),
@@ -51,6 +51,7 @@ def generate_launch_description() -> LaunchDescription:
             included("carla_spawn_objects"),
             included("carla_waypoint_publisher", **server, role_name=role),
             *map(node_action, nodes),
+            *guards(nodes),
             *sidecars(nodes),
             *rviz(),
         ]

@@ -1,13 +1,13 @@
 """The planner on a vehicle computer: real time, and every topic can be given another name.
 
-ros2 launch adawm_planner vehicle.launch.py control_topic:=/gate/command odometry:=/localization/odometry
+ros2 launch adawm_planner vehicle.launch.py control_topic:=/vehicle/command odometry:=/localization/odometry
 """
 
 from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 
-from adawm_planner.ros.launch_actions import arguments, node_action, rviz, sidecars
+from adawm_planner.ros.launch_actions import arguments, guards, node_action, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", "collision")
@@ -25,9 +25,10 @@ def generate_launch_description() -> LaunchDescription:
     remappings = [(default, LaunchConfiguration(name)) for name, default in bridge_names.items()]
     return LaunchDescription(
         [
-            *arguments(nodes, use_sim_time=False),
+            *arguments(nodes, use_sim_time=False, use_gate=True),
             *renamed,
             *(node_action(node, remappings) for node in nodes),
+            *guards(nodes, remappings),
             *sidecars(nodes),
             *rviz(),
         ]

@@ -16,6 +16,7 @@ ROS_PACKAGES = {"rclpy", "launch", "launch_ros", "tf2_ros", "builtin_interfaces"
 TRAINING_PACKAGES = {"torch", "peft", "transformers", "tensorboard"}
 NODES = {
     "adawm_planner.ros.planner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
+    "adawm_planner.ros.gate_node": TRAINING_PACKAGES | {"libsumo", "carla", "onnxruntime", "cv2", "gymnasium"},
     "adawm_planner.ros.sim_bridge_node": TRAINING_PACKAGES,
     "adawm_planner.ros.finetuner_node": TRAINING_PACKAGES | {"libsumo", "carla"},
 }
@@ -153,6 +154,15 @@ def test_storing_experience_needs_no_more_than_numpy() -> None:
     reached = {name.split(".")[0] for module in stored for each in closure(module) for name in imports(each)}
     third_party = reached - set(sys.stdlib_module_names) - {"adawm_planner", "numpy", "yaml"}
     assert third_party == set()
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if name.startswith("adawm_planner.safety.")])
+def test_safety_needs_no_more_than_numpy_and_nothing_of_the_planners_model(module: str) -> None:
+    reached = closure(module)
+    third_party = {name.split(".")[0] for each in reached for name in imports(each)} - set(sys.stdlib_module_names)
+    assert third_party <= {"adawm_planner", "numpy"}
+    own = {name.split(".")[1] for name in reached if "." in name}
+    assert own <= {"safety", "config", "control", "data_types", "dims", "observation"}
 
 
 @pytest.mark.parametrize("node", DRIVERS)

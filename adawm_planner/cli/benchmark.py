@@ -22,6 +22,7 @@ BENCHMARKS = {
     "identify": "Planted causes of mismatch against what the estimators say.",
     "table": "Tasks and vehicles against adaptation strategies, over seeds.",
     "story": "The whole story over shifts and seeds: success before, during, after; time to recovery.",
+    "fuzz": "Random proposals and worlds through the safety gate, judged by an oracle of its own.",
     "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
 }

@@ -26,7 +26,7 @@ from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import FINETUNER, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
+from adawm_planner.ros.node_table import FINETUNER, GUARDS, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 
 if TYPE_CHECKING:
@@ -69,6 +69,10 @@ class Run:
 @click.option("--realtime", is_flag=True, help="Pace the frames to the wall clock; else as fast as possible.")
 @model_options
 @click.option(
+    "--gate/--no-gate", default=True, show_default=True,
+    help="Let the safety gate check and publish the planner's commands.",
+)  # fmt: skip
+@click.option(
     "--finetuner/--no-finetuner", default=None, show_default="if it can run",
     help="Learn from the driving, and push adapters to the planner.",
 )  # fmt: skip
@@ -93,6 +97,7 @@ def drive(
     realtime: bool,
     model_dir: Path | None,
     provider: str,
+    gate: bool,
     finetuner: bool | None,
     signing_key: Path | None,
     state_dir: Path,
@@ -108,6 +113,8 @@ def drive(
         "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
         "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
         "state_dir": str(state_dir.resolve()), "source_dir": str(SOURCE_DIR.resolve()),
+        "use_gate": gate, "await_planner": gate, "release_on_new_episode": gate,
+        "wait_s": 0.2 if realtime else 0.8,  # a world that is not paced stands still while it waits
     }  # fmt: skip
     console = Console(highlight=False)
     run = Run(task_name, preset.name, settings, wants_finetuner(finetuner, signing_key, console))
@@ -196,7 +203,8 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
     Raises:
         ChildDied: a process ended, or the planner fell silent.
     """
-    nodes = (*STACKS["sim"], FINETUNER) if run.finetuner else STACKS["sim"]
+    gate, sidecars = GUARDS if run.settings["use_gate"] else (), (FINETUNER,) if run.finetuner else ()
+    nodes = (*STACKS["sim"], *gate, *sidecars)
     for node in nodes:
         start(node, run.settings, children)
     # Only after the children: they are forked from this process, which must not have threads by then.
@@ -294,6 +302,7 @@ def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | No
         episodes=tuple(sorted(run.episodes, key=lambda episode: episode.seed)),
         model_digest=digest,
         ros=ros,
+        gate=run.settings["use_gate"],
     )
     document = to_document(evaluation)
     console.print(table([document]))

@@ -49,6 +49,10 @@ LOG_PERIOD_S = 10.0
     "--trust", multiple=True, type=click.Path(exists=True, path_type=Path),
     help="Public key of the bundles' signer, or a folder of them.",
 )  # fmt: skip
+@click.option(
+    "--gate/--no-gate", default=False, show_default=True,
+    help="Let the safety gate decide what reaches the vehicle, and count its interventions.",
+)  # fmt: skip
 @click.option("--allow-unsigned", is_flag=True, help="Take bundles without asking for a signature.")
 @click.option(
     "--compare", "reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
@@ -66,6 +70,7 @@ def evaluate(
     provider: str,
     adapters: tuple[Path, ...],
     trust: tuple[Path, ...],
+    gate: bool,
     allow_unsigned: bool,
     reference: Path | None,
     json_file: Path | None,
@@ -74,7 +79,7 @@ def evaluate(
     references = read_json(reference) if reference else []
     configs = [
         EvaluationConfig(
-            task, vehicle, driver, episodes, seed, workers, model_dir, provider, adapters, trust, allow_unsigned
+            task, vehicle, driver, episodes, seed, workers, model_dir, provider, adapters, trust, allow_unsigned, gate
         )  # fmt: skip
         for task in expand(tasks)
         for driver in drivers
@@ -127,6 +132,8 @@ def finish(
         return
     console.print(table(documents))
     for document in documents:
+        show_interventions(console, document)
+    for document in documents:
         other = matching(document, references)
         if other is not None:
             document["comparison"] = compare(document, other).to_json()
@@ -135,6 +142,14 @@ def finish(
             console.print(f"[yellow]nothing to compare {document['task']} with {document['vehicle']} to[/]")
     if json_file is not None:
         write_json(json_file, documents)
+
+
+def show_interventions(console: Console, document: dict[str, Any]) -> None:
+    """Print how often each rule of the gate changed a command, if there was a gate."""
+    for rule, count in document.get("interventions", {}).items():
+        console.print(
+            f"{document['task']}, gate: {rule} changed {count['frames']} commands in {count['episodes']} episodes"
+        )
 
 
 def show_comparison(console: Console, document: dict[str, Any], other: dict[str, Any]) -> None:

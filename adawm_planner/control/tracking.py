@@ -1,7 +1,7 @@
 """Target acceleration and scene in, Command out: runs at every frame, knows no traffic.
 
-Steering is pure pursuit from the rear axle (Coulter 1992, CMU-RI-TR-92-01); the pedals are a
-feed-forward of the nominal vehicle under a speed governor for bends and the end of the route.
+Steering is control/pure_pursuit.py's; the pedals are a feed-forward of the nominal vehicle under a speed governor
+for bends and the end of the route.
 """
 
 from __future__ import annotations
@@ -11,9 +11,10 @@ import math
 import numpy as np
 
 from adawm_planner.config.control import ControlConfig
-from adawm_planner.data_types import Command, EgoState, Route, Scene, VehicleInfo
+from adawm_planner.control.pure_pursuit import steering
+from adawm_planner.data_types import Command, Route, Scene
 from adawm_planner.observation.assemble import canonical_ego
-from adawm_planner.observation.route import project, wrap_angle
+from adawm_planner.observation.route import project
 
 
 def track(scene: Scene, acceleration: float, config: ControlConfig) -> Command:
@@ -52,20 +53,3 @@ def pedals(acceleration: float, speed: float, config: ControlConfig) -> tuple[fl
     if effort >= 0.0:
         return min(effort / config.throttle_acceleration, 1.0), 0.0
     return 0.0, min(-effort / config.brake_deceleration, 1.0)
-
-
-def steering(ego: EgoState, route: Route, vehicle: VehicleInfo, s: float, config: ControlConfig) -> float:
-    """Steering command (-1..1, positive = right) towards the route point one lookahead ahead of `s` [m]."""
-    lookahead = min(max(config.lookahead_time * ego.speed, config.min_lookahead), config.max_lookahead)
-    # The centre runs half a wheelbase ahead of the rear axle, so the target is measured from there too.
-    target_s = s - 0.5 * vehicle.wheelbase + lookahead
-    target_x, target_y = np.interp(target_s, route.s, route.x), np.interp(target_s, route.s, route.y)
-    if target_s > route.length:
-        beyond, yaw = target_s - route.length, float(route.yaw[-1])
-        target_x, target_y = route.x[-1] + beyond * math.cos(yaw), route.y[-1] + beyond * math.sin(yaw)
-    rear_x = ego.x - 0.5 * vehicle.wheelbase * math.cos(ego.yaw)
-    rear_y = ego.y - 0.5 * vehicle.wheelbase * math.sin(ego.yaw)
-    dx, dy = float(target_x) - rear_x, float(target_y) - rear_y
-    bearing = wrap_angle(math.atan2(dy, dx) - ego.yaw)
-    angle = math.atan2(2.0 * vehicle.wheelbase * math.sin(bearing), math.hypot(dx, dy))
-    return min(max(-angle / vehicle.max_steer, -1.0), 1.0)

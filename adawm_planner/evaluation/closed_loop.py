@@ -13,12 +13,13 @@ from collections.abc import Callable, Generator, Iterator
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
+from adawm_planner.evaluation.gated_pilot import GatedPilot
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL, Pilot, make_pilot
 from adawm_planner.evaluation.report import Evaluation
 from adawm_planner.paths import models_dir
@@ -46,6 +47,7 @@ class EvaluationConfig:
     adapters: tuple[Path, ...] = ()  # bundle directories, at most one per part
     trust: tuple[Path, ...] = ()  # public keys of their signers, or folders of them
     allow_unsigned: bool = False  # do not ask for the adapters' signatures
+    gate: bool = False  # let the safety gate decide what reaches the vehicle
 
     def __post_init__(self) -> None:
         if self.driver not in PILOTS:
@@ -77,11 +79,14 @@ class _Loop:
         adapters = _adapters(config)
         factors = {name: pair for each in adapters for name, pair in each.factors.items()}
         self.adapters = tuple(f"{each.manifest.name}-{each.digest[:12]}" for each in adapters)
-        self.pilot = make_pilot(config.driver, config.model_dir, config.provider, factors)
+        pilot = make_pilot(config.driver, config.model_dir, config.provider, factors)
+        self.pilot = GatedPilot(pilot) if config.gate else pilot
         self.world = World(load_task(config.task), load_vehicle(config.vehicle))
 
     def run(self, seed: int) -> EpisodeResult:
-        return run_episode(self.world, self.pilot, seed)
+        result = run_episode(self.world, self.pilot, seed)
+        gated = self.pilot if isinstance(self.pilot, GatedPilot) else None
+        return result if gated is None else replace(result, interventions=dict(gated.interventions))
 
 
 def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], None] | None = None) -> Evaluation:
@@ -125,6 +130,7 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
         wall_s=time.monotonic() - started,
         episodes=tuple(sorted(finished, key=lambda episode: episode.seed)),
         model_digest=loop.pilot.digest,
+        gate=config.gate,
     )
 
 

@@ -6,7 +6,7 @@ Next stage: report.py puts many results into one document. Imports neither torch
 from __future__ import annotations
 
 import math
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -34,6 +34,7 @@ class EpisodeResult:
     reward: RewardTerms  # sum over the episode
     comfort: Comfort
     collision_id: int | None  # the other vehicle
+    interventions: dict[str, int] = field(default_factory=dict)  # frames by rule of the gate; empty without one
 
     def to_json(self) -> dict[str, Any]:
         """This episode as plain JSON values; an infinite TTC becomes null, since JSON has no infinity."""

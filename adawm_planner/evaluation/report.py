@@ -36,6 +36,7 @@ class Evaluation:
     episodes: tuple[EpisodeResult, ...]  # in order of their seeds
     model_digest: str | None = None  # of the world model's files, None for the other drivers
     ros: dict[str, Any] = field(default_factory=dict)  # only of `drive`
+    gate: bool = False  # whether the safety gate decided what reached the vehicle
 
     def __post_init__(self) -> None:
         if not self.episodes:
@@ -48,6 +49,12 @@ class Evaluation:
     def count(self, outcome: Outcome) -> int:
         """Number of the episodes that ended this way."""
         return sum(episode.outcome is outcome for episode in self.episodes)
+
+    def interventions(self) -> dict[str, dict[str, int]]:
+        """How often each rule of the gate changed a command: in frames, and in how many episodes."""
+        rules = sorted({rule for episode in self.episodes for rule in episode.interventions})
+        frames = {rule: [episode.interventions.get(rule, 0) for episode in self.episodes] for rule in rules}
+        return {rule: {"frames": sum(each), "episodes": sum(map(bool, each))} for rule, each in frames.items()}
 
     def mean(self, value: Callable[[EpisodeResult], float]) -> float:
         """Mean of a value over the episodes."""
@@ -68,6 +75,7 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "episodes": len(episodes),
         "episodes_requested": evaluation.requested,
         "seed": evaluation.seed,
+        "gate": evaluation.gate,
         "success_rate": evaluation.rate(Outcome.SUCCESS),
         "success_ci95": list(wilson_interval(evaluation.count(Outcome.SUCCESS), len(episodes))),
         "collision_rate": evaluation.rate(Outcome.COLLISION),
@@ -87,6 +95,8 @@ def to_document(evaluation: Evaluation) -> dict[str, Any]:
         "wall_s": evaluation.wall_s,
         "detail": [episode.to_json() for episode in episodes],
     }
+    if evaluation.gate:
+        document["interventions"] = evaluation.interventions()
     if evaluation.ros:
         document["ros"] = evaluation.ros
     check_document(document)

@@ -24,6 +24,7 @@ MOST_ADAPTERS = 8
 _LARGEST = float(np.finfo(np.float32).max)
 _COUNT_END = 2**63
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_RULE = re.compile(r"[a-z_]{0,64}")
 _FIXED = struct.Struct("<dqqH7fBf")
 
 
@@ -54,6 +55,8 @@ def capture(experience: Experience, base_digest: str, latency_ms: float) -> Capt
     _check_outcome(experience)
     _check_counts(experience)
     _check_origin(base_digest, experience.adapter_digests)
+    if not _RULE.fullmatch(experience.intervention):
+        raise ValueError(f"intervention is '{experience.intervention[:80]}', must be the name of a rule, or empty")
     if not 0.0 <= latency_ms <= _LARGEST:
         raise ValueError(f"decision_latency_ms is {latency_ms}, must be finite and at least 0")
     return Captured(experience, base_digest, latency_ms, seal(experience, base_digest, latency_ms))
@@ -87,6 +90,8 @@ def seal(one: Experience, base_digest: str, latency_ms: float) -> bytes:
     total.update(one.observation.state.tobytes())
     total.update(one.action.probabilities.tobytes())
     total.update(",".join((base_digest, *one.adapter_digests)).encode())
+    if one.intervention:  # only then, so that what was sealed before there was a gate keeps its seal
+        total.update(b";" + one.intervention.encode())
     return total.digest()
 
 

@@ -70,6 +70,7 @@ def encode(decisions: Sequence[Captured]) -> bytes:
         "flags": np.array([(one.is_first, one.is_last, one.is_terminal) for one in ones], np.bool_),
         "base": np.array([one.base_digest.encode() for one in decisions]),
         "adapters": np.array([",".join(one.adapter_digests).encode() for one in decisions]),
+        "intervention": np.array([one.intervention.encode() for one in ones]),
         "latency_ms": np.array([one.latency_ms for one in decisions], np.float32),
         "seal": np.stack([np.frombuffer(one.seal, np.uint8) for one in decisions]),
     }
@@ -133,6 +134,8 @@ def _row(columns: dict[str, Any], row: int) -> Captured:
         is_last=last,
         is_terminal=terminal,
         adapter_digests=tuple(adapters.split(",")) if adapters else (),
+        # Chunks that were written before there was a gate do not have the column.
+        intervention=columns["intervention"][row].decode() if "intervention" in columns else "",
     )
     return Captured(
         experience,

@@ -44,6 +44,7 @@ def captured_from(message: ExperienceMessage) -> Captured:
         is_last=message.is_last,
         is_terminal=message.is_terminal,
         adapter_digests=tuple(message.adapter_digests),
+        intervention=message.intervention,
     )
     return capture(one, message.base_digest, message.decision_latency_ms)
 

@@ -15,9 +15,12 @@ from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import SETTINGS, SIDECARS, NodeSpec
+from adawm_planner.ros.node_table import GUARDS, SETTINGS, SIDECARS, NodeSpec
 
 PACKAGE = "adawm_planner"
+GUARD_RESPAWN_S = 0.1
+"""Wait before a gate that ended is started again [s]: nothing reaches the vehicle meanwhile."""
+
 RESPAWN_S = 5.0
 """Wait before a sidecar that ended is started again [s]."""
 
@@ -72,6 +75,25 @@ def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
     ]
     declared = [_argument(name, SETTINGS[name].default) for name in names]
     return [asked, *declared, *map(_parameter_file, SIDECARS), *started]
+
+
+def guards(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = (), **defaults: Any) -> list[Any]:
+    """Start the gate, unless `use_gate:=false`; when it dies it is started again, and stands by, braking.
+
+    Args:
+        stack: whose `arguments` are declared already.
+        remappings: of the stack's topics.
+        defaults: as those of `arguments`.
+    """
+    known = {name for node in stack for name in node.settings}
+    names = [name for node in GUARDS for name in node.settings if name not in known]
+    asked = IfCondition(LaunchConfiguration("use_gate"))
+    started = [
+        _node(node, condition=asked, remappings=list(remappings), respawn=True, respawn_delay=GUARD_RESPAWN_S)
+        for node in GUARDS
+    ]
+    declared = [_argument(name, defaults.get(name, SETTINGS[name].default)) for name in names]
+    return [*declared, *map(_parameter_file, GUARDS), *started]
 
 
 def _node(node: NodeSpec, **how: Any) -> Node:

@@ -32,6 +32,10 @@ SETTINGS = {
         Setting("vehicle.length_m", float, 4.7, "length of the ego vehicle [m], which no topic tells"),
         Setting("vehicle.width_m", float, 1.85, "width of the ego vehicle [m], which no topic tells"),
         Setting("control_topic", str, "", "where commands go; empty: /carla/<role_name>/vehicle_control_cmd"),
+        Setting("use_gate", bool, False, "let the safety gate check and publish the planner's commands"),
+        Setting("await_planner", bool, False, "the gate commands nothing before a planner is there"),
+        Setting("release_on_new_episode", bool, False, "a new route releases the gate from a stop"),
+        Setting("wait_s", float, 0.2, "wait of a frame for the planner's proposal [s of wall time]"),
         Setting("adapters.store", str, "", "folder of adapters the planner accepted; empty: adapters are not taken"),
         Setting("adapters.trust", str, "", "public key (.pub), or a folder of them, whose adapters are accepted"),
         Setting("task", str, "right_turn_moderate", "task: built-in name or YAML file"),
@@ -79,10 +83,28 @@ PLANNER = NodeSpec(
         "model_dir",
         "provider",
         "control_topic",
+        "use_gate",
         "vehicle.length_m",
         "vehicle.width_m",
         "adapters.store",
         "adapters.trust",
+    ),
+)
+GATE = NodeSpec(
+    name="adawm_gate",
+    executable="gate_node",
+    module="adawm_planner.ros.gate_node",
+    parameter_file="gate.param.yaml",
+    settings=(
+        "role_name",
+        "use_sim_time",
+        "autostart",
+        "control_topic",
+        "await_planner",
+        "release_on_new_episode",
+        "wait_s",
+        "vehicle.length_m",
+        "vehicle.width_m",
     ),
 )
 SIM_BRIDGE = NodeSpec(
@@ -111,6 +133,9 @@ FINETUNER = NodeSpec(
 
 STACKS = {"sim": (PLANNER, SIM_BRIDGE), "carla": (PLANNER,), "vehicle": (PLANNER,)}
 """Which nodes run where: on the embedded simulator, beside carla_ros_bridge, on a vehicle."""
+
+GUARDS = (GATE,)
+"""Nodes that stand between planner and vehicle in any stack, unless `use_gate` is false."""
 
 SIDECARS = (FINETUNER,)
 """Nodes that any stack may have beside it; it drives on when one of them dies."""

@@ -29,6 +29,7 @@ from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import ns_to_stamp
 from adawm_planner.ros.diagnostics import OK, WARN, State
+from adawm_planner.ros.gate_topics import STATUS_TOPIC
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
 from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.runtime import swap_messages as m
@@ -39,7 +40,6 @@ from adawm_planner.runtime.swap_thread import SwapThread
 from adawm_planner.runtime.warm import History
 
 UPDATE_TOPIC = "/adawm_finetuner/adapter"
-GATE_TOPIC = "/adawm_gate/status"
 ENVELOPE_BYTES = 64 * 2**10
 """What a message may hold besides its files."""
 
@@ -90,6 +90,7 @@ class PlannerAdapters:
         swaps: SwapThread | None,
         changed: Callable[[], None],
         watch: QosWatch,
+        intervened: Callable[[str], None],
     ) -> None:
         """Open topics and services.
 
@@ -99,14 +100,16 @@ class PlannerAdapters:
             swaps: None refuses everything, with that reason.
             changed: told when a bundle was refused here.
             watch: told of topics that do not match.
+            intervened: told the rule by which the gate changes commands; empty: it does not.
         """
         self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
+        self._intervened = intervened
         self.turned_away = 0  # bundles refused for want of a store
         override = f"/carla/{role}/vehicle_control_manual_override"
         table: list[tuple[type[Any], str, Any, Callable[[Any], None], bool]] = [
             # Raw: it may be large and hostile, and is unpacked where it costs no tick.
             (AdapterUpdate, UPDATE_TOPIC, qos.ADAPTER, self._on_update, True),
-            (GateStatus, GATE_TOPIC, qos.STATUS, self._on_gate, False),
+            (GateStatus, STATUS_TOPIC, qos.STATUS, self._on_gate, False),
             (Bool, override, qos.ROUTE, self._on_override, False),
         ]
         self._open = [
@@ -140,6 +143,7 @@ class PlannerAdapters:
             self._swaps.post(m.Push(lambda: unpack(raw, self._limits)))
 
     def _on_gate(self, message: GateStatus) -> None:
+        self._intervened(message.rule if message.state != GateStatus.PASSING else "")
         if self._swaps is not None:
             self._swaps.taken_over("gate", message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
 

@@ -33,12 +33,6 @@ Note = Callable[[str, State], object]
 _CORRIDOR = "the corridor along the route is used instead"
 
 
-def input_topics(node: LifecycleNode, role_name: str) -> dict[str, str]:
-    """Return the full name, after remapping, of each input's topic."""
-    names = (ODOMETRY, OBJECTS, STATUS, ROUTE, VEHICLE)
-    return {name: node.resolve_topic_name(f"/carla/{role_name}/{name}") for name in names}
-
-
 class PlannerInputs:
     """Subscribes and converts; keeps nothing but what recognises a repeated map and the ego's own id."""
 

@@ -18,16 +18,17 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import OK, WARN, Diagnostics, State, fault_state
+from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, input_topics
+from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.lifecycle import logged_transition, run
 from adawm_planner.ros.parameters import declare, read
 from adawm_planner.ros.planner_adapters import NO_STORE, PlannerAdapters, open_swap, refusal_state, swap_state
-from adawm_planner.ros.planner_inputs import PlannerInputs, input_topics
+from adawm_planner.ros.planner_inputs import PlannerInputs
 from adawm_planner.ros.planner_outputs import PlannerOutputs
 from adawm_planner.ros.planner_parameters import (
     PLANNER_PARAMETERS,
     adapter_limits_from,
     config_from,
-    limits_from,
     model_dir_from,
 )
 from adawm_planner.ros.qos_watch import QosWatch
@@ -89,12 +90,15 @@ class PlannerNode(LifecycleNode):
         base = self._engine_factory(values)
         swap = open_swap(values, base, self._history) if values["adapters.store"] else None
         engine = TimedEngine(base if swap is None else swap.restored, inference)
-        self.loop = PlannerLoop(PlannerCore(engine, monitor, config), values["use_map"], inference)
+        core, gated = PlannerCore(engine, monitor, config), values["use_gate"]
+        self.loop = PlannerLoop(core, values["use_map"], inference, counted=not gated)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
         limits = adapter_limits_from(values)
-        self._adapters = PlannerAdapters(self, role, limits, self._swaps, self._tell_swaps, self._qos)
+        self._adapters = PlannerAdapters(
+            self, role, limits, self._swaps, self._tell_swaps, self._qos, core.note_intervention
+        )
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
-        self._outputs = PlannerOutputs(self, control_topic, role, self._qos)
+        self._outputs = PlannerOutputs(self, PROPOSAL_TOPIC if gated else control_topic, role, self._qos)
         self._inputs = PlannerInputs(self, values, self.loop, self._send, self._note, self._qos)
         self._note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
         self._set_mode(Mode.WAITING, "inactive")

@@ -144,6 +144,7 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
         is_first=one.is_first,
         is_last=one.is_last,
         is_terminal=one.is_terminal,
+        intervention=one.intervention,
         base_digest=engine.digest,
         adapter_digests=list(one.adapter_digests),
         decision_latency_ms=float(latency_ms),

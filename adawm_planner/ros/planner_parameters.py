@@ -12,13 +12,12 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.paths import models_dir
 from adawm_planner.reward import RewardWeights
+from adawm_planner.ros.input_parameters import INPUT_PARAMETERS
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
-from adawm_planner.runtime.input_monitor import InputLimits
 from adawm_planner.runtime.planner_core import PlannerConfig
 
-_LIMITS: Final = InputLimits()
 _CONTROL: Final = ControlConfig()
 _RULES: Final = EpisodeRules()
 _ADAPTERS: Final = AdapterLimits()
@@ -36,50 +35,11 @@ PLANNER_PARAMETERS: Final = (
     Parameter(
         "control_topic", str, "", "topic of the commands; empty: /carla/<role_name>/vehicle_control_cmd"
     ),
+    Parameter("use_gate", bool, False, "propose commands to adawm_gate, which publishes them, instead"),
     Parameter("use_map", bool, True, "draw the drivable area from world_info's OpenDRIVE; false: from the route alone"),
     Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
     Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),
-    Parameter(
-        "limits.stale_s", float, _LIMITS.stale_s, "wall time without input before the watchdog brakes", "s", 0.05, 5.0
-    ),
-    Parameter(
-        "limits.incomplete_s", float, _LIMITS.incomplete_s,
-        "wall time an incomplete frame is waited for before the vehicle is braked", "s", 0.01, 5.0,
-    ),
-    Parameter(
-        "limits.stepped_stale_s", float, _LIMITS.stepped_stale_s,
-        "the same wall time where a world in synchronous mode stands still", "s", 0.1, 60.0,
-    ),
-    Parameter(
-        "limits.stepped_incomplete_s", float, _LIMITS.stepped_incomplete_s,
-        "the same wall time where a world in synchronous mode waits; the bridge itself waits 1 s", "s", 0.01, 0.9,
-    ),
-    Parameter(
-        "limits.repeat_s", float, _LIMITS.repeat_s,
-        "wall time between two braking commands in a silence", "s", 0.05, 5.0,
-    ),
-    Parameter(
-        "limits.gap_s", float, _LIMITS.gap_s,
-        "simulated time between two frames before the vehicle is braked", "s", 0.1, 5.0,
-    ),
-    Parameter(
-        "limits.period_error", float, _LIMITS.period_error,
-        "deviation of the mean frame period from 0.05 s before the vehicle is braked", "of 0.05 s", 0.05, 1.0,
-    ),
-    Parameter(
-        "limits.route_distance_m", float, _LIMITS.route_distance_m,
-        "distance of ego and route before they contradict each other", "m", 1.0, 100.0,
-    ),
-    Parameter(
-        "limits.jump_m", float, _LIMITS.jump_m, "move between two frames that begins a new episode", "m", 0.5, 100.0
-    ),
-    Parameter(
-        "limits.speed_mismatch_mps", float, _LIMITS.speed_mismatch_mps,
-        "difference of odometry's and vehicle_status's speed before they contradict each other", "m/s", 0.1, 50.0,
-    ),
-    Parameter(
-        "limits.speed_mps", float, _LIMITS.speed_mps, "speed above which odometry is not believed", "m/s", 1.0, 150.0
-    ),
+    *INPUT_PARAMETERS,
     Parameter("fault_brake", float, 0.8, "brake while an input cannot be trusted", "of full brake", 0.1, 1.0),
     Parameter("watchdog_period_s", float, 0.05, "period of the watchdog's wall clock timer", "s", 0.01, 1.0),
     Parameter(
@@ -159,13 +119,6 @@ PLANNER_PARAMETERS: Final = (
         "success rate that is asked for while there is no such record", "success rate", 0.0, 1.0,
     ),
 )  # fmt: skip
-
-
-def limits_from(values: dict[str, Any]) -> InputLimits:
-    """Return the input limits a parameter table's values ask for."""
-    return InputLimits(
-        **{name.removeprefix("limits."): value for name, value in values.items() if name.startswith("limits.")}
-    )
 
 
 def config_from(values: dict[str, Any]) -> PlannerConfig:

@@ -40,6 +40,7 @@ class ExperienceRecorder:
         self._sequence = 0
         self.episode = 0
         self._reward = RewardTerms()
+        self._intervention = ""
         self._scene: Scene | None = None
         self._decision: Decision | None = None
         self._near: int | None = None
@@ -48,8 +49,12 @@ class ExperienceRecorder:
     def begin(self) -> None:
         """Start a new episode."""
         self.episode += 1
-        self._open, self._reward = True, RewardTerms()
+        self._open, self._reward, self._intervention = True, RewardTerms(), ""
         self._scene = self._decision = self._near = self._s = None
+
+    def intervened(self, rule: str) -> None:
+        """Note that a rule of the gate has changed a command; the first since the latest experience is kept."""
+        self._intervention = self._intervention or rule
 
     def frame(self, scene: Scene, collided: bool, decision: Decision | None) -> list[Experience]:
         """Score one driven frame; return what it completes: nothing, a decision, or the episode's end."""
@@ -93,6 +98,7 @@ class ExperienceRecorder:
 
     def _make(self, scene: Scene, decision: Decision, is_last: bool, is_terminal: bool) -> Experience:
         reward = RewardTerms() if decision.first else self._reward
+        intervention, self._intervention = self._intervention, ""
         self._reward = RewardTerms()
         self._sequence += 1
         return Experience(
@@ -107,4 +113,5 @@ class ExperienceRecorder:
             is_last=is_last,
             is_terminal=is_terminal,
             adapter_digests=decision.adapter_digests,
+            intervention=intervention,
         )

@@ -76,6 +76,7 @@ class PlannerCore:
         self._arrived = False
         self._steer = 0.0
         self._collided = False
+        self._intervention = ""
         self.route_is_new = False
         self.history = History()
         """Decisions of the running episode; read by other threads too."""
@@ -107,6 +108,10 @@ class PlannerCore:
     def note_collision(self) -> None:
         """The vehicle has hit something; scored with the next frame."""
         self._collided = True
+
+    def note_intervention(self, rule: str) -> None:
+        """A rule of the gate changes commands, or none (empty) any more; what is gathered meanwhile says so."""
+        self._intervention = rule
 
     def flip(self, warm: Warm, engine: Engine | None = None) -> bool:
         """Drive with another engine from the next frame on; to be called between two frames, by whoever calls `answer`.
@@ -151,6 +156,8 @@ class PlannerCore:
         scene = self._scene(frame)
         self._arrived = self._arrived or _is_at_end(scene)
         command, decision = self._hold() if self._arrived else self._drive(scene)
+        if self._intervention:
+            self._recorder.intervened(self._intervention)
         gained = self._recorder.frame(scene, self._take_collision(), decision)
         mode = Mode.ARRIVED if self._arrived else Mode.DRIVING
         return Answer(command, mode, (), scene, decision, (*ended, *gained))

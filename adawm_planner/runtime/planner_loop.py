@@ -48,14 +48,17 @@ class Counters:
 class PlannerLoop:
     """Turns arrivals into answers; at most one per frame."""
 
-    def __init__(self, core: PlannerCore, want_map: bool, inference: LatencyWindow | None = None) -> None:
+    def __init__(
+        self, core: PlannerCore, want_map: bool, inference: LatencyWindow | None = None, counted: bool = True
+    ) -> None:
         """Take the core; it answers nothing before `begin`.
 
         Args:
             want_map: the first frame waits a moment for the map too.
             inference: where the engine's durations are noted.
+            counted: whether the bridge itself takes the commands, and counts them; False: a gate does.
         """
-        self.core = core
+        self.core, self._counted = core, counted
         self.counters = Counters()
         self.latency, self.inference = LatencyWindow(), inference or LatencyWindow()
         self.world: WorldClock | None = None
@@ -153,7 +156,7 @@ class PlannerLoop:
 
     def _answer(self, frame: FrameInputs) -> Outgoing | None:
         self._waiting, self._map_pending, self._stamp_ns = None, False, frame.stamp_ns
-        if self.watchdog.settle():
+        if self.watchdog.settle() and self._counted:
             self.counters.unbalanced_frames += 1
             return None
         answer = self._think(frame)

@@ -54,6 +54,8 @@ BAD = {
     "is_terminal": replace(GOOD, is_terminal=True),
     "sequence is -1": replace(GOOD, sequence=-1),
     "episode is 9223372036854775808": replace(GOOD, episode=2**63),
+    "intervention is 'Jerk'": replace(GOOD, intervention="Jerk"),
+    "intervention is 'a;b'": replace(GOOD, intervention="a;b"),
     "header.stamp is nan": replace(GOOD, stamp_s=math.nan),
     "header.stamp is -0.2": replace(GOOD, stamp_s=-0.2),
 }
@@ -95,6 +97,7 @@ CHANGED: dict[str, Any] = {
     "is_last": True,
     "is_terminal": True,
     "adapter_digests": (ADAPTER,),
+    "intervention": "jerk",
 }
 
 

@@ -9,7 +9,17 @@ import pytest
 import yaml
 
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import FINETUNER, PLANNER, SETTINGS, SIDECARS, SIM_BRIDGE, STACKS, NodeSpec
+from adawm_planner.ros.node_table import (
+    FINETUNER,
+    GATE,
+    GUARDS,
+    PLANNER,
+    SETTINGS,
+    SIDECARS,
+    SIM_BRIDGE,
+    STACKS,
+    NodeSpec,
+)
 
 LAUNCH = launch_dir()
 FILES = {"sim": "sim.launch.py", "carla": "carla.launch.py", "vehicle": "vehicle.launch.py"}
@@ -22,14 +32,14 @@ def test_file_reads_the_node_table_and_names_no_node_itself(stack: str) -> None:
     assert "generate_launch_description" in [function.name for function in functions]
     assert f"STACKS['{stack}']" in ast.unparse(tree)
     texts = {node.value for node in ast.walk(tree) if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    assert not texts & {node.executable for node in (*STACKS["sim"], *SIDECARS)}
+    assert not texts & {node.executable for node in (*STACKS["sim"], *GUARDS, *SIDECARS)}
 
 
 def test_every_launch_file_is_covered_here() -> None:
     assert sorted(path.name for path in LAUNCH.glob("*.launch.py")) == sorted(FILES.values())
 
 
-@pytest.mark.parametrize("node", (*STACKS["sim"], *SIDECARS), ids=lambda node: node.name)
+@pytest.mark.parametrize("node", (*STACKS["sim"], *GUARDS, *SIDECARS), ids=lambda node: node.name)
 def test_parameter_file_holds_what_the_settings_do_not(node: NodeSpec) -> None:
     content = yaml.safe_load((LAUNCH / "params" / node.parameter_file).read_text())
     values = content["/**"]["ros__parameters"]
@@ -41,9 +51,10 @@ def test_parameter_file_holds_what_the_settings_do_not(node: NodeSpec) -> None:
 def test_files_show_every_other_parameter_with_its_own_default() -> None:
     pytest.importorskip("rclpy")
     from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
+    from adawm_planner.ros.gate_parameters import GATE_PARAMETERS
     from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
 
-    for node, table in ((PLANNER, PLANNER_PARAMETERS), (FINETUNER, FINETUNER_PARAMETERS)):
+    for node, table in ((PLANNER, PLANNER_PARAMETERS), (GATE, GATE_PARAMETERS), (FINETUNER, FINETUNER_PARAMETERS)):
         declared = {each.name: each.default for each in table if each.name not in node.settings}
         values = yaml.safe_load((LAUNCH / "params" / node.parameter_file).read_text())["/**"]["ros__parameters"]
         assert values == declared
@@ -54,9 +65,15 @@ def test_every_setting_is_a_parameter_of_its_node() -> None:
     pytest.importorskip("rclpy")
     from adawm_planner.ros.bridge_parameters import PARAMETERS as BRIDGE_PARAMETERS
     from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
+    from adawm_planner.ros.gate_parameters import GATE_PARAMETERS
     from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
 
-    tables = ((PLANNER, PLANNER_PARAMETERS), (SIM_BRIDGE, BRIDGE_PARAMETERS), (FINETUNER, FINETUNER_PARAMETERS))
+    tables = (
+        (PLANNER, PLANNER_PARAMETERS),
+        (GATE, GATE_PARAMETERS),
+        (SIM_BRIDGE, BRIDGE_PARAMETERS),
+        (FINETUNER, FINETUNER_PARAMETERS),
+    )
     for node, table in tables:
         declared = {each.name: each for each in table}
         for name in set(node.settings) - {"use_sim_time"}:  # which rclpy declares itself
@@ -99,6 +116,17 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
             assert settings["use_sim_time"] is (stack != "vehicle")
     beside = [entity for entity in description.entities if isinstance(entity, Node) and entity.condition is not None]
     beside = [node for node in beside if node.node_executable != "rviz2"]
+    between, beside = beside[: len(GUARDS)], beside[len(GUARDS) :]
+    assert [node.node_executable for node in between] == [node.executable for node in GUARDS]
+    assert all(node.condition.evaluate(context) for node in between)
+    for node, spec in zip(between, GUARDS, strict=True):
+        _, settings = evaluate_parameters(context, node._Node__parameters)
+        assert set(settings) == set(spec.settings)
+        assert settings["await_planner"] is settings["release_on_new_episode"] is (stack == "sim")
+    assert nodes[0].node_executable == PLANNER.executable
+    assert evaluate_parameters(context, nodes[0]._Node__parameters)[1]["use_gate"] is True
+    context.launch_configurations["use_gate"] = "false"
+    assert not any(node.condition.evaluate(context) for node in between)
     assert [node.node_executable for node in beside] == [node.executable for node in SIDECARS]
     assert not any(node.condition.evaluate(context) for node in beside)
     context.launch_configurations["finetuner"] = "true"

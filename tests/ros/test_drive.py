@@ -19,7 +19,7 @@ from adawm_planner.cli.main import adawm
 from adawm_planner.evaluation.compare import compare
 from adawm_planner.evaluation.report import read_json
 from adawm_planner.paths import models_dir
-from adawm_planner.ros.node_table import STACKS
+from adawm_planner.ros.node_table import GUARDS, STACKS
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 for _module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
@@ -29,7 +29,7 @@ if not (models_dir() / "base" / "planner.onnx").is_file():
 
 ROOT = Path(__file__).resolve().parents[2]
 TASK = ["--task", "right_turn_moderate", "--seed", "5000"]
-NODES = [node.name for node in STACKS["sim"]]
+NODES = [node.name for node in (*STACKS["sim"], *GUARDS)]
 
 
 @contextmanager
@@ -87,7 +87,7 @@ def test_drive_gives_the_same_outcomes_as_evaluate_and_every_frame_a_command(tmp
     assert [episode["seed"] for episode in document["detail"]] == [5000, 5001, 5002]
     assert document["ros"]["frames_without_command"] == 0  # missed_ticks counts wall time, which a busy machine lacks
     assert document["ros"]["commands"] >= sum(episode["frames"] for episode in document["detail"])
-    words = ["evaluate", *TASK, "--episodes", "3", "--json", str(evaluated)]
+    words = ["evaluate", *TASK, "--gate", "--episodes", "3", "--json", str(evaluated)]
     assert CliRunner().invoke(adawm, words).exit_code == 0
     assert compare(document, read_json(evaluated)[0]).agreement == 1.0
 

@@ -58,6 +58,7 @@ def test_a_decision_survives_bit_for_bit() -> None:
         reward=RewardTerms(0.125, 0.25, -1.5, -0.5, 1.0),
         is_last=True,
         is_terminal=True,
+        intervention="braking_distance",
     )
     told = experience_message(replace(one, adapter_digests=ADAPTERS), FakeEngine(), 1.5)
     message = deserialize_message(serialize_message(told), ExperienceMessage)

@@ -10,6 +10,8 @@ import pytest
 
 from adawm_planner.ros.node_table import (
     FINETUNER,
+    GATE,
+    GUARDS,
     PLANNER,
     SETTINGS,
     SIDECARS,
@@ -26,7 +28,7 @@ def test_importing_the_table_needs_no_ros() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-@pytest.mark.parametrize("node", [PLANNER, SIM_BRIDGE, FINETUNER], ids=lambda node: node.name)
+@pytest.mark.parametrize("node", [PLANNER, GATE, SIM_BRIDGE, FINETUNER], ids=lambda node: node.name)
 def test_node_exists_and_its_settings_are_known(node: NodeSpec) -> None:
     assert importlib.util.find_spec(node.module) is not None
     assert set(node.settings) <= set(SETTINGS)
@@ -61,6 +63,12 @@ def test_command_runs_the_module_with_later_files_last() -> None:
 def test_the_vehicle_runs_no_simulator() -> None:
     assert SIM_BRIDGE in STACKS["sim"]
     assert all(SIM_BRIDGE not in STACKS[stack] for stack in ("carla", "vehicle"))
+
+
+def test_the_gate_may_stand_in_every_stack_and_is_part_of_none() -> None:
+    assert GUARDS == (GATE,)
+    assert all(GATE not in stack for stack in STACKS.values())
+    assert {"use_gate", "control_topic"} <= set(PLANNER.settings) and "control_topic" in GATE.settings
 
 
 def test_no_stack_needs_its_sidecar() -> None:

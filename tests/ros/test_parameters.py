@@ -17,8 +17,9 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.parameters import Parameter, declare, markdown, read
-from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, limits_from, model_dir_from
+from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, model_dir_from
 from adawm_planner.runtime.input_monitor import InputLimits
 from adawm_planner.runtime.planner_core import PlannerConfig
 from tests.ros.stub_bridge import DOMAIN

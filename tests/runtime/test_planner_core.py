@@ -70,6 +70,19 @@ def test_new_episode_resets_state_and_phase(how: str) -> None:
     assert core.episodes == 2
 
 
+def test_what_the_gate_changed_is_in_the_next_experience_and_only_there() -> None:
+    core = make_core()
+    drive(core, 1, 5)
+    core.note_intervention("jerk")
+    drive(core, 6, 6)
+    core.note_intervention("braking_distance")
+    drive(core, 7, 7)
+    core.note_intervention("")
+    later = drive(core, 8, 13)
+    found = [one.intervention for answer in later for one in answer.experiences]
+    assert found == ["jerk", ""]  # of two rules the first is told
+
+
 def test_state_goes_on_between_decisions_of_an_episode() -> None:
     core = make_core()
     drive(core, 1, 3 * FRAMES_PER_DECISION)

@@ -1,0 +1,73 @@
+"""The gate node's parameter table, made from the limits in config/gate.py, and the configuration made from it."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any, Final
+
+from adawm_planner.config.gate import GateConfig
+from adawm_planner.ros.input_parameters import INPUT_PARAMETERS
+from adawm_planner.ros.parameters import Parameter
+from adawm_planner.runtime.gate_loop import GateTimes
+
+_CONFIG: Final = GateConfig()
+_TIMES: Final = GateTimes()
+
+
+def _rows(section: str) -> tuple[Parameter, ...]:
+    limits = getattr(_CONFIG, section)
+    return tuple(
+        Parameter(
+            f"{section}.{each.name}", float, getattr(limits, each.name), each.metadata["description"],
+            each.metadata["unit"], each.metadata["low"], each.metadata["high"],
+        )
+        for each in fields(limits)
+    )  # fmt: skip
+
+
+LIMIT_PARAMETERS: Final = tuple(row for section in fields(GateConfig) for row in _rows(section.name))
+"""One row per field of config/gate.py, named <section>.<field>."""
+
+GATE_PARAMETERS: Final = (
+    Parameter("role_name", str, "ego_vehicle", "role of the ego vehicle, as in /carla/<role_name>/odometry"),
+    Parameter("autostart", bool, True, "configure and activate at start; false waits for lifecycle transitions"),
+    Parameter(
+        "control_topic", str, "", "topic of the commands; empty: /carla/<role_name>/vehicle_control_cmd"
+    ),
+    Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
+    Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),
+    Parameter(
+        "await_planner", bool, False, "command nothing before a planner is there: a stepped world waits for it"
+    ),
+    Parameter(
+        "release_on_new_episode", bool, False, "a new route releases a stop, as where a simulator starts an episode"
+    ),
+    Parameter("wait_s", float, _TIMES.wait_s, "wait of a frame for its proposal", "s", 0.01, 0.9),
+    Parameter(
+        "standby_wait_s", float, _TIMES.standby_wait_s,
+        "the same before the gate has let anything pass; the bridge itself waits 1 s", "s", 0.01, 0.9,
+    ),
+    Parameter("watchdog_period_s", float, 0.02, "period of the watchdog's wall clock timer", "s", 0.005, 0.05),
+    *INPUT_PARAMETERS,
+    *LIMIT_PARAMETERS,
+)  # fmt: skip
+
+
+def gate_config_from(values: dict[str, Any]) -> GateConfig:
+    """Return the limits a parameter table's values ask for.
+
+    Raises:
+        ValueError: limits that contradict each other; names them.
+    """
+    sections = {}
+    for section in fields(GateConfig):
+        default = getattr(_CONFIG, section.name)
+        sections[section.name] = type(default)(
+            **{each.name: values[f"{section.name}.{each.name}"] for each in fields(default)}
+        )
+    return GateConfig(**sections)
+
+
+def gate_times_from(values: dict[str, Any]) -> GateTimes:
+    """Return the waiting times a parameter table's values ask for."""
+    return GateTimes(values["wait_s"], values["standby_wait_s"])

@@ -1,0 +1,49 @@
+"""The names of the gate's topics, and its status message."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from adawm_msgs.msg import GateStatus
+from rclpy.node import Node
+
+from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE
+from adawm_planner.runtime.gate_loop import GateCounters, GateOutgoing
+from adawm_planner.safety.states import STOPS, State
+
+PROPOSAL_TOPIC = "/adawm_gate/proposed"
+"""Where a planner that is held by a gate publishes what it wants."""
+
+STATUS_TOPIC = "/adawm_gate/status"
+
+
+def input_topics(node: Node, role_name: str) -> dict[str, str]:
+    """Return the full name, after remapping, of each input's topic."""
+    names = (ODOMETRY, OBJECTS, STATUS, ROUTE, VEHICLE)
+    return {name: node.resolve_topic_name(f"/carla/{role_name}/{name}") for name in names}
+
+
+def status_message(out: GateOutgoing, counters: GateCounters, stamp: Any) -> GateStatus:
+    """Return what the gate says of a command."""
+    answer, verdict = out.answer, out.answer.verdict
+    message = GateStatus(
+        state=_state(out),
+        rule="" if verdict is None else verdict.rule.value,
+        reason="" if verdict is None else verdict.line(),
+        commands_in=counters.proposals,
+        commands_out=counters.commands,
+        limited=counters.limited,
+        stops=counters.braked,
+        command_age_ms=1e3 * out.proposal_age_s,
+        time_to_collision=answer.time_to_collision_s,
+    )
+    message.header.stamp = stamp
+    return message
+
+
+def _state(out: GateOutgoing) -> int:
+    state = out.answer.state
+    if state is State.PASSING:
+        return int(GateStatus.LIMITING if out.intervened else GateStatus.PASSING)
+    stands = state in (State.HOLD, State.STANDBY)
+    return int(GateStatus.STOPPED if stands else GateStatus.STOPPING if state in (*STOPS, State.RESPONDING) else 0)

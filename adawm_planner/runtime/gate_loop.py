@@ -1,0 +1,256 @@
+"""The gate's inputs and a steady clock in, exactly one command per frame out, with or without a planner.
+
+Owns frame assembly, the wait for the proposal and the watchdog around safety/gate.py. Pure: the caller hands in
+`now` (monotonic seconds) and publishes what comes back. A frame waits for the proposal that answers it; when that
+does not come in time, or the next frame comes first, the gate answers with what it has.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from adawm_planner.config.gate import GateConfig
+from adawm_planner.data_types import Command, Route, VehicleInfo
+from adawm_planner.dims import FRAME_S
+from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, FrameInputs, Part
+from adawm_planner.runtime.input_monitor import InputMonitor
+from adawm_planner.runtime.watchdog import Watchdog, WorldClock
+from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
+from adawm_planner.safety.inputs import Proposal, Reading
+from adawm_planner.safety.states import STOPS, State
+
+LONGEST_STEP_S = 1.0
+"""Most that one step counts for in the duration of a fault [s]: a paused world is no lasting fault."""
+
+BLIND = Reading(None, None, None, None)
+
+
+@dataclass(frozen=True)
+class GateTimes:
+    """How long the gate waits, of wall time."""
+
+    wait_s: float = 0.2  # for a proposal, before the frame is answered without one
+    standby_wait_s: float = 0.8  # likewise before the planner was ever heard; the bridge itself waits 1 s
+
+    def __post_init__(self) -> None:
+        if not 0.0 < self.wait_s <= self.standby_wait_s:
+            raise ValueError(
+                f"wait_s is {self.wait_s}, must be above 0 and at most standby_wait_s, {self.standby_wait_s} s"
+            )
+
+
+@dataclass(frozen=True)
+class GateOutgoing:
+    """A command to send at once."""
+
+    answer: Answer
+    stamp_ns: int  # of the frame answered, 0 when none was ever seen
+    is_frame: bool  # False: braking for want of a whole frame
+    proposed: Command | None  # None: no proposal was at hand
+    proposal_age_s: float  # inf without one
+
+    @property
+    def intervened(self) -> bool:
+        """Whether the command is another one than was proposed."""
+        return self.answer.command != self.proposed
+
+
+@dataclass(frozen=True)
+class _Heard:
+    command: Command
+    stamp_ns: int
+    received_s: float
+
+
+@dataclass
+class GateCounters:
+    """What happened since the gate was configured."""
+
+    proposals: int = 0
+    commands: int = 0
+    limited: int = 0
+    braked: int = 0  # commands in which a rule braked
+
+
+class GateLoop:
+    """Turns arrivals into commands; exactly one per frame."""
+
+    def __init__(
+        self, config: GateConfig, monitor: InputMonitor, times: GateTimes, release_on_new_episode: bool
+    ) -> None:
+        """Take what is allowed.
+
+        Args:
+            monitor: judges the gate's own frames.
+            release_on_new_episode: a vehicle that was placed anew with a new route is released from a stop.
+        """
+        self._config, self._monitor, self._times = config, monitor, times
+        self._release_on_new_episode = release_on_new_episode
+        self.memory = Memory()
+        self.counters = GateCounters()
+        self.assembler = FrameAssembler()
+        limits = monitor.limits
+        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
+        self.world: WorldClock | None = None
+        self._route: Route | None = None
+        self._route_is_new = False
+        self._vehicle: VehicleInfo | None = None
+        self._proposal: _Heard | None = None
+        self._waiting: FrameInputs | None = None
+        self._previous: FrameInputs | None = None
+        self._stepped_s: float | None = None
+        self._stepped_ns = 0
+        self._overridden = self._release = False
+
+    def on_part(self, part: Part, now_s: float) -> tuple[GateOutgoing, ...]:
+        """Take one part of a frame."""
+        late = self.assembler.late_parts
+        frame = self.assembler.add(part, now_s)
+        if self.assembler.late_parts == late:
+            self.watchdog.heard(self.world, now_s)
+        if frame is None:
+            return self._incomplete(now_s)
+        before = () if self._waiting is None else self._answer(self._waiting, now_s)
+        if self.watchdog.settle():
+            self._previous = frame
+            return before
+        self._waiting = frame
+        return (*before, *self._answer_if_ready(now_s))
+
+    def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
+        """Take what the planner wants at the frame of this stamp."""
+        self.counters.proposals += 1
+        self._proposal = _Heard(command, stamp_ns, now_s)
+        return self._answer_if_ready(now_s)
+
+    def on_route(self, route: Route | None) -> None:
+        """Take another route; None withdraws it."""
+        self._route, self._route_is_new = route, True
+
+    def on_vehicle(self, vehicle: VehicleInfo) -> None:
+        """Take what the vehicle says of itself."""
+        self._vehicle = vehicle
+
+    def on_world(self, world: WorldClock, now_s: float) -> None:
+        """Take what the world says of its stepping."""
+        self.watchdog.world(self.world, world, now_s)
+        self.world = world
+
+    def on_override(self, overridden: bool) -> None:
+        """Take whether a person drives."""
+        self._overridden = overridden
+
+    def release(self) -> str:
+        """Leave a stop at the next step; return why not, or nothing."""
+        if self.memory.state is State.HOLD:
+            self._release = True
+            return ""
+        return f"the gate is in {self.memory.state.value}, only a vehicle that is held at standstill can be released"
+
+    def on_timer(self, now_s: float) -> tuple[GateOutgoing, ...]:
+        """Answer what has waited long enough; brake for what has not come."""
+        if self._waiting is not None:
+            known = self._proposal is not None and self.memory.state is not State.STANDBY
+            limit_s = self._times.wait_s if known else self._times.standby_wait_s
+            due = now_s - self._waiting.received_s >= limit_s
+            return self._answer(self._waiting, now_s) if due else ()
+        return self._incomplete(now_s) or self._silent(now_s)
+
+    def last(self, now_s: float) -> GateOutgoing | None:
+        """Return a last braking command if a vehicle was ever heard of."""
+        return self._brake(FRAME_PARTS, now_s) if self.assembler.received_s else None
+
+    def _answer_if_ready(self, now_s: float) -> tuple[GateOutgoing, ...]:
+        """Answer the waiting frame if its proposal is there, or would not count."""
+        frame, proposal = self._waiting, self._proposal
+        if frame is None:
+            return ()
+        answered = proposal is not None and proposal.stamp_ns == frame.stamp_ns
+        useless = self.memory.state in STOPS and not self._release
+        return self._answer(frame, now_s) if answered or useless else ()
+
+    def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:
+        self._waiting = None
+        faults = self._take(frame)
+        reading = Reading(frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults)
+        proposal = self._proposal_for(frame, now_s)
+        self._previous, self._route_is_new = frame, False
+        return (self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True),)
+
+    def _take(self, frame: FrameInputs) -> tuple[str, ...]:
+        """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""
+        jumped = self._monitor.is_new_episode(frame, self._previous)
+        if self._route_is_new:
+            self.memory = new_episode(self.memory, self._release_on_new_episode)
+        known = not (jumped or self._route_is_new)
+        faults = self._monitor.check_frame(frame, self._route, self._vehicle, self._previous if known else None)
+        lines = tuple(fault.line() for fault in faults if fault.rule != "input_missing")  # which the rules see too
+        return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not self._route_is_new else lines
+
+    def _proposal_for(self, frame: FrameInputs, now_s: float) -> Proposal | None:
+        heard = self._proposal
+        if heard is None or heard.stamp_ns > frame.stamp_ns:
+            return None
+        frames = round((frame.stamp_ns - heard.stamp_ns) * 1e-9 / FRAME_S)
+        return Proposal(heard.command, now_s - heard.received_s, frames)
+
+    def _incomplete(self, now_s: float) -> tuple[GateOutgoing, ...]:
+        """Brake for a frame some part of which does not come."""
+        frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
+        if frame is None or since_s is None or self._waiting is not None:
+            return ()
+        waited_s, limit_s = self._patience(now_s - since_s)
+        if waited_s < limit_s:
+            return ()
+        self.assembler.close(frame.stamp_ns)
+        return (self._brake(frame.missing(), now_s, frame.stamp_ns),)
+
+    def _patience(self, waited_s: float) -> tuple[float, float]:
+        """Return how long an incomplete frame has waited, and may wait; simulated time in a stepped world."""
+        limits = self._monitor.limits
+        if self.world is None or not self.world.synchronous:
+            return waited_s, limits.incomplete_s
+        simulated_s = 1e-9 * self.assembler.pending_ns()
+        if simulated_s >= limits.incomplete_s:
+            return simulated_s, limits.incomplete_s
+        return waited_s, limits.stepped_incomplete_s
+
+    def _silent(self, now_s: float) -> tuple[GateOutgoing, ...]:
+        if not self.watchdog.is_due(self.world, now_s):
+            return ()
+        self.watchdog.sent(self.world, now_s)
+        return (self._brake(FRAME_PARTS, now_s),)
+
+    def _brake(self, missing: tuple[str, ...], now_s: float, stamp_ns: int | None = None) -> GateOutgoing:
+        """Answer without a frame; what is missing is as old as its newest message."""
+        oldest = self._config.watch.input_s
+        received = self.assembler.received_s
+        ages = tuple((name, max(now_s - received.get(name, -math.inf), 2.0 * oldest)) for name in missing)
+        stamp = self._stepped_ns if stamp_ns is None else stamp_ns
+        return self._step(replace(BLIND, ages=ages), None, stamp, now_s, is_frame=False)
+
+    def _step(
+        self, reading: Reading, proposal: Proposal | None, stamp_ns: int, now_s: float, is_frame: bool
+    ) -> GateOutgoing:
+        elapsed = self._elapsed_s(stamp_ns, now_s, is_frame)
+        heard = Heard(reading, proposal, elapsed, self._overridden, self._release)
+        answer = step(heard, self.memory, self._config)
+        self.memory, self._release = answer.memory, False
+        self._stepped_s, self._stepped_ns = now_s, stamp_ns
+        proposed = None if proposal is None else proposal.command
+        age = math.inf if proposal is None else proposal.age_s
+        out = GateOutgoing(answer, stamp_ns, is_frame, proposed, age)
+        self.counters.commands += 1
+        braked = any(verdict.deceleration > 0.0 for verdict in answer.verdicts) or answer.state in STOPS
+        self.counters.braked += braked
+        self.counters.limited += out.intervened and not braked
+        return out
+
+    def _elapsed_s(self, stamp_ns: int, now_s: float, is_frame: bool) -> float:
+        """Time since the step before: of the world where it is stepped, else of the wall."""
+        if self._stepped_s is None:
+            return 0.0
+        stepped = self.world is not None and self.world.synchronous and is_frame
+        elapsed = (stamp_ns - self._stepped_ns) * 1e-9 if stepped else now_s - self._stepped_s
+        return min(max(elapsed, 0.0), LONGEST_STEP_S)

@@ -1,0 +1,115 @@
+"""The own motion and others' in, whether braking can wait any longer out.
+
+Two futures are compared, both along the path that the vehicle's own motion makes: to go on, and to brake a moment
+later. Where both meet the same danger, braking cannot wait. Others are foreseen at their present velocity.
+Threat assessment by what braking can still avoid follows Brannstrom, Coelingh and Sjoberg 2010 (IEEE T-ITS 11:3).
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from adawm_planner.config.gate import PathLimits
+from adawm_planner.data_types import Float64, Int64, VehicleInfo
+from adawm_planner.safety.own_path import Others, OwnPath
+from adawm_planner.safety.verdict import Rule, Verdict
+
+STEP_S = 0.1
+"""Time between two looks at the future [s]: half a width at 9 m/s."""
+
+Bools = NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Foresight:
+    """What lies ahead if nothing changes."""
+
+    verdict: Verdict | None
+    time_to_collision_s: float  # inf where nothing is met within the horizon
+    met: Bools  # (N,) who would be met
+
+
+def judge_braking(
+    speed: float,
+    path: OwnPath,
+    vehicle: VehicleInfo,
+    others: Others,
+    ids: Int64,
+    limits: PathLimits,
+    deceleration: float,
+) -> Foresight:
+    """Compare going on with braking later.
+
+    Args:
+        speed: own, forward [m/s].
+        others: (N,).
+        ids: of the others (N,).
+        deceleration: what is asked for where braking cannot wait [m/s2].
+    """
+    times = np.arange(0.0, limits.horizon_s + 0.5 * STEP_S, STEP_S)  # (T,)
+    near = _within_reach(speed, vehicle, others, limits)
+    nobody = np.zeros(len(ids), dtype=np.bool_)
+    if speed <= 0.0 or not near.any():
+        return Foresight(None, math.inf, nobody)
+    going = speed * times
+    met, _ = _meets(going, times, path, vehicle, others, near, limits)  # (T, n)
+    if not met.any():
+        return Foresight(None, math.inf, nobody)
+    braked, moving = _braked(speed, times, limits)
+    touch, from_front = _meets(braked, times, path, vehicle, others, near, limits)
+    unavoidable = (touch & moving[:, None]).any(axis=0) & from_front
+    first = np.argmax(met, axis=0)  # (n,)
+    soonest = float(times[first[met.any(axis=0)]].min())
+    everybody = nobody.copy()
+    everybody[near] = met.any(axis=0)
+    danger = met.any(axis=0) & unavoidable
+    if not danger.any():
+        return Foresight(None, soonest, everybody)
+    i = int(np.argmin(np.where(danger, first, len(times))))
+    stopping = speed * limits.delay_s + speed**2 / (2.0 * limits.brake_mps2)
+    about = f"object {ids[near][i]}"
+    verdict = Verdict(Rule.BRAKING_DISTANCE, float(going[first[i]]), stopping, deceleration, about)
+    return Foresight(verdict, soonest, everybody)
+
+
+def _within_reach(speed: float, vehicle: VehicleInfo, others: Others, limits: PathLimits) -> Bools:
+    """Which of the others (N,) can be met at all within the horizon."""
+    reach = (speed + np.hypot(others.vx, others.vy)) * limits.horizon_s + limits.margin_m + limits.side_m
+    bodies = np.hypot(others.half_length, others.half_width) + 0.5 * math.hypot(vehicle.length, vehicle.width)
+    return np.asarray(np.hypot(others.x, others.y) <= reach + bodies)
+
+
+def _braked(speed: float, times: Float64, limits: PathLimits) -> tuple[Float64, Bools]:
+    """Path lengths (T,) [m] of one who brakes after the delay, and whether he still moves."""
+    braking = np.clip(times - limits.delay_s, 0.0, speed / limits.brake_mps2)
+    s = speed * (np.minimum(times, limits.delay_s) + braking) - 0.5 * limits.brake_mps2 * braking**2
+    return s, times < limits.delay_s + speed / limits.brake_mps2
+
+
+def _meets(
+    s: Float64, times: Float64, path: OwnPath, vehicle: VehicleInfo, others: Others, near: Bools, limits: PathLimits
+) -> tuple[Bools, Bools]:
+    """Whether the own body touches each other one (T, n), by separating axes, and first with its front half (n,).
+
+    Who drives into the rear half of one who brakes is no reason to brake.
+    """
+    x, y, heading = (each[:, None] for each in path.at(s))  # (T, 1)
+    t = times[:, None]
+    dx, dy = others.x[near] + others.vx[near] * t - x, others.y[near] + others.vy[near] * t - y  # (T, n)
+    cos, sin = np.cos(heading), np.sin(heading)
+    ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
+    angle = others.yaw[near] - heading
+    c, d = np.cos(angle), np.sin(angle)
+    length, width = others.half_length[near], others.half_width[near]
+    own_length, own_width = 0.5 * vehicle.length + limits.margin_m, 0.5 * vehicle.width + limits.side_m
+    c_abs, d_abs = np.abs(c), np.abs(d)
+    touch = np.abs(ahead) <= own_length + c_abs * length + d_abs * width
+    touch &= np.abs(left) <= own_width + c_abs * width + d_abs * length
+    touch &= np.abs(c * ahead + d * left) <= length + c_abs * own_length + d_abs * own_width
+    touch &= np.abs(c * left - d * ahead) <= width + c_abs * own_width + d_abs * own_length
+    first = np.argmax(touch, axis=0)  # (n,)
+    return np.asarray(touch), np.asarray(ahead[first, np.arange(len(first))] > 0.0)

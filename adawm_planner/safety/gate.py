@@ -1,0 +1,186 @@
+"""The gate's table of contents: what it hears at one frame in, exactly one command out.
+
+hear -> judge (inputs, proposal, route, speed, others) -> state -> command within every limit. Pure: what it
+remembers goes in and comes out. Works without a planner; imports neither its model nor ROS.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+
+from adawm_planner.config.control import ControlConfig
+from adawm_planner.config.gate import GateConfig
+from adawm_planner.control.pure_pursuit import steering
+from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
+from adawm_planner.observation.route import project
+from adawm_planner.safety.braking import judge_braking
+from adawm_planner.safety.following import judge_following
+from adawm_planner.safety.inputs import Proposal, Reading, judge_inputs, judge_proposal, judge_route
+from adawm_planner.safety.limits import Wanted, into_range, judge_speed, within_limits
+from adawm_planner.safety.own_path import others_along, own_path
+from adawm_planner.safety.states import STOPS, Event, State, advance
+from adawm_planner.safety.verdict import Response, Verdict, strictest
+
+_STEERING = ControlConfig()
+
+
+@dataclass(frozen=True)
+class Heard:
+    """Everything the gate knows at one step."""
+
+    reading: Reading
+    proposal: Proposal | None
+    elapsed_s: float  # since the step before, by the clock that the vehicle lives by
+    overridden: bool = False  # a person drives
+    release: bool = False  # somebody asks to leave a stop
+
+
+@dataclass(frozen=True)
+class Memory:
+    """What the gate remembers from step to step."""
+
+    state: State = State.STANDBY
+    sent: Wanted = Wanted(0.0, 0.0)  # the command before
+    fault_s: float = 0.0  # how long a fault that calls for a stop has lasted
+    danger: Verdict | None = None  # latest danger
+    calm_s: float = 0.0  # since that
+    cause: Verdict | None = None  # of the running stop
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What the gate does at one step."""
+
+    command: Command
+    memory: Memory
+    verdict: Verdict | None  # the one that decided; None: the proposal passed unchanged
+    verdicts: tuple[Verdict, ...]  # everything that was found
+    time_to_collision_s: float  # inf where nothing is met on the own path
+
+    @property
+    def state(self) -> State:
+        """The state that the command comes from."""
+        return self.memory.state
+
+
+def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
+    """Give the one command that answers a frame, or the want of one."""
+    blind = judge_inputs(heard.reading, config)
+    unable = judge_proposal(heard.proposal, config.watch, config.stop)
+    seen, ttc = ([], math.inf) if blind else _judge_motion(heard.reading, config)
+    found = (*blind, *unable, *seen)
+    memory = _remember(found, memory, heard.elapsed_s)
+    if memory.danger is not None and 0.0 < memory.calm_s < config.path.clear_s:
+        found = (*found, memory.danger)
+    worst = strictest(found)
+    memory = _next_state(heard, memory, worst, config)
+    wanted, cut = _wanted(heard, blind, unable, worst, memory, config)
+    speed = 0.0 if blind else _ego(heard.reading).speed
+    allowed, cuts = within_limits(wanted, memory.sent, speed, None if blind else heard.reading.vehicle, config.command)
+    limits = (*cut, *cuts)
+    command = allowed.command(config.command)
+    decided = memory.cause if memory.state in STOPS else worst or strictest(limits)
+    return Answer(command, replace(memory, sent=allowed), decided, (*found, *limits), ttc)
+
+
+def new_episode(memory: Memory, release: bool) -> Memory:
+    """Forget the last episode, where the vehicle has been placed somewhere else.
+
+    Args:
+        release: whether whoever placed it has also looked after what caused a stop.
+    """
+    return Memory() if release or memory.state not in STOPS else Memory(memory.state, cause=memory.cause)
+
+
+def _ego(reading: Reading) -> EgoState:
+    assert reading.ego is not None  # a reading without it was judged
+    return reading.ego
+
+
+def _world(reading: Reading) -> tuple[VehicleInfo, Objects]:
+    assert reading.vehicle is not None and reading.objects is not None  # likewise
+    return reading.vehicle, reading.objects
+
+
+def _judge_motion(reading: Reading, config: GateConfig) -> tuple[list[Verdict], float]:
+    """Judge a reading that can be trusted; also return the time to collision [s]."""
+    ego, (vehicle, objects) = _ego(reading), _world(reading)
+    verdicts = judge_route(ego, reading.route, config.watch, config.stop)
+    verdicts += judge_speed(ego.speed, config.command, config.stop.comfortable_mps2)
+    path = own_path(ego, vehicle)
+    others = others_along(path, ego, vehicle, objects)
+    ahead = judge_braking(ego.speed, path, vehicle, others, objects.id, config.path, config.stop.emergency_mps2)
+    verdicts += judge_following(ego.speed, others, ahead.met, objects.id, config.rss)
+    if ahead.verdict is not None:
+        verdicts.append(ahead.verdict)
+    return verdicts, ahead.time_to_collision_s
+
+
+def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float) -> Memory:
+    """Note how long faults have lasted, and the latest danger."""
+    fault = any(each.response in (Response.COMFORTABLE, Response.EMERGENCY) for each in found)
+    danger = strictest(each for each in found if each.response is Response.BRAKE)
+    return replace(
+        memory,
+        fault_s=memory.fault_s + elapsed_s if fault else 0.0,
+        danger=danger or memory.danger,
+        calm_s=0.0 if danger else memory.calm_s + elapsed_s,
+    )
+
+
+def _next_state(heard: Heard, memory: Memory, worst: Verdict | None, config: GateConfig) -> Memory:
+    """Tell the state machine what has happened, in order of weight; a stop that begins keeps its cause."""
+    events = [Event.OVERRIDE if heard.overridden else Event.OVERRIDE_ENDS]
+    if heard.release:
+        events.append(Event.RELEASE)
+    if memory.fault_s > config.watch.latch_s:
+        events.append(Event.FAULT)
+    if worst is None:
+        events.append(Event.CLEAR)
+    else:
+        events.append(Event.DANGER if worst.deceleration > config.stop.comfortable_mps2 else Event.CAUTION)
+    ego = heard.reading.ego
+    if ego is not None and abs(ego.speed) < config.stop.standstill_mps:
+        events.append(Event.STANDSTILL)
+    state = memory.state
+    for event in events:
+        state = advance(state, event)
+    begins = state in STOPS and memory.state not in STOPS
+    return replace(memory, state=state, cause=worst if begins else memory.cause)
+
+
+def _wanted(
+    heard: Heard, blind: list[Verdict], unable: list[Verdict], worst: Verdict | None, memory: Memory, config: GateConfig
+) -> tuple[Wanted, list[Verdict]]:
+    """Return what the state asks for, and what of the proposal had to be cut into its range."""
+    brake = max(_brake(memory.state, config), 0.0 if worst is None else worst.deceleration)
+    if blind:
+        return Wanted(-brake, memory.sent.steer), []  # who sees nothing holds the wheel
+    if unable or heard.proposal is None:
+        return Wanted(-brake, _own_steer(heard.reading, memory)), []
+    command, cut = into_range(heard.proposal.command)
+    proposed = Wanted.of(command, config.command)
+    return (replace(proposed, acceleration=min(proposed.acceleration, -brake)) if brake > 0.0 else proposed), cut
+
+
+def _own_steer(reading: Reading, memory: Memory) -> float:
+    """Without a proposal the gate keeps to the route itself; without that it holds the wheel."""
+    if reading.route is None:
+        return memory.sent.steer
+    ego, (vehicle, _) = _ego(reading), _world(reading)
+    return steering(ego, reading.route, vehicle, project(reading.route, ego.x, ego.y).s, _STEERING)
+
+
+def _brake(state: State, config: GateConfig) -> float:
+    """Deceleration [m/s2] that a state asks for by itself."""
+    stop = config.stop
+    return {
+        State.STANDBY: stop.hold_mps2,
+        State.PASSING: 0.0,
+        State.RESPONDING: 0.0,
+        State.COMFORTABLE_STOP: stop.comfortable_mps2,
+        State.EMERGENCY_STOP: stop.emergency_mps2,
+        State.HOLD: stop.hold_mps2,
+        State.OVERRIDDEN: stop.hold_mps2,
+    }[state]

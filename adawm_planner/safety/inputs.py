@@ -1,0 +1,111 @@
+"""What the gate hears, typed, and what it makes of missing, old and impossible values.
+
+The gate reads the vehicle's and the world's topics itself; nothing here comes from the planner but the proposal.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass, fields
+
+import numpy as np
+
+from adawm_planner.config.gate import GateConfig, StopLimits, WatchLimits
+from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleInfo
+from adawm_planner.dims import FRAME_S
+from adawm_planner.observation.route import project, wrap_angle
+from adawm_planner.safety.verdict import Rule, Verdict
+
+
+@dataclass(frozen=True)
+class Reading:
+    """One frame as the gate reads it."""
+
+    ego: EgoState | None  # None: never received
+    objects: Objects | None
+    vehicle: VehicleInfo | None
+    route: Route | None
+    ages: tuple[tuple[str, float], ...] = ()  # topics that lag behind the newest frame, and by how much [s]
+    faults: tuple[str, ...] = ()  # what else is wrong with it, one line each
+
+
+@dataclass(frozen=True)
+class Proposal:
+    """What the planner wants."""
+
+    command: Command
+    age_s: float = 0.0  # since it was received
+    frames: int = 0  # since the frame it answers
+
+
+def judge_inputs(reading: Reading, config: GateConfig) -> list[Verdict]:
+    """Return a verdict for every input that is missing, too old or impossible."""
+    watch, brake = config.watch, config.stop.emergency_mps2
+    oldest = min(watch.input_frames * FRAME_S, watch.input_s) + 1e-6  # stamps are truncated to nanoseconds
+    needed = (("odometry", reading.ego), ("objects", reading.objects), ("vehicle_info", reading.vehicle))
+    never = ((name, math.inf) for name, value in needed if value is None)
+    verdicts = [
+        Verdict(Rule.INPUT_STALE, age, oldest, brake, name)
+        for name, age in (*reading.ages, *never)
+        if not age <= oldest
+    ]
+    wrong = [*reading.faults, *_impossible(reading)]
+    if wrong:
+        verdicts.append(Verdict(Rule.INPUT_INVALID, float(len(wrong)), 0.0, brake, wrong[0]))
+    return verdicts
+
+
+def _impossible(reading: Reading) -> Iterable[str]:
+    for name, value in (("odometry", reading.ego), ("vehicle_info", reading.vehicle)):
+        for each in () if value is None else fields(value):
+            number = getattr(value, each.name)
+            if not math.isfinite(number):
+                yield f"{name}: {each.name} is {number}"
+            elif name == "vehicle_info" and number <= 0.0:
+                yield f"{name}: {each.name} is {number:g}, must be above 0"
+    if reading.objects is not None:
+        yield from _impossible_objects(reading.objects)
+
+
+def _impossible_objects(objects: Objects) -> Iterable[str]:
+    columns = (objects.x, objects.y, objects.yaw, objects.vx, objects.vy, objects.length, objects.width)
+    finite = np.isfinite(np.stack(columns)).all(axis=0)
+    if not finite.all():
+        yield f"objects: object {objects.id[int(np.argmin(finite))]} has a value that is not finite"
+    sized = ~((objects.length <= 0.0) | (objects.width <= 0.0))
+    if not sized.all():
+        yield f"objects: object {objects.id[int(np.argmin(sized))]} has no size"
+
+
+def judge_proposal(proposal: Proposal | None, watch: WatchLimits, stop: StopLimits) -> list[Verdict]:
+    """Return a verdict for a proposal that cannot be followed: none, too old, not finite, or backwards."""
+    brake = stop.comfortable_mps2
+    if proposal is None:
+        return [Verdict(Rule.PROPOSAL_MISSING, math.inf, watch.proposal_s, brake)]
+    verdicts, command = [], proposal.command
+    if not proposal.age_s <= watch.proposal_s:
+        verdicts.append(Verdict(Rule.PROPOSAL_MISSING, proposal.age_s, watch.proposal_s, brake))
+    if proposal.frames > watch.proposal_frames:
+        verdicts.append(Verdict(Rule.PROPOSAL_REPEATED, proposal.frames, watch.proposal_frames, brake))
+    broken = sum(not math.isfinite(value) for value in (command.throttle, command.brake, command.steer))
+    if broken:
+        verdicts.append(Verdict(Rule.PROPOSAL_NOT_FINITE, broken, 0.0, brake))
+    if command.reverse:
+        verdicts.append(Verdict(Rule.PROPOSAL_REVERSE, 1.0, 0.0, brake))
+    return verdicts
+
+
+def judge_route(ego: EgoState, route: Route | None, watch: WatchLimits, stop: StopLimits) -> list[Verdict]:
+    """Return a verdict where the vehicle is off its route, or has none."""
+    brake = stop.comfortable_mps2
+    if route is None:
+        return [Verdict(Rule.ROUTE_MISSING, 0.0, 1.0, brake)]
+    at = project(route, ego.x, ego.y)
+    verdicts = []
+    if abs(at.lateral) > watch.route_m:
+        verdicts.append(Verdict(Rule.ROUTE_DEPARTURE, abs(at.lateral), watch.route_m, brake))
+    off = abs(wrap_angle(ego.yaw - at.yaw))
+    if off > watch.heading_rad:
+        verdicts.append(Verdict(Rule.ROUTE_HEADING, off, watch.heading_rad, brake))
+    return verdicts

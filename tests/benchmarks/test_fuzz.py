@@ -1,0 +1,71 @@
+"""A small run of the gate's fuzzing, and proof that its oracle sees each kind of escape."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adawm_planner.data_types import Command
+from adawm_planner.safety.gate import Memory, step
+from adawm_planner.safety.limits import Wanted
+from adawm_planner.safety.states import State
+from benchmarks.fuzz import CONFIG, Case, draw, escaped, run
+
+DUE = {"obstacle", "no proposal", "old proposal", "proposal not finite", "reverse", "ego not finite", "old input"}
+
+
+def test_nothing_escapes_and_every_kind_of_case_comes_up() -> None:
+    counts, escapes = run(3000, seed=1)
+    assert escapes == []
+    assert DUE | {"nothing", "off the route", "repeated proposal", "no ego", "no route"} <= set(counts["due"])
+    assert set(counts["states"]) == {state.value for state in State}
+
+
+def test_the_same_seed_gives_the_same_run() -> None:
+    assert run(100, seed=5) == run(100, seed=5)
+
+
+def _quiet() -> tuple[Case, Memory]:
+    rng = np.random.default_rng(2)
+    while True:
+        case = draw(rng)
+        if not case.due and not case.heard.overridden:
+            return case, Memory(State.PASSING)
+
+
+@pytest.mark.parametrize(
+    ("command", "said"),
+    [
+        (Command(throttle=math.nan), "not finite"),
+        (Command(throttle=1.5), "out of range"),
+        (Command(brake=-0.1), "out of range"),
+        (Command(steer=1.1), "out of range"),
+        (Command(reverse=True), "gear"),
+        (Command(throttle=0.1, brake=0.1), "pedals"),
+        (Command(steer=0.5), "steering rate"),
+        (Command(brake=1.0), "jerk"),
+        (Command(throttle=0.9), "acceleration"),
+    ],
+)
+def test_the_oracle_sees_an_escape(command: Command, said: str) -> None:
+    case, memory = _quiet()
+    answer = replace(step(case.heard, memory, CONFIG), command=command)
+    before = replace(memory, sent=Wanted(2.0, 0.0))
+    assert said in escaped(case, before, answer)
+
+
+def test_the_oracle_sees_missing_brakes_and_sharp_turns() -> None:
+    case, memory = _quiet()
+    answer = step(case.heard, memory, CONFIG)
+    driving = replace(answer, command=Command(throttle=0.2))
+    assert "no braking, obstacle" in escaped(replace(case, due="obstacle"), memory, driving)
+    held = replace(case.heard, release=False)
+    assert "no braking, hold" in escaped(Case(held, ""), Memory(State.HOLD), driving)
+    ego = case.heard.reading.ego
+    assert ego is not None
+    fast = replace(case.heard, reading=replace(case.heard.reading, ego=replace(ego, speed=16.0)))
+    turning = replace(answer, command=Command(steer=0.3))
+    assert "lateral" in escaped(Case(fast, ""), Memory(State.PASSING, sent=Wanted(0.0, 0.25)), turning)

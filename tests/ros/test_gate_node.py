@@ -1,0 +1,224 @@
+"""The gate as a node: sole publisher of commands, one per frame, alive without its planner, released by a service."""
+
+from __future__ import annotations
+
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("carla_msgs.msg")
+
+import rclpy
+from adawm_msgs.msg import GateStatus
+from carla_msgs.msg import CarlaEgoVehicleControl
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.context import Context
+from std_msgs.msg import Bool
+from std_srvs.srv import Trigger
+
+from adawm_planner.config.gate import GateConfig
+from adawm_planner.ros import convert, qos
+from adawm_planner.ros.gate_node import GateNode
+from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from
+from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, STATUS_TOPIC
+from tests.ros.stub_bridge import DOMAIN, FRAME_NS, Bench, StubBridge
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).resolve().parents[2]
+COMMANDS = "/carla/ego_vehicle/vehicle_control_cmd"
+
+
+class Rig(Bench):
+    """A gate, a stub bridge, and a planner that the test plays."""
+
+    def __init__(self, context: Context, **parameters: object) -> None:
+        overrides = [rclpy.parameter.Parameter(name, value=value) for name, value in parameters.items()]
+        self.gate = GateNode(context=context, parameter_overrides=overrides)
+        super().__init__(context, self.gate, StubBridge("ego_vehicle", context))
+        self.proposals = self.bridge.create_publisher(CarlaEgoVehicleControl, PROPOSAL_TOPIC, qos.STREAM)
+        self.override = self.bridge.create_publisher(
+            Bool, "/carla/ego_vehicle/vehicle_control_manual_override", qos.ROUTE
+        )
+        self.said: list[GateStatus] = []
+        self.bridge.create_subscription(GateStatus, STATUS_TOPIC, self.said.append, qos.STATUS)
+        self.diagnosed: list[DiagnosticArray] = []
+        self.bridge.create_subscription(DiagnosticArray, "/diagnostics", self.diagnosed.append, qos.STATUS)
+        self.gate.trigger_configure()
+        self.gate.trigger_activate()
+        self.k = 0
+
+    def begin(self) -> None:
+        """Connect, and describe vehicle and route."""
+        self.connect()
+        assert self.spin_until(lambda: self.proposals.get_subscription_count() > 0)
+        self.bridge.publish_world(0)
+        self.bridge.publish_vehicle()
+        self.bridge.publish_route()
+        self.spin_for(0.1)
+
+    def frame(self, throttle: float | None = 0.25) -> CarlaEgoVehicleControl:
+        """Publish a frame, propose unless None, and return the command that comes."""
+        self.k += 1
+        seen = len(self.bridge.commands)
+        self.bridge.publish_world(self.k)
+        self.bridge.publish_frame(self.k)
+        if throttle is not None:
+            header = convert.make_header(self.k * FRAME_NS, "map")
+            self.proposals.publish(CarlaEgoVehicleControl(header=header, throttle=throttle))
+        assert self.spin_until(lambda: len(self.bridge.commands) > seen)
+        assert len(self.bridge.commands) == seen + 1
+        return self.bridge.commands[-1]
+
+
+@pytest.fixture
+def context() -> Iterator[Context]:
+    context = Context()
+    rclpy.init(context=context, domain_id=DOMAIN)
+    yield context
+    context.try_shutdown()
+
+
+@pytest.fixture
+def rig(context: Context) -> Iterator[Rig]:
+    rig = Rig(context)
+    yield rig
+    rig.close()
+
+
+def test_one_command_per_frame_and_the_gate_alone_publishes_them(rig: Rig) -> None:
+    rig.begin()
+    for k in range(1, 21):
+        command = rig.frame()
+        assert command.throttle == 0.25 and convert.stamp_to_ns(command.header.stamp) == k * FRAME_NS
+    assert len(rig.bridge.commands) == 20
+    publishers = rig.bridge.get_publishers_info_by_topic(COMMANDS)
+    assert [each.node_name for each in publishers] == ["adawm_gate"]
+    assert rig.said[-1].state == GateStatus.PASSING and rig.said[-1].rule == ""
+
+
+def test_nonsense_is_answered_with_brakes_and_told(rig: Rig) -> None:
+    rig.begin()
+    rig.frame()
+    command = rig.frame(throttle=math.nan)
+    assert command.throttle == 0.0 and command.brake > 0.0
+    assert rig.spin_until(lambda: bool(rig.said) and rig.said[-1].rule == "proposal_not_finite")
+    assert rig.said[-1].state == GateStatus.STOPPING and "limit" in rig.said[-1].reason
+
+    def diagnosed() -> bool:
+        texts = [status.message for array in rig.diagnosed for status in array.status]
+        return any("proposal_not_finite" in text for text in texts)
+
+    assert rig.spin_until(diagnosed)
+
+
+def test_without_a_planner_frames_are_braked_to_a_hold_that_the_service_ends(rig: Rig) -> None:
+    rig.begin()
+    for _ in range(3):
+        rig.frame()
+    for _ in range(12):
+        assert rig.frame(throttle=None).brake > 0.0
+    assert rig.gate.loop is not None
+    client = rig.bridge.create_client(Trigger, "/adawm_gate/release")
+    assert rig.spin_until(client.service_is_ready)
+
+    def release() -> Trigger.Response:
+        future = client.call_async(Trigger.Request())
+        assert rig.spin_until(future.done)
+        return future.result()
+
+    refused = release()
+    assert not refused.success and "comfortable_stop" in refused.message
+
+
+def test_the_person_at_the_wheel_is_respected(rig: Rig) -> None:
+    rig.begin()
+    rig.frame()
+    rig.override.publish(Bool(data=True))
+    rig.spin_for(0.2)
+    assert rig.frame().brake > 0.0  # the bridge takes none of these
+    rig.override.publish(Bool(data=False))
+    rig.spin_for(0.2)
+    rig.frame()
+    assert rig.frame().throttle == 0.25
+
+
+def test_a_stepped_world_is_kept_waiting_until_a_planner_is_there(context: Context) -> None:
+    rig = Rig(context, await_planner=True)
+    rig.bridge.destroy_publisher(rig.proposals)
+    try:
+        rig.spin_for(0.5)
+        assert rig.bridge.count_publishers(COMMANDS) == 0
+        rig.proposals = rig.bridge.create_publisher(CarlaEgoVehicleControl, PROPOSAL_TOPIC, qos.STREAM)
+        rig.begin()
+        assert rig.frame().throttle == 0.25
+    finally:
+        rig.close()
+
+
+def test_the_parameters_are_the_limits() -> None:
+    assert gate_config_from({each.name: each.default for each in GATE_PARAMETERS}) == GateConfig()
+    page = (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    from adawm_planner.ros.parameters import markdown
+
+    assert markdown(GATE_PARAMETERS) in page
+
+
+def test_limits_that_contradict_each_other_are_refused_in_one_line() -> None:
+    command = [sys.executable, "-m", "adawm_planner.ros.gate_node", "--ros-args", "-p", "stop.emergency_mps2:=3.0"]
+    environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)}
+    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    assert done.returncode == 1 and "emergency_mps2" in done.stdout + done.stderr
+    assert "Traceback" not in done.stdout + done.stderr
+
+
+def _start(*words: str) -> subprocess.Popen[bytes]:
+    environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)}
+    return subprocess.Popen([sys.executable, "-m", *words], cwd=ROOT, env=environment)
+
+
+def test_a_killed_planner_is_braked_for_by_the_gate_process(context: Context) -> None:
+    """Real processes in real time: SIGKILL of the planner, and the time until the first braking command."""
+    from rclpy.node import Node
+
+    planner = _start("tests.ros.fake_planner", "--ros-args", "-p", "use_map:=false", "-p", "use_gate:=true")
+    gate = _start("adawm_planner.ros.gate_node", "--ros-args", "-p", "await_planner:=true")
+    bench = Bench(context, Node("idle", context=context), StubBridge("ego_vehicle", context))
+    bridge, k = bench.bridge, 0
+
+    def tick() -> None:
+        nonlocal k
+        k += 1
+        bridge.publish_frame(k)
+        bench.spin_for(0.05)
+
+    try:
+        bench.connect()
+        bridge.publish_vehicle()
+        bridge.publish_route(length=400)
+        bench.spin_for(0.3)
+        while not any(command.throttle > 0.0 for command in bridge.commands[-3:]) and k < 200:
+            tick()
+        assert bridge.commands[-1].throttle > 0.0
+        planner.kill()
+        killed, before = time.monotonic(), len(bridge.commands)
+        while not any(command.brake > 0.0 for command in bridge.commands[before:]):
+            tick()
+            assert time.monotonic() - killed < 5.0
+        braked = next(i for i, command in enumerate(bridge.commands[before:]) if command.brake > 0.0)
+        assert braked <= 5  # frames of 0.05 s: logic, not the machine's speed
+        assert all(command.throttle == 0.0 for command in bridge.commands[before + braked :])
+        bench.spin_for(0.1)
+        gate.send_signal(signal.SIGTERM)
+        assert gate.wait(timeout=20) == 0
+    finally:
+        planner.kill()
+        gate.kill()
+        bench.close()

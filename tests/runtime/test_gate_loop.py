@@ -1,0 +1,295 @@
+"""The gate's loop: one command per frame, whatever the planner does, by the clock that the vehicle lives by."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from adawm_planner.config.gate import GateConfig
+from adawm_planner.data_types import Command, Objects, VehicleInfo
+from adawm_planner.observation.route import route_from_points
+from adawm_planner.runtime.frame_inputs import (
+    OBJECTS,
+    ODOMETRY,
+    ROUTE,
+    STATUS,
+    VEHICLE,
+    ObjectsInput,
+    OdometryInput,
+    StatusInput,
+)
+from adawm_planner.runtime.gate_loop import GateLoop, GateOutgoing, GateTimes
+from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
+from adawm_planner.runtime.watchdog import WorldClock
+from adawm_planner.safety.states import State
+from adawm_planner.safety.verdict import Rule
+
+FRAME_NS = 50_000_000
+SPEED = 5.0
+GO = Command(throttle=0.25)
+ROUTE_X = route_from_points(np.arange(0.0, 200.0), np.zeros(200))
+NOBODY = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(7)))
+TIMES = GateTimes()
+
+
+class Drive:
+    """A vehicle at 5 m/s in front of a gate; frames and proposals come when the test says."""
+
+    def __init__(self, stepped: bool = True, release: bool = False) -> None:
+        topics = {name: name for name in (ODOMETRY, OBJECTS, STATUS, ROUTE, VEHICLE)}
+        self.loop = GateLoop(GateConfig(), InputMonitor(InputLimits(), topics), TIMES, release)
+        self.now, self.k, self.speed, self.offset = 100.0, 0, SPEED, 0.0
+        self.sent: list[GateOutgoing] = []
+        self.stepped = stepped
+        self.loop.on_vehicle(VehicleInfo(0.61, 2.8, 4.7, 1.85, 1600.0))
+        self.loop.on_route(ROUTE_X)
+
+    def frame(self, without: str = "") -> None:
+        """The next frame comes, after 50 ms."""
+        self.now, self.k = self.now + 0.05, self.k + 1
+        self.loop.on_world(WorldClock(self.k, self.stepped, True), self.now)
+        stamp, x = self.k * FRAME_NS, 5.0 + self.offset + 0.05 * SPEED * self.k
+        parts = {
+            STATUS: StatusInput(stamp, "map", abs(self.speed), 0.0, 0.0),
+            ODOMETRY: OdometryInput(stamp, "map", x, 0.0, 0.0, 1.0, self.speed, 0.0, 0.0, 0.0),
+            OBJECTS: ObjectsInput(stamp, "map", NOBODY),
+        }
+        for name, part in parts.items():
+            if name != without:
+                self.sent += self.loop.on_part(part, self.now)
+
+    def propose(self, command: Command = GO, k: int | None = None) -> None:
+        """The planner answers a frame, the newest unless told."""
+        self.sent += self.loop.on_proposal(command, (self.k if k is None else k) * FRAME_NS, self.now)
+
+    def wait(self, seconds: float) -> None:
+        """Only the timer runs."""
+        end = self.now + seconds
+        while self.now < end - 1e-9:
+            self.now += 0.02
+            self.sent += self.loop.on_timer(self.now)
+
+    def drive(self, frames: int) -> None:
+        """Frames that the planner answers."""
+        for _ in range(frames):
+            self.frame()
+            self.propose()
+
+    @property
+    def last(self) -> GateOutgoing:
+        return self.sent[-1]
+
+    def brakes(self) -> bool:
+        command = self.last.answer.command
+        return command.brake > 0.0 and command.throttle == 0.0
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+def test_every_frame_gets_its_proposal_unchanged_and_nothing_else_leaves(stepped: bool) -> None:
+    car = Drive(stepped)
+    car.drive(40)
+    assert [out.stamp_ns for out in car.sent] == [k * FRAME_NS for k in range(1, 41)]
+    assert all(out.answer.command == GO and out.is_frame and not out.intervened for out in car.sent)
+    assert car.loop.counters.proposals == car.loop.counters.commands == 40
+    assert car.loop.counters.limited == car.loop.counters.braked == 0
+
+
+def test_a_proposal_may_come_before_its_frame_is_whole() -> None:
+    car = Drive()
+    car.drive(3)
+    car.k += 1
+    car.propose()
+    car.k -= 1
+    car.frame()
+    assert len(car.sent) == 4 and car.last.answer.command == GO
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_dead_planner_is_answered_for_within_a_quarter_of_a_second(stepped: bool) -> None:
+    car = Drive(stepped)
+    car.drive(10)
+    died = car.now
+    car.frame()
+    while len(car.sent) == 10:
+        car.wait(0.02)
+    assert car.brakes() and car.now - died <= 0.05 + 0.25 - 0.02
+    assert car.last.answer.verdict is not None and car.last.answer.verdict.rule is Rule.PROPOSAL_MISSING
+
+
+def test_frames_go_on_without_a_planner_until_the_stop_is_final_then_are_answered_at_once() -> None:
+    car = Drive()
+    car.drive(10)
+    for _ in range(12):
+        car.frame()
+        car.wait(TIMES.wait_s)
+    assert len(car.sent) == 22
+    assert car.last.answer.state is State.COMFORTABLE_STOP
+    car.frame()
+    assert len(car.sent) == 23 and car.brakes()
+
+
+def test_in_real_time_the_next_frame_answers_the_one_that_waits() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    car.frame()
+    car.frame()  # the planner is late: the first is answered with the proposal before
+    assert len(car.sent) == 11 and car.last.answer.command == GO and not car.last.intervened
+    car.propose()
+    assert len(car.sent) == 12
+    for _ in range(5):
+        car.frame()
+    assert car.brakes()
+    rules = {verdict.rule for verdict in car.last.answer.verdicts}
+    assert rules & {Rule.PROPOSAL_REPEATED, Rule.PROPOSAL_MISSING}
+    assert [out.stamp_ns for out in car.sent] == [k * FRAME_NS for k in range(1, len(car.sent) + 1)]
+
+
+def test_before_the_planner_was_heard_the_wait_is_longer_and_ends_in_brakes() -> None:
+    car = Drive()
+    car.frame()
+    car.wait(TIMES.standby_wait_s - 0.04)
+    assert car.sent == []
+    car.wait(0.06)
+    assert car.brakes() and car.last.answer.state is State.STANDBY
+    car.drive(1)
+    assert car.last.answer.command == GO
+
+
+def test_an_old_or_a_future_proposal_answers_no_frame() -> None:
+    car = Drive()
+    car.drive(5)
+    car.frame()
+    car.propose(k=3)
+    car.propose(k=9)
+    assert len(car.sent) == 5
+    car.wait(TIMES.wait_s + 0.02)
+    assert len(car.sent) == 6 and car.brakes()
+
+
+@pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_missing_part_brakes_and_is_named(missing: str, stepped: bool) -> None:
+    car = Drive(stepped)
+    car.drive(10)
+    car.frame(without=missing)
+    car.wait(0.6 if stepped else 0.14)
+    assert len(car.sent) == 11 and car.brakes() and not car.last.is_frame
+    assert car.last.stamp_ns == 11 * FRAME_NS
+    verdict = car.last.answer.verdict
+    assert verdict is not None and verdict.rule is Rule.INPUT_STALE and verdict.about == missing
+
+
+def test_silence_brakes_again_and_again_in_real_time_and_becomes_an_emergency_stop() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    car.wait(0.3)
+    assert len(car.sent) == 11 and car.brakes()
+    car.wait(1.5)
+    assert car.last.answer.state is State.EMERGENCY_STOP and len(car.sent) > 14
+
+
+def test_a_stepped_world_gets_one_command_for_a_silence_and_none_for_the_frame_after_it() -> None:
+    car = Drive()
+    car.drive(10)
+    car.wait(3.0)
+    assert len(car.sent) == 11
+    car.frame()
+    car.propose()
+    assert len(car.sent) == 11  # the bridge has already taken this frame's
+    car.frame()
+    car.propose()
+    assert len(car.sent) == 12
+
+
+def test_nothing_is_commanded_before_a_vehicle_is_heard_and_while_the_world_is_paused() -> None:
+    car = Drive(stepped=False)
+    car.wait(1.0)
+    assert car.sent == [] and car.loop.last(car.now) is None
+    car = Drive()
+    car.drive(3)
+    car.loop.on_world(WorldClock(3, True, False), car.now)
+    car.wait(5.0)
+    assert len(car.sent) == 3
+
+
+def test_the_last_command_brakes() -> None:
+    car = Drive()
+    car.drive(3)
+    last = car.loop.last(car.now)
+    assert last is not None and last.answer.command.brake > 0.0 and last.stamp_ns == 3 * FRAME_NS
+
+
+def test_a_jump_without_a_new_route_brakes_and_with_one_is_a_new_episode() -> None:
+    car = Drive()
+    car.drive(10)
+    car.offset = 30.0
+    car.drive(1)
+    assert car.brakes() and any("jumped" in verdict.about for verdict in car.last.answer.verdicts)
+    car.drive(20)
+    assert car.last.answer.command == GO
+    car.offset = 60.0
+    car.loop.on_route(ROUTE_X)
+    car.drive(1)
+    assert car.last.answer.command == GO
+
+
+def stopped(release: bool) -> Drive:
+    car = Drive(release=release)
+    car.drive(3)
+    for _ in range(14):
+        car.frame()
+        car.wait(TIMES.wait_s)
+    car.speed = 0.0
+    car.frame()
+    assert car.last.answer.state is State.HOLD
+    return car
+
+
+def test_a_stop_is_left_by_a_release_only() -> None:
+    car = stopped(release=False)
+    car.drive(5)
+    car.loop.on_route(ROUTE_X)
+    car.drive(5)
+    assert car.last.answer.state is State.HOLD and car.brakes()
+    assert car.loop.release() == ""
+    car.drive(6)
+    assert car.last.answer.state is State.PASSING and car.last.answer.command == GO
+    assert "only a vehicle that is held" in car.loop.release()
+
+
+def test_where_a_simulator_starts_episodes_a_new_route_releases() -> None:
+    car = stopped(release=True)
+    car.loop.on_route(ROUTE_X)
+    car.drive(4)
+    assert car.last.answer.state is State.PASSING
+
+
+def test_a_person_overrides_and_gives_back() -> None:
+    car = Drive()
+    car.drive(3)
+    car.loop.on_override(True)
+    car.drive(2)
+    assert car.last.answer.state is State.OVERRIDDEN and car.brakes()
+    car.loop.on_override(False)
+    car.drive(6)
+    assert car.last.answer.command == GO
+
+
+def test_cuts_and_brakes_are_counted() -> None:
+    car = Drive()
+    car.drive(2)
+    car.frame()
+    car.propose(Command(throttle=1.0))
+    assert car.last.intervened and car.loop.counters.limited == 1
+    car.frame()
+    car.propose(Command(throttle=math.nan))
+    assert car.last.intervened and car.loop.counters.braked == 1
+
+
+@pytest.mark.parametrize(("wait", "standby"), [(0.0, 0.8), (0.9, 0.8), (math.nan, 0.8)])
+def test_waits_that_cannot_be_are_refused(wait: float, standby: float) -> None:
+    with pytest.raises(ValueError, match="wait_s is"):
+        replace(TIMES, wait_s=wait, standby_wait_s=standby)

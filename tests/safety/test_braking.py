@@ -1,0 +1,214 @@
+"""The braking-distance check against closed-form cases: brakes in time, and not for what does not need it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from adawm_planner.config.gate import PathLimits
+from adawm_planner.data_types import EgoState, Objects
+from adawm_planner.dims import FRAME_S
+from adawm_planner.safety.braking import Foresight, judge_braking
+from adawm_planner.safety.own_path import others_along, own_path
+from adawm_planner.safety.verdict import Rule
+from tests.safety.scenes import LENGTH, VEHICLE, ego, objects
+
+LIMITS = PathLimits()
+PI = math.pi
+BODIES = 0.5 * (VEHICLE.length + LENGTH)
+
+
+def judge(me: EgoState, around: Objects, limits: PathLimits = LIMITS) -> Foresight:
+    path = own_path(me, VEHICLE)
+    return judge_braking(me.speed, path, VEHICLE, others_along(path, me, VEHICLE, around), around.id, limits, 8.0)
+
+
+def stopping(speed: float) -> float:
+    return speed * LIMITS.delay_s + speed**2 / (2.0 * LIMITS.brake_mps2)
+
+
+@pytest.mark.parametrize("speed", [2.0, 8.0, 50.0 / 3.6])
+def test_a_standing_obstacle_is_braked_for_at_the_stopping_distance(speed: float) -> None:
+    # The future is looked at every 0.1 s: the last look before standstill misses 0.03 m at most.
+    contact = BODIES + LIMITS.margin_m + stopping(speed)
+    assert judge(ego(speed), objects((contact + 0.01, 0.0, 0.0, 0.0))).verdict is None
+    found = judge(ego(speed), objects((contact - 0.06, 0.0, 0.0, 0.0))).verdict
+    assert found is not None and found.rule is Rule.BRAKING_DISTANCE
+    assert found.deceleration == 8.0 and found.about == "object 7"
+    assert found.limit == pytest.approx(stopping(speed))
+    assert found.measured == pytest.approx(stopping(speed), abs=0.1 * speed)
+
+
+def test_time_to_collision_is_the_way_over_the_speed() -> None:
+    limits = replace(LIMITS, margin_m=0.0)
+    far = judge(ego(10.0), objects((BODIES + 19.99, 0.0, 0.0, 0.0)), limits)
+    assert far.verdict is None and far.time_to_collision_s == pytest.approx(2.0)
+    assert far.met.tolist() == [True]
+    both = judge(ego(10.0), objects((BODIES + 19.99, 0.0, 0.0, 0.0), (BODIES + 14.99, 0.0, 0.0, 0.0)), limits)
+    assert both.time_to_collision_s == pytest.approx(1.5)
+    for nothing in (
+        judge(ego(10.0), objects((BODIES + 31.0, 0.0, 0.0, 0.0)), limits),
+        judge(ego(0.0), objects((BODIES + 0.1, 0.0, 0.0, 0.0)), limits),
+        judge(ego(-1.0), objects((BODIES - 0.1, 0.0, 0.0, 0.0)), limits),
+        judge(ego(10.0), objects(), limits),
+    ):
+        assert nothing.verdict is None and math.isinf(nothing.time_to_collision_s)
+        assert not nothing.met.any()
+    assert len(judge(ego(10.0), objects((900.0, 0.0, 0.0, 0.0))).met) == 1
+
+
+def test_who_is_met_is_told_for_each_one() -> None:
+    around = objects((400.0, 0.0, 0.0, 0.0), (15.0, 0.0, 0.0, 0.0), (15.0, 9.0, 0.0, 0.0))
+    assert judge(ego(10.0), around).met.tolist() == [False, True, False]
+
+
+def test_a_slower_vehicle_ahead_is_braked_for_later_than_a_standing_one() -> None:
+    at = BODIES + 4.0
+    assert judge(ego(8.0), objects((at, 0.0, 0.0, 0.0))).verdict is not None
+    assert judge(ego(8.0), objects((at, 0.0, 0.0, 5.0))).verdict is None
+    assert judge(ego(8.0), objects((at, 0.0, 0.0, 8.0))).time_to_collision_s == math.inf
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_a_crossing_car_that_will_be_there_is_braked_for_and_one_that_will_be_gone_is_not(side: float) -> None:
+    # At 8 m/s the front needs 0.5 s for 4 m; the car comes from the side at 8 m/s.
+    in_the_way = objects((BODIES + 4.0, side * 5.0, -side * PI / 2.0, 8.0))
+    gone = objects((BODIES + 4.0, -side * 1.0, -side * PI / 2.0, 14.0))
+    later = objects((BODIES + 4.0, side * 40.0, -side * PI / 2.0, 8.0))
+    assert judge(ego(8.0), in_the_way).verdict is not None
+    assert judge(ego(8.0), gone).verdict is None
+    assert judge(ego(8.0), later).verdict is None
+
+
+def test_who_drives_into_the_rear_is_not_braked_for() -> None:
+    assert judge(ego(5.0), objects((-BODIES - 1.0, 0.0, 0.0, 14.0))).verdict is None
+    assert judge(ego(5.0), objects((-1.5, 3.0, -PI / 2.0, 6.0))).verdict is None
+
+
+def test_who_hits_only_a_standing_vehicle_is_not_braked_for_longer() -> None:
+    # Braked from 1 m/s the vehicle stands after 0.4 s; the car crosses its path 3 s later.
+    crossing = objects((BODIES, 16.0, -PI / 2.0, 6.0))
+    assert judge(ego(1.0), crossing).verdict is None
+
+
+def test_the_path_bends_as_the_vehicle_does() -> None:
+    bend = ego(6.0, yaw_rate=0.6)  # radius 10 m, to the left
+    on_circle = objects((10.0 * math.sin(0.7), 10.0 * (1.0 - math.cos(0.7)), 0.7, 0.0))
+    ahead = objects((12.0, 0.0, 0.0, 0.0))
+    assert judge(bend, on_circle).verdict is not None
+    assert judge(bend, ahead).verdict is None
+    assert judge(ego(6.0, yaw_rate=-0.6), on_circle).verdict is None
+
+
+def test_the_nearest_danger_is_named() -> None:
+    around = objects((900.0, 0.0, 0.0, 0.0), (BODIES + 3.5, 0.0, 0.0, 0.0), (BODIES + 1.5, 0.0, 0.0, 0.0))
+    found = judge(ego(8.0), around).verdict
+    assert found is not None and found.about == "object 9"
+
+
+def test_distance_beside_is_kept_where_asked_for() -> None:
+    beside = objects((BODIES + 2.0, 2.0, 0.0, 0.0))
+    assert judge(ego(8.0), beside).verdict is None
+    assert judge(ego(8.0), beside, replace(LIMITS, side_m=0.2)).verdict is not None
+
+
+def test_the_frame_of_the_map_does_not_matter() -> None:
+    turned = ego(8.0, x=40.0, y=-7.0, yaw=2.0)
+    at = BODIES + 4.0
+    there = objects((40.0 + at * math.cos(2.0), -7.0 + at * math.sin(2.0), 2.0, 0.0))
+    here, found = judge(ego(8.0), objects((at, 0.0, 0.0, 0.0))), judge(turned, there)
+    assert found.verdict == here.verdict and found.time_to_collision_s == here.time_to_collision_s
+
+
+@settings(deadline=None, max_examples=60)
+@given(st.floats(1.0, 15.0), st.floats(0.5, 40.0))
+def test_braking_at_the_first_warning_always_stops_in_time(speed: float, gap: float) -> None:
+    """Drive at a standing obstacle: brakes that answer one frame before the delay is over touch nothing.
+
+    The frame is what the first warning may be late, since the gate looks once per frame.
+    """
+    answers = round(LIMITS.delay_s / FRAME_S) - 1
+    way, v = 0.0, speed
+    if judge(ego(v), objects((BODIES + gap, 0.0, 0.0, 0.0))).verdict is not None:
+        return  # too near from the start: braking could not have helped, or just
+    warned: int | None = None
+    for k in range(2000):
+        if warned is None and judge(ego(v), objects((BODIES + gap - way, 0.0, 0.0, 0.0))).verdict is not None:
+            warned = k
+        braking = warned is not None and k >= warned + answers
+        slower = max(v - FRAME_S * LIMITS.brake_mps2, 0.0) if braking else v
+        way, v = way + 0.5 * (v + slower) * FRAME_S, slower
+        if v == 0.0:
+            break
+    assert v == 0.0 and way <= gap
+
+
+def test_the_horizon_is_the_last_look() -> None:
+    limits = replace(LIMITS, margin_m=0.0)
+    assert judge(ego(10.0), objects((BODIES + 29.9, 0.0, 0.0, 0.0)), limits).met.any()
+    assert not judge(ego(10.0), objects((BODIES + 30.1, 0.0, 0.0, 0.0)), limits).met.any()
+
+
+def test_a_car_that_only_braking_would_meet_is_not_braked_for_whoever_else_is_there() -> None:
+    # Going on, the vehicle is past x = 8.6 m before the car comes by; braking, it would stand in front of it.
+    behind = (7.6, -22.4, 0.5 * PI, 14.0)
+    alone = judge(ego(8.0), objects(behind))
+    both = judge(ego(8.0), objects(behind, (BODIES + 20.0, 0.0, 0.0, 0.0)))
+    assert (alone.verdict, both.verdict) == (None, None)
+    assert both.met.tolist() == [False, True]
+    assert both.time_to_collision_s == pytest.approx(2.5)
+
+
+def test_margins_in_front_and_beside_widen_the_reach() -> None:
+    near = objects((BODIES + 30.4, 0.0, 0.0, 0.0))
+    assert judge(ego(10.0), near, replace(LIMITS, margin_m=1.0)).met.any()
+    # Only the widest reach includes one that is met with its corner at the very end of the horizon.
+    edge = objects((30.0 + 2.35 + 5.0 + 2.2, 0.0, 0.0, 0.0))
+    assert judge(ego(10.0), edge, replace(LIMITS, margin_m=5.0)).met.any()
+
+
+def _rectangle(x: float, y: float, yaw: float, length: float, width: float) -> Any:
+    return (x, y), (length, width), math.degrees(yaw)
+
+
+def _overlap(one: Any, other: Any) -> bool:
+    return bool(cv2.rotatedRectangleIntersection(one, other)[0] != cv2.INTERSECT_NONE)
+
+
+def test_who_is_met_is_who_a_polygon_library_finds_on_the_way() -> None:
+    """Random bends and traffic, against OpenCV's rectangles; cases within 2 cm of a touch are left out."""
+    rng, found = np.random.default_rng(4), 0
+    limits = replace(LIMITS, horizon_s=1.5, margin_m=0.4, side_m=0.3)
+    for _ in range(400):
+        me = ego(float(rng.uniform(2.0, 12.0)), yaw_rate=float(rng.uniform(-0.6, 0.6)))
+        k = me.yaw_rate / me.speed
+        at = (float(rng.uniform(-4.0, 16.0)), float(rng.uniform(-8.0, 8.0)))
+        yaw, v = float(rng.uniform(-PI, PI)), float(rng.uniform(0.0, 10.0))
+        answers = []
+        for slack in (-0.02, 0.02):
+            met = False
+            for t in np.arange(0.0, 1.55, 0.1):
+                s = me.speed * t
+                x, y = math.sin(k * s) / k, (1.0 - math.cos(k * s)) / k
+                own = _rectangle(x, y, k * s, VEHICLE.length + 0.8 + slack, VEHICLE.width + 0.6 + slack)
+                there = (at[0] + v * math.cos(yaw) * t, at[1] + v * math.sin(yaw) * t)
+                met = met or _overlap(own, _rectangle(*there, yaw, LENGTH, 1.8))
+            answers.append(met)
+        if answers[0] is answers[1]:
+            assert judge(me, objects((*at, yaw, v)), limits).met[0] == answers[0]
+            found += answers[0]
+    assert 60 < found < 340
+
+
+def test_of_sixty_four_one_is_enough() -> None:
+    rows = [(200.0 + 3.0 * i, 30.0, 0.0, 5.0) for i in range(63)]
+    found = judge(ego(8.0), objects(*rows, (BODIES + 3.0, 0.0, 0.0, 0.0))).verdict
+    assert found is not None and found.about == "object 70"
+    assert np.count_nonzero(judge(ego(8.0), objects(*rows)).met) == 0
