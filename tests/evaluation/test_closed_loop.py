@@ -86,6 +86,11 @@ def test_mistakes_are_one_clear_line(words: list[str], message: str) -> None:
     assert message in result.output and "Traceback" not in result.output
 
 
+def heed_ctrl_c() -> None:
+    """A shell starts what runs in its background, these tests too, with SIGINT ignored, which children inherit."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("workers", ["1", "2"])
 def test_ctrl_c_reports_what_is_finished_and_leaves_no_process(workers: str, tmp_path: Path) -> None:
@@ -93,7 +98,9 @@ def test_ctrl_c_reports_what_is_finished_and_leaves_no_process(workers: str, tmp
     words = ["evaluate", "--driver", "blind", "--episodes", "100000", "--workers", workers, "--json", str(file)]
     command = [sys.executable, "-m", "adawm_planner.cli.main", *words]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, cwd=ROOT, stdout=pipe, stderr=pipe, start_new_session=True) as run:
+    with subprocess.Popen(
+        command, cwd=ROOT, stdout=pipe, stderr=pipe, start_new_session=True, preexec_fn=heed_ctrl_c
+    ) as run:
         assert run.stderr is not None
         for line in run.stderr:
             if b"success" in line:  # the first episode is finished
