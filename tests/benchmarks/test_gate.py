@@ -1,0 +1,45 @@
+"""Pairing with and without the gate, on made-up evaluations, and the committed result in the docs."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytest.importorskip("libsumo")
+
+from benchmarks.gate import duration_ratio, markdown, row
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def evaluation(*episodes: tuple[int, str, float]) -> dict[str, Any]:
+    detail = [{"seed": seed, "outcome": outcome, "duration_s": took} for seed, outcome, took in episodes]
+    return {"task": "t", "vehicle": "nominal", "driver": "world_model", "detail": detail, "interventions": {}}
+
+
+def test_each_outcome_is_counted_over_the_common_seeds() -> None:
+    without = evaluation(
+        (1, "collision", 5), (2, "success", 10), (3, "success", 10), (4, "collision", 5), (9, "success", 1)
+    )
+    gated = evaluation((1, "success", 12), (2, "collision", 7), (3, "success", 11), (4, "timeout", 60))
+    found = row(without, gated)
+    assert (found["seeds"], found["collisions_prevented"], found["collisions_caused"]) == (4, 2, 1)
+    assert (found["success_without"], found["success_with"]) == (0.5, 0.5)
+    assert (found["collisions_without"], found["collisions_with"]) == (0.5, 0.25)
+    assert found["duration_ratio"] is None, "one pair has no interval"
+
+
+def test_durations_are_compared_where_both_arrive() -> None:
+    without = evaluation((1, "success", 10.0), (2, "success", 20.0), (3, "collision", 1.0))
+    found = duration_ratio(without, evaluation((1, "success", 11.0), (2, "success", 22.0), (3, "success", 30.0)))
+    assert found is not None and found["pairs"] == 2 and math.isclose(found["ratio"], 1.1)
+    assert math.isclose(found["ci95"][0], 1.1) and math.isclose(found["ci95"][1], 1.1)
+
+
+def test_the_docs_show_the_committed_result() -> None:
+    rows = json.loads((ROOT / "benchmarks" / "results" / "safety" / "gate.json").read_text())["rows"]
+    assert markdown(rows) in (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
