@@ -1,7 +1,8 @@
 """The floor of the latency benchmark: the planner's inputs in, one empty command per frame out, nothing between.
 
 Subscribes to the same per-frame topics with the same types as the planner, and completes a frame by the same
-rule: odometry, objects and vehicle_status of one stamp.
+rule: odometry, objects and vehicle_status of one stamp. Two of them make the floor of planner and gate: the first
+proposes, the second waits for the proposal as well and commands.
 """
 
 from __future__ import annotations
@@ -16,6 +17,9 @@ from rclpy.executors import ExternalShutdownException
 
 PARTS = {"vehicle_status": CarlaEgoVehicleStatus, "odometry": Odometry, "objects": ObjectArray}
 DEPTH = 10
+PROPOSED = "/echo/proposed"
+HOPS = ("only", "first", "second")
+"""Values of the parameter `hop`: alone, or which of two."""
 
 
 class Echo:
@@ -24,9 +28,14 @@ class Echo:
     def __init__(self, role: str) -> None:
         """Subscribe below /carla/`role`."""
         self.node = rclpy.create_node("echo")
-        self._publisher = self.node.create_publisher(
-            CarlaEgoVehicleControl, f"/carla/{role}/vehicle_control_cmd", DEPTH
-        )
+        hop = self.node.declare_parameter("hop", HOPS[0]).value
+        if hop not in HOPS:
+            raise ValueError(f"hop is '{hop}', must be one of {', '.join(HOPS)}")
+        topic = PROPOSED if hop == "first" else f"/carla/{role}/vehicle_control_cmd"
+        self._publisher = self.node.create_publisher(CarlaEgoVehicleControl, topic, DEPTH)
+        self._wanted = len(PARTS) + (hop == "second")
+        if hop == "second":
+            self.node.create_subscription(CarlaEgoVehicleControl, PROPOSED, self._on_part, DEPTH)
         self._seen: dict[tuple[int, int], int] = {}
         self.node.create_subscription(CarlaStatus, "/carla/status", lambda _: None, DEPTH)
         for name, kind in PARTS.items():
@@ -36,7 +45,7 @@ class Echo:
         stamp = message.header.stamp
         key = (stamp.sec, stamp.nanosec)
         self._seen[key] = self._seen.get(key, 0) + 1
-        if self._seen[key] == len(PARTS):
+        if self._seen[key] == self._wanted:
             del self._seen[key]
             control = CarlaEgoVehicleControl()
             control.header.stamp = stamp

@@ -1,5 +1,7 @@
 """Sensor messages in to control out, over DDS between processes: the planner against an empty echo node.
 
+With the safety gate the planner's command takes two hops, and so does the echo's: two empty nodes, one after the other.
+
 Frames recorded from the simulator are sent to the two in turn, each time waiting for the answer, so that both
 see the same messages under the same load of the machine; a ratio is meaningful, a millisecond alone is not.
 """
@@ -27,7 +29,7 @@ from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.dims import ACCELERATION_BINS, FRAME_S, FRAMES_PER_DECISION
 from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import PLANNER, command, parameter_document
+from adawm_planner.ros.node_table import GATE, PLANNER, command, parameter_document
 from adawm_planner.simulator.drivers import make_driver
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World, WorldFrame
@@ -37,6 +39,9 @@ if TYPE_CHECKING:
     from benchmarks.latency_probe import Probe
 
 ECHO = Path(__file__).with_name("echo_node.py")
+STEPPED = {"await_planner": True, "release_on_new_episode": True, "wait_s": 0.8}
+"""Of the gate: the probe waits for each answer, as a world in lock-step does."""
+
 WARM_UP = 40
 """Frames at first that are not counted: discovery, caches, first inference."""
 
@@ -115,27 +120,32 @@ def measure(probe: Probe, world: World, frames: int, seed: int, period: float, c
     return samples
 
 
-def start(children: Children, settings: dict[str, Any]) -> None:
-    """Start the planner and the echo node, each in a process of its own."""
-    chosen = children.log_dir / "planner.param.yaml"
-    chosen.write_text(yaml.safe_dump(parameter_document(PLANNER, settings)), encoding="utf-8")
-    shipped = launch_dir() / "params" / PLANNER.parameter_file
-    children.start("planner", command(PLANNER, [str(shipped), str(chosen)]), os.environ)
+def start(children: Children, settings: dict[str, Any], gate: bool = False) -> None:
+    """Start the planner, with its gate or without, and as many echo nodes, each in a process of its own."""
+    for node in (PLANNER, GATE) if gate else (PLANNER,):
+        chosen = children.log_dir / f"{node.name}.param.yaml"
+        chosen.write_text(yaml.safe_dump(parameter_document(node, settings | STEPPED | {"use_gate": gate})))
+        shipped = launch_dir() / "params" / node.parameter_file
+        children.start(node.name, command(node, [str(shipped), str(chosen)]), os.environ)
     # Topics without a role get another name, so that neither node hears what is meant for the other.
     renamed = ["-r", "/clock:=/echo/clock", "-r", "/carla/status:=/echo/status", "-p", "use_sim_time:=true"]
-    children.start("echo", [sys.executable, str(ECHO), "--ros-args", *renamed], os.environ)
+    for hop in ("first", "second") if gate else ("only",):
+        words = [sys.executable, str(ECHO), "--ros-args", *renamed, "-r", f"__node:=echo_{hop}", "-p", f"hop:={hop}"]
+        children.start(f"echo_{hop}", words, os.environ)
 
 
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task whose frames are sent.")
 @click.option("--frames", type=click.IntRange(min=10), default=1000, show_default=True, help="Frames to each node.")
+@click.option("--gate", is_flag=True, help="With the safety gate behind the planner; the echo takes two hops as well.")
 @click.option("--realtime", is_flag=True, help="One frame per 0.05 s; else the next frame follows the answer.")
 @seed_option
 @model_options
 @json_option
 def latency(
-    task: str, frames: int, realtime: bool, seed: int, model_dir: Path | None, provider: str, json_file: Path | None
-) -> None:
+    task: str, frames: int, gate: bool, realtime: bool, seed: int, model_dir: Path | None, provider: str,
+    json_file: Path | None,
+) -> None:  # fmt: skip
     """Sensor message in to control out over DDS, against an empty echo node with the same messages."""
     require_ros()
     world = World(load_task(task), load_vehicle("nominal"))
@@ -143,13 +153,13 @@ def latency(
     settings = {"provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else ""}
     folder = tempfile.TemporaryDirectory(prefix="adawm_latency_")
     with folder as logs, interruptible(), Children(Path(logs)) as children:
-        start(children, settings)
+        start(children, settings, gate)
         from benchmarks.latency_probe import Probe  # after the children, which are forked from here
 
         probe = Probe(world, children.check)
         samples = measure(probe, world, frames, seed, FRAME_S if realtime else 0.0, children)
         probe.close()
-    figures = {"task": task, "seed": seed, "realtime": realtime, **samples.figures()}
+    figures = {"task": task, "seed": seed, "gate": gate, "realtime": realtime, **samples.figures()}
     show(figures)
     write(json_file, with_origin("latency", figures, ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy")))
 
@@ -160,11 +170,11 @@ def show(figures: dict[str, Any]) -> None:
     for column in ("node", "p50", "p99", "max"):
         view.add_column(column, justify="left" if column == "node" else "right")
     rows = {
-        "planner": "planner_ms",
+        "planner and gate" if figures["gate"] else "planner": "planner_ms",
         "  frames with a decision": "planner_decision_frames_ms",
         "  other frames": "planner_other_frames_ms",
         "empty echo": "echo_ms",
-        "planner / echo": "ratio",
+        "ratio": "ratio",
     }
     for title, name in rows.items():
         view.add_row(title, *(f"{figures[name][each]:.2f}" for each in ("p50", "p99", "max")))
