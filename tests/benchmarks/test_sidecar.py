@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
 
 pytest.importorskip("libsumo")
 
-from benchmarks.sidecar import Blocks, ratio
+from benchmarks.sidecar import LEVELS, Blocks, ratio
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 def test_late_and_lost_frames_are_missed_ticks() -> None:
@@ -22,3 +27,12 @@ def test_a_ratio_has_an_interval_that_holds_it_and_one_of_nothing_holds_1() -> N
     assert found["ci95"][0] > 1.05 and found["ci95"][0] < found["ratio"] < found["ci95"][1]
     nothing = ratio(same, fast, 99.9)
     assert nothing["ci95"][0] < 1.0 < nothing["ci95"][1]
+
+
+def test_the_docs_show_the_committed_result() -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "finetuning" / "sidecar.json").read_text())
+    page = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    for name, key in (("halted", "without_ms"), ("training", "with_ms")):
+        side = found[key]
+        figures = " | ".join(f"{side[level]:.2f} ms" for level in LEVELS)
+        assert f"| {name} | {figures} | {side['missed_ticks']} of {side['frames']:,} |" in page
