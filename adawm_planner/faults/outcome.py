@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.table import Due, Fault, Promise
@@ -81,6 +81,7 @@ class Outcome:
     standstill_m: float | None  # way from the fault to there
     rule: str  # that spoke, by name
     reason: str  # the line that was published
+    longest_period_s: float  # between two frames of the bridge: more than 0.05 s is the machine's doing
     broken: str  # what of the promise was not kept, empty if all was
 
     @property
@@ -110,9 +111,10 @@ def judge(fault: Fault, trace: Trace) -> Outcome:
         standstill_m=None if stands is None else stands.x_m - frames[0].x_m,
         rule="" if spoke is None else spoke.rule,
         reason="" if spoke is None else spoke.line,
+        longest_period_s=max((b.at_s - a.at_s for a, b in zip(frames, frames[1:], strict=False)), default=0.0),
         broken="",
     )
-    return Outcome(**{**vars(outcome), "broken": _broken(fault.promise, outcome, states)})
+    return replace(outcome, broken=_broken(fault.promise, outcome, states))
 
 
 def clean(trace: Trace, seconds: float) -> bool:

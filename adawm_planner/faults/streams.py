@@ -69,6 +69,10 @@ class Stream(Generic[Message]):
         return (self._held.popleft(),) if len(self._held) > int(self._amount) else ()
 
     def _reorder(self, message: Message) -> tuple[Message, ...]:
-        """Hold every other message back, and send it after its successor."""
-        self._held.append(message)
-        return (self._held.pop(), self._held.pop()) if len(self._held) == 2 else ()
+        """Hold one message of a period back, and send it after its successor."""
+        if self._held:
+            return (message, self._held.popleft())
+        if self._count % int(self._amount) == 1:
+            self._held.append(message)
+            return ()
+        return (message,)

@@ -23,14 +23,15 @@ CLOCK, WORLD, EVERYTHING = "clock", "world_status", "everything"
 STREAMS = (CLOCK, WORLD, STATUS, ODOMETRY, OBJECTS)
 """Topics with a message per frame, in the bridge's order."""
 
-PLANNER, FINETUNER, DISK, MODEL = "planner", "finetuner", "disk", "model"
-WHERE = (ODOMETRY, OBJECTS, STATUS, ROUTE, CLOCK, WORLD, EVERYTHING, PLANNER, FINETUNER, DISK, MODEL)
+PLANNER, FINETUNER, DISK, MODEL, NOTHING = "planner", "finetuner", "disk", "model", "nothing"
+WHERE = (NOTHING, ODOMETRY, OBJECTS, STATUS, ROUTE, CLOCK, WORLD, EVERYTHING, PLANNER, FINETUNER, DISK, MODEL)
 """What a fault is injected into."""
 
 
 class Kind(Enum):
     """What goes wrong."""
 
+    NONE = "none"
     KILL = "kill"
     FREEZE = "freeze"
     STUCK = "stuck"
@@ -112,7 +113,7 @@ def _frame_part(where: str, place: str, place_promise: Promise) -> tuple[Fault, 
         Fault(where, Kind.DELAY, "every message 10 frames late", STOPS, 10.0),
         Fault(where, Kind.DELAY, "every message a frame late", DRIVES, 1.0),
         Fault(where, Kind.DUPLICATE, "every message twice", DRIVES),
-        Fault(where, Kind.REORDER, "two messages in the wrong order, always", DRIVES),
+        Fault(where, Kind.REORDER, "two messages in the wrong order, once a second", DRIVES, 20.0),
         Fault(where, Kind.NAN, "a value is not a number", STOPS),
         Fault(where, Kind.WRONG_FRAME, "frame_id is base_link", STOPS),
         Fault(where, Kind.TIME_FORWARD, "its stamps are 10 s ahead", STOPS, 10.0),
@@ -123,6 +124,7 @@ def _frame_part(where: str, place: str, place_promise: Promise) -> tuple[Fault, 
 
 
 FAULTS: tuple[Fault, ...] = (
+    Fault(NOTHING, Kind.NONE, "nothing: what the machine itself does to the figures", DRIVES),
     *_frame_part(ODOMETRY, "50 m to the left, at once", STOPS),
     Fault(ODOMETRY, Kind.STUCK, "place stays as it was, stamps and speed go on", STOPS),
     *_frame_part(OBJECTS, "the vehicle ahead is 8 m ahead, at once", BRAKES),

@@ -13,7 +13,6 @@ from typing import Any
 import rclpy
 from carla_msgs.msg import CarlaEgoVehicleControl, CarlaEgoVehicleInfo, CarlaEgoVehicleStatus, CarlaStatus
 from derived_object_msgs.msg import ObjectArray
-from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Odometry, Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
@@ -21,10 +20,11 @@ from rosgraph_msgs.msg import Clock
 
 from adawm_planner.data_types import Command
 from adawm_planner.dims import FRAME_S
-from adawm_planner.faults.outcome import Frame, Said, Sent, Trace
+from adawm_planner.faults.outcome import Frame, Sent, Trace
 from adawm_planner.faults.streams import Stream
 from adawm_planner.faults.table import CLOCK, EVERYTHING, STREAMS, WORLD, Fault, Kind
 from adawm_planner.ros import convert, fault_messages, qos
+from adawm_planner.ros.gate_listener import GateListener
 from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS
 from adawm_planner.simulator.vehicle import EgoVehicle, VehiclePreset
 
@@ -61,7 +61,8 @@ class FaultBridge:
         self._info = self._node.create_publisher(CarlaEgoVehicleInfo, f"/carla/{ROLE}/vehicle_info", qos.SENT_ONCE)
         self._commands_topic = f"/carla/{ROLE}/vehicle_control_cmd"
         self._node.create_subscription(CarlaEgoVehicleControl, self._commands_topic, self._on_command, qos.STREAM)
-        self._node.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, qos.STATUS)
+        self._listener = GateListener(self._node)
+        self.trace.said = self._listener.said
         topics = STREAMS if fault.where == EVERYTHING else (fault.where,)
         self._streams = {
             topic: Stream[Any](fault.kind, fault.amount, fault_messages.edit_of(fault, topic), seed + i)
@@ -143,8 +144,9 @@ class FaultBridge:
         rclpy.try_shutdown()
 
     def _connected(self, wanted: int) -> bool:
-        enough = all(self._publishers[topic].get_subscription_count() >= wanted for topic in (STATUS, ODOMETRY, OBJECTS))
-        return enough and self._node.count_publishers(self._commands_topic) > 0
+        read = (self._publishers[topic].get_subscription_count() for topic in (STATUS, ODOMETRY, OBJECTS))
+        commanded: int = self._node.count_publishers(self._commands_topic)
+        return min(read) >= wanted and commanded > 0
 
     def _publish(self) -> None:
         state, stamp_ns = self._vehicle.state, FIRST_NS + round(self._number * FRAME_S * 1e9)
@@ -173,18 +175,6 @@ class FaultBridge:
     def _on_command(self, message: CarlaEgoVehicleControl) -> None:
         self._command = convert.command_from_control(message)
         self.trace.commands.append(Sent(time.monotonic(), self._command.throttle, self._command.brake))
-
-    def _on_diagnostics(self, message: DiagnosticArray) -> None:
-        for status in message.status:
-            values = {each.key: each.value for each in status.values}
-            if status.name == "adawm_gate: gate":
-                state = values.get("state", status.message.replace(" ", "_"))
-                said = Said(time.monotonic(), "gate", state, values.get("rule", ""), status.message)
-            elif status.name == "adawm_planner: inputs":
-                said = Said(time.monotonic(), "planner", "", values.get("fault0.rule", ""), status.message)
-            else:
-                continue
-            self.trace.said.append(said)
 
     def _spin_until(self, due: float) -> None:
         while (left := due - time.monotonic()) > 0.0:
