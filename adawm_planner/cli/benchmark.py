@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import sys
 from importlib import import_module
+from types import ModuleType
 
 import click
 
@@ -41,11 +42,7 @@ class BenchmarkGroup(click.Group):
         """Import the benchmark's module; None for an unknown name."""
         if cmd_name not in BENCHMARKS:
             return None
-        root = share_dir()
-        if not (root / "benchmarks" / f"{cmd_name}.py").is_file():
-            raise click.ClickException(f"benchmarks are run from a source checkout; {root} has no benchmarks folder")
-        sys.path.insert(0, str(root))
-        command = getattr(import_module(f"benchmarks.{cmd_name}"), cmd_name)
+        command = getattr(import_benchmark(cmd_name), cmd_name)
         assert isinstance(command, click.Command), cmd_name
         return command
 
@@ -53,6 +50,20 @@ class BenchmarkGroup(click.Group):
         """List the benchmarks without importing any."""
         with formatter.section("Commands"):
             formatter.write_dl(list(BENCHMARKS.items()))
+
+
+def import_benchmark(name: str) -> ModuleType:
+    """Import a module of the folder benchmarks/.
+
+    Raises:
+        ClickException: this is not a source checkout.
+    """
+    root = share_dir()
+    if not (root / "benchmarks" / f"{name}.py").is_file():
+        raise click.ClickException(f"benchmarks are run from a source checkout; {root} has no benchmarks folder")
+    if str(root) not in sys.path:
+        sys.path.insert(0, str(root))
+    return import_module(f"benchmarks.{name}")
 
 
 @click.group(cls=BenchmarkGroup)

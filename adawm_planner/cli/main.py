@@ -22,6 +22,7 @@ COMMANDS: dict[str, tuple[str, str]] = {
     "adapter": ("adawm_planner.cli.adapter:adapter", "Make, show and check signed adapter bundles."),
     "baseline": ("adawm_planner.cli.adapt:baseline", "Measure what a model's mismatch is compared with."),
     "benchmark": ("adawm_planner.cli.benchmark:benchmark", "Measure against a named peer in the same run."),
+    "faults": ("adawm_planner.cli.faults:faults", "Inject faults into the stack, and measure how it stops."),
     "doctor": ("adawm_planner.cli.doctor:doctor", "Say what is missing or wrong in this installation."),
 }
 """Name -> (module:attribute, one line of help)."""

@@ -122,6 +122,13 @@ class Children:
                 return f"{child.name} {_ending(code)}; the end of {child.log}:\n{tail(child.log)}"
         return None
 
+    def finished(self, name: str, patience: float) -> int | None:
+        """Wait for a child's end, `patience` seconds at most; its exit code (negative: signal), None while it runs."""
+        child = next(child for child in self._children if child.name == name)
+        with suppress(subprocess.TimeoutExpired):
+            child.process.wait(patience)
+        return child.process.returncode
+
     def stop(self) -> None:
         """End every child, newest first asked, and wait until none is left."""
         self._end(self._children)

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, replace
 
+import numpy as np
+
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, FrameInputs, Part
 from adawm_planner.runtime.input_monitor import InputMonitor
+from adawm_planner.runtime.odometry_way import WayCheck
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Proposal, Reading
@@ -22,6 +25,12 @@ from adawm_planner.safety.states import STOPS, State
 
 LONGEST_STEP_S = 1.0
 """Most that one step counts for in the duration of a fault [s]: a paused world is no lasting fault."""
+
+REPEATED_FRAMES = 20
+"""The same route again within this many frames is a publisher that repeats itself."""
+
+JUST_OVER_S = 0.001
+"""A part that its frame has waited for too long is at least this much over the limit of its age [s]."""
 
 BLIND = Reading(None, None, None, None)
 
@@ -90,11 +99,12 @@ class GateLoop:
         self.memory = Memory()
         self.counters = GateCounters()
         self.assembler = FrameAssembler()
+        self._way = WayCheck(config.watch.way_m)
         limits = monitor.limits
         self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
         self.world: WorldClock | None = None
         self._route: Route | None = None
-        self._route_is_new = False
+        self._route_is_new, self._frames_since_route = False, 0
         self._vehicle: VehicleInfo | None = None
         self._proposal: _Heard | None = None
         self._waiting: FrameInputs | None = None
@@ -125,8 +135,13 @@ class GateLoop:
         return self._answer_if_ready(now_s)
 
     def on_route(self, route: Route | None) -> None:
-        """Take another route; None withdraws it."""
-        self._route, self._route_is_new = route, True
+        """Take another route; None withdraws it.
+
+        Some publish their route again and again: then the same one is nothing new, unless routes tell of episodes.
+        """
+        repeated = self._frames_since_route < REPEATED_FRAMES and _same(route, self._route)
+        self._route_is_new = self._route_is_new or self._release_on_new_episode or not repeated
+        self._route, self._frames_since_route = route, 0
 
     def on_vehicle(self, vehicle: VehicleInfo) -> None:
         """Take what the vehicle says of itself."""
@@ -176,17 +191,24 @@ class GateLoop:
         reading = Reading(frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults)
         proposal = self._proposal_for(frame, now_s)
         self._previous, self._route_is_new = frame, False
+        self._frames_since_route += 1
         return (self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True),)
 
     def _take(self, frame: FrameInputs) -> tuple[str, ...]:
         """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""
         jumped = self._monitor.is_new_episode(frame, self._previous)
-        if self._route_is_new:
+        # A route alone, good or bad, does not make a vehicle that drives start anew.
+        placed = self._route_is_new and (jumped or self._release_on_new_episode)
+        if placed:
             self.memory = new_episode(self.memory, self._release_on_new_episode)
-        known = not (jumped or self._route_is_new)
+        known = not (jumped or placed)
         faults = self._monitor.check_frame(frame, self._route, self._vehicle, self._previous if known else None)
         lines = tuple(fault.line() for fault in faults if fault.rule != "input_missing")  # which the rules see too
-        return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not self._route_is_new else lines
+        if lines or not known:
+            self._way.restart()
+        if not lines and (stuck := self._way.add(frame)):
+            lines = (stuck,)
+        return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not placed else lines
 
     def _proposal_for(self, frame: FrameInputs, now_s: float) -> Proposal | None:
         heard = self._proposal
@@ -224,9 +246,9 @@ class GateLoop:
 
     def _brake(self, missing: tuple[str, ...], now_s: float, stamp_ns: int | None = None) -> GateOutgoing:
         """Answer without a frame; what is missing is as old as its newest message."""
-        oldest = self._config.watch.input_s
+        least_s = self._config.watch.oldest_s + JUST_OVER_S
         received = self.assembler.received_s
-        ages = tuple((name, max(now_s - received.get(name, -math.inf), 2.0 * oldest)) for name in missing)
+        ages = tuple((name, max(now_s - received.get(name, -math.inf), least_s)) for name in missing)
         stamp = self._stepped_ns if stamp_ns is None else stamp_ns
         return self._step(replace(BLIND, ages=ages), None, stamp, now_s, is_frame=False)
 
@@ -254,3 +276,10 @@ class GateLoop:
         stepped = self.world is not None and self.world.synchronous and is_frame
         elapsed = (stamp_ns - self._stepped_ns) * 1e-9 if stepped else now_s - self._stepped_s
         return min(max(elapsed, 0.0), LONGEST_STEP_S)
+
+
+def _same(route: Route | None, other: Route | None) -> bool:
+    """Whether two routes go the same way."""
+    if route is None or other is None:
+        return route is other
+    return np.array_equal(route.x, other.x) and np.array_equal(route.y, other.y)

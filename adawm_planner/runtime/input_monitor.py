@@ -133,11 +133,17 @@ class InputMonitor:
         return (self._fault("frame_period", ODOMETRY, text + "; set the bridge's fixed_delta_seconds"),)
 
     def is_new_episode(self, frame: FrameInputs, previous: FrameInputs | None) -> bool:
-        """Tell whether the ego jumped, or the clock went back, since the previous frame."""
+        """Tell whether the ego jumped, or the clock went back, since the previous frame.
+
+        Where frames were lost in between, the way that it drove meanwhile is no jump.
+        """
         if previous is None or frame.stamp_ns <= previous.stamp_ns:
             return True
         dx, dy = frame.odometry.x - previous.odometry.x, frame.odometry.y - previous.odometry.y
-        return not math.hypot(dx, dy) <= self.limits.jump_m
+        lost_s = (frame.stamp_ns - previous.stamp_ns) * 1e-9 - FRAME_S
+        speed = abs(previous.odometry.speed)
+        driven = speed * max(lost_s, 0.0) if speed <= self.limits.speed_mps else 0.0
+        return not math.hypot(dx, dy) <= self.limits.jump_m + driven
 
     def _fault(self, rule: str, name: str, text: str) -> Fault:
         return Fault(rule, self._topics[name], 0.0, self.limits.stale_s, text)

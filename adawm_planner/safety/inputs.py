@@ -13,7 +13,6 @@ import numpy as np
 
 from adawm_planner.config.gate import GateConfig, StopLimits, WatchLimits
 from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleInfo
-from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import project, wrap_angle
 from adawm_planner.safety.verdict import Rule, Verdict
 
@@ -42,7 +41,7 @@ class Proposal:
 def judge_inputs(reading: Reading, config: GateConfig) -> list[Verdict]:
     """Return a verdict for every input that is missing, too old or impossible."""
     watch, brake = config.watch, config.stop.emergency_mps2
-    oldest = min(watch.input_frames * FRAME_S, watch.input_s) + 1e-6  # stamps are truncated to nanoseconds
+    oldest = watch.oldest_s + 1e-6  # stamps are truncated to nanoseconds
     needed = (("odometry", reading.ego), ("objects", reading.objects), ("vehicle_info", reading.vehicle))
     never = ((name, math.inf) for name, value in needed if value is None)
     verdicts = [

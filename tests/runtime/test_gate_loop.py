@@ -41,7 +41,8 @@ class Drive:
     def __init__(self, stepped: bool = True, release: bool = False) -> None:
         topics = {name: name for name in (ODOMETRY, OBJECTS, STATUS, ROUTE, VEHICLE)}
         self.loop = GateLoop(GateConfig(), InputMonitor(InputLimits(), topics), TIMES, release)
-        self.now, self.k, self.speed, self.offset = 100.0, 0, SPEED, 0.0
+        self.now, self.k, self.speed, self.offset, self.x = 100.0, 0, SPEED, 0.0, 5.0
+        self.moves = True  # the place does as the speed says
         self.sent: list[GateOutgoing] = []
         self.stepped = stepped
         self.loop.on_vehicle(VehicleInfo(0.61, 2.8, 4.7, 1.85, 1600.0))
@@ -51,7 +52,8 @@ class Drive:
         """The next frame comes, after 50 ms."""
         self.now, self.k = self.now + 0.05, self.k + 1
         self.loop.on_world(WorldClock(self.k, self.stepped, True), self.now)
-        stamp, x = self.k * FRAME_NS, 5.0 + self.offset + 0.05 * SPEED * self.k
+        self.x += 0.05 * self.speed * self.moves
+        stamp, x = self.k * FRAME_NS, self.offset + self.x
         parts = {
             STATUS: StatusInput(stamp, "map", abs(self.speed), 0.0, 0.0),
             ODOMETRY: OdometryInput(stamp, "map", x, 0.0, 0.0, 1.0, self.speed, 0.0, 0.0, 0.0),
@@ -234,6 +236,46 @@ def test_a_jump_without_a_new_route_brakes_and_with_one_is_a_new_episode() -> No
     car.loop.on_route(ROUTE_X)
     car.drive(1)
     assert car.last.answer.command == GO
+
+
+def test_a_place_that_stands_still_while_the_speed_does_not_is_a_fault() -> None:
+    car = Drive()
+    car.drive(30)
+    assert car.last.answer.command == GO
+    car.moves = False
+    car.drive(5)
+    assert car.brakes() and any("place moved" in verdict.about for verdict in car.last.answer.verdicts)
+    car.drive(11)
+    assert car.last.answer.state is State.EMERGENCY_STOP
+
+
+def test_a_route_that_is_said_again_and_again_hides_no_jump() -> None:
+    car = Drive()
+    for offset in (0.0,) * 10 + (30.0,):
+        car.offset = offset
+        car.loop.on_route(ROUTE_X)
+        car.drive(1)
+    assert car.brakes() and any("jumped" in verdict.about for verdict in car.last.answer.verdicts)
+
+
+def test_a_route_that_is_lost_while_driving_stops_for_good() -> None:
+    car = Drive()
+    car.drive(10)
+    car.loop.on_route(None)
+    car.drive(15)
+    assert car.last.answer.state is State.COMFORTABLE_STOP and car.brakes()
+    car.loop.on_route(ROUTE_X)
+    car.drive(5)
+    assert car.last.answer.state is State.COMFORTABLE_STOP
+
+
+def test_a_part_that_does_not_come_is_told_with_its_own_age() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    car.frame(without=ODOMETRY)
+    car.wait(0.14)
+    verdict = car.last.answer.verdict
+    assert verdict is not None and verdict.limit < verdict.measured < verdict.limit + 0.03
 
 
 def stopped(release: bool) -> Drive:

@@ -108,6 +108,14 @@ def test_jump_and_clock_restart_are_new_episodes() -> None:
     assert MONITOR.is_new_episode(frame(1), frame(2))
 
 
+def test_the_way_of_lost_frames_is_no_jump() -> None:
+    fast = frame(1, odometry=odometry(1, x=0.0, speed=14.0))
+    assert not MONITOR.is_new_episode(frame(5, odometry=odometry(5, x=2.8)), fast)
+    assert MONITOR.is_new_episode(frame(5, odometry=odometry(5, x=5.0)), fast)
+    broken = frame(1, odometry=odometry(1, x=0.0, speed=float("nan")))
+    assert MONITOR.is_new_episode(frame(5, odometry=odometry(5, x=2.8)), broken)
+
+
 def test_incomplete_frame_waits_then_names_each_missing_part() -> None:
     assembler = FrameAssembler()
     for part in (odometry(1), others(1), status(1)):

@@ -1,0 +1,179 @@
+"""`adawm faults`: faults injected into planner and gate over DDS, one after another, and what came of each.
+
+Every fault is a process of its own. What has been measured is kept, and not measured again: a campaign that was
+interrupted goes on where it was.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from adawm_planner.cli.benchmark import import_benchmark
+from adawm_planner.cli.drive import require_ros
+from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.cli.processes import Children, Interrupted, interruptible, ros_environment, tail
+from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
+from adawm_planner.faults.run import Settings
+from adawm_planner.faults.table import FAULTS, Fault, find
+from adawm_planner.runtime.model_files import digest
+from adawm_planner.simulator.tasks import load_task
+
+BLOCK = 10
+"""Normal episodes that are kept together; of an interrupted block nothing is."""
+
+POLL_S = 0.2
+PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
+
+
+@click.command()
+@click.option("--fault", "names", multiple=True, metavar="NAME", show_default="all", help="May be given several times.")
+@click.option("--list", "only_list", is_flag=True, help="Show the faults and what is due, and end.")
+@click.option("--episodes", type=click.IntRange(min=0), default=100, show_default=True,
+              help="Normal episodes in real time, for the rate of needless stops.")  # fmt: skip
+@click.option("--task", default="right_turn_moderate", show_default=True, help="Task of the normal episodes.")
+@click.option("--seed", type=click.IntRange(min=0), default=5000, show_default=True,
+              help="Seed of the first normal episode; the others follow by 1.")  # fmt: skip
+@click.option("--speed", type=click.FloatRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
+@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"),
+              show_default=True, help="Folder of what has been measured, and of the logs.")  # fmt: skip
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write docs/faults.md to this file.")
+@json_option
+def faults(
+    names: tuple[str, ...],
+    only_list: bool,
+    episodes: int,
+    task: str,
+    seed: int,
+    speed: float,
+    runs: Path,
+    page: Path | None,
+    json_file: Path | None,
+) -> None:
+    """Inject faults into planner and gate, and measure how soon and how the vehicle is stopped."""
+    chosen = [find(name) for name in names] or list(FAULTS)
+    console = Console(highlight=False)
+    if only_list:
+        console.print(catalogue())
+        return
+    require_ros()
+    load_task(task)
+    campaign = Campaign(Settings(speed_mps=speed), task, seed, runs, console)
+    interrupted = None
+    try:
+        with interruptible():
+            campaign.run(chosen, episodes)
+    except Interrupted as error:
+        interrupted = error
+    report(campaign, chosen, page, json_file)
+    if interrupted is not None:
+        console.print(f"[yellow]{interrupted}; call this again to go on[/]")
+        raise SystemExit(128 + interrupted.signum) from interrupted
+    if campaign.failed:
+        raise click.ClickException(f"could not be measured: {'; '.join(campaign.failed)}")
+    if any(row["broken"] for row in campaign.rows(chosen)):
+        raise SystemExit(1)
+
+
+class Campaign:
+    """Measures what is missing, and keeps it in a folder."""
+
+    def __init__(self, settings: Settings, task: str, seed: int, runs: Path, console: Console) -> None:
+        """Open the folder.
+
+        Raises:
+            ValueError: it holds what was measured otherwise.
+        """
+        self.settings, self._task, self._seed, self._runs, self._console = settings, task, seed, runs, console
+        self.failed: list[str] = []
+        runs.mkdir(parents=True, exist_ok=True)
+        wanted = {"settings": asdict(settings), "task": task, "seed": seed, "model": digest(default_model_dir())}
+        kept = runs / "campaign.json"
+        if not kept.is_file():
+            kept.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
+        elif json.loads(kept.read_text(encoding="utf-8")) != wanted:
+            raise ValueError(f"{runs} holds a campaign of another model or with other options; choose another --runs")
+
+    def run(self, chosen: Sequence[Fault], episodes: int) -> None:
+        """Measure faults and normal episodes, as far as they are not there."""
+        blocks = [(first, min(BLOCK, episodes - first)) for first in range(0, episodes, BLOCK)]
+        columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            bar = progress.add_task("", total=len(chosen) + len(blocks))
+            for fault in chosen:
+                progress.update(bar, description=fault.name)
+                self._measure(fault.name, "run", [fault.name, json.dumps(asdict(self.settings))])
+                progress.advance(bar)
+            for first, count in blocks:
+                progress.update(bar, description=f"normal episodes from {self._seed + first}")
+                name = f"normal-{self._task}-{self._seed + first}-{count}"
+                self._measure(name, "normal", [self._task, str(self._seed + first), str(count)])
+                progress.advance(bar)
+
+    def rows(self, chosen: Sequence[Fault]) -> list[dict[str, Any]]:
+        """Outcomes that are there, in the order of the table."""
+        files = (self._file(fault.name) for fault in chosen)
+        return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+
+    def normal(self) -> dict[str, Any] | None:
+        """All normal episodes that are there, in one account."""
+        files = sorted(self._runs.glob(f"normal-{self._task}-*.json"))
+        if not files:
+            return None
+        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        total: dict[str, Any] = {"task": self._task, "seed": self._seed, "stops": {}, "responses": {}}
+        for key in ("episodes", "needless"):
+            total[key] = sum(each[key] for each in found)
+        for key in ("stops", "responses"):
+            for each in found:
+                for rule, count in each[key].items():
+                    total[key][rule] = total[key].get(rule, 0) + count
+        return total
+
+    def _file(self, name: str) -> Path:
+        return self._runs / f"{name}.json"
+
+    def _measure(self, name: str, module: str, words: Sequence[str]) -> None:
+        """Run one measurement in a process of its own, which writes its result only when it is whole."""
+        if self._file(name).is_file():
+            return
+        logs, part = self._runs / "logs" / name, self._runs / f"{name}.part"
+        command = [sys.executable, "-m", f"adawm_planner.faults.{module}", *words, str(logs), str(part)]
+        with Children(logs) as children:
+            children.start("campaign", command, ros_environment(os.environ))
+            while (ending := children.finished("campaign", POLL_S)) is None:
+                pass
+        if ending != 0:
+            self.failed.append(name)
+            self._console.print(f"[yellow]{name} could not be measured:[/]")
+            self._console.print(tail(logs / "campaign.log", 3), markup=False)
+            return
+        part.rename(self._file(name))
+
+
+def report(campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None) -> None:
+    """Print the table; write JSON and page where they were asked for."""
+    rows, normal = campaign.rows(chosen), campaign.normal()
+    if not rows and normal is None:
+        return
+    record = import_benchmark("record")
+    figures = {
+        "settings": asdict(campaign.settings), "summary": summarise(rows, normal), "normal": normal, "rows": rows,
+    }  # fmt: skip
+    document = record.with_origin("faults", figures, PACKAGES)
+    console = Console()
+    console.print(table(rows))
+    for line in totals(document):
+        console.print(line, highlight=False)
+    record.write(json_file, document)
+    if page is not None:
+        page.write_text(markdown(document), encoding="utf-8")

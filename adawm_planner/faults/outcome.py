@@ -1,0 +1,155 @@
+"""What was seen of a run in, what became of the promise out: pure, in frames of the bridge and in seconds.
+
+A braking command is one with brake and without throttle. Times count from the fault.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+
+from adawm_planner.dims import FRAME_S
+from adawm_planner.faults.table import Due, Fault, Promise
+from adawm_planner.safety.states import STOPS, State
+
+STANDSTILL_MPS = 0.1
+"""Speed below which the vehicle stands [m/s]; `stop.standstill_mps` of docs/gate.md."""
+
+WEIGHT = (
+    State.STANDBY, State.OVERRIDDEN, State.PASSING, State.RESPONDING,
+    State.COMFORTABLE_STOP, State.EMERGENCY_STOP, State.HOLD,
+)  # fmt: skip
+"""States from the least to the furthest."""
+
+
+@dataclass(frozen=True)
+class Frame:
+    """A frame that the bridge was to publish."""
+
+    at_s: float  # monotonic
+    speed_mps: float
+    x_m: float
+
+
+@dataclass(frozen=True)
+class Sent:
+    """A command that reached the vehicle."""
+
+    at_s: float  # monotonic
+    throttle: float
+    brake: float
+
+    @property
+    def brakes(self) -> bool:
+        """Whether it is a braking command."""
+        return self.brake > 0.0 and self.throttle == 0.0
+
+
+@dataclass(frozen=True)
+class Said:
+    """What a node published of itself."""
+
+    at_s: float  # monotonic
+    node: str  # gate or planner
+    state: str  # of the gate
+    rule: str  # that speaks, empty where none does
+    line: str
+
+
+@dataclass
+class Trace:
+    """Everything that was seen of one run."""
+
+    injected_s: float = math.inf  # monotonic
+    frames: list[Frame] = field(default_factory=list)
+    commands: list[Sent] = field(default_factory=list)
+    said: list[Said] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What one fault came to."""
+
+    fault: str
+    braked_s: float | None  # from the fault to the first braking command
+    braked_frames: int | None  # bridge frames that began in this time, after the first one with the fault
+    braking_commands: int
+    state: str  # the furthest that the gate reached
+    last_state: str
+    standstill_s: float | None  # from the fault
+    standstill_m: float | None  # way from the fault to there
+    rule: str  # that spoke, by name
+    reason: str  # the line that was published
+    longest_period_s: float  # between two frames of the bridge: more than 0.05 s is the machine's doing
+    broken: str  # what of the promise was not kept, empty if all was
+
+    @property
+    def kept(self) -> bool:
+        """Whether the promise was kept."""
+        return not self.broken
+
+
+def judge(fault: Fault, trace: Trace) -> Outcome:
+    """Tell what became of a fault; every figure is of what came after it."""
+    start = trace.injected_s
+    frames = [each for each in trace.frames if each.at_s >= start]
+    commands = [each for each in trace.commands if each.at_s >= start]
+    braking = [each for each in commands if each.brakes]
+    first = braking[0].at_s if braking else None
+    states = _states(trace)
+    stands = next((each for each in frames if each.speed_mps < STANDSTILL_MPS), None)
+    spoke = _first_reason(trace)
+    outcome = Outcome(
+        fault=fault.name,
+        braked_s=None if first is None else first - start,
+        braked_frames=None if first is None else sum(each.at_s <= first for each in frames) - 1,
+        braking_commands=len(braking),
+        state=max(states, key=lambda each: WEIGHT.index(State(each)), default=State.STANDBY.value),
+        last_state=states[-1] if states else State.STANDBY.value,
+        standstill_s=None if stands is None else stands.at_s - start,
+        standstill_m=None if stands is None else stands.x_m - frames[0].x_m,
+        rule="" if spoke is None else spoke.rule,
+        reason="" if spoke is None else spoke.line,
+        longest_period_s=max((b.at_s - a.at_s for a, b in zip(frames, frames[1:], strict=False)), default=0.0),
+        broken="",
+    )
+    return replace(outcome, broken=_broken(fault.promise, outcome, states))
+
+
+def clean(trace: Trace, seconds: float) -> bool:
+    """Whether nothing braked in the time before the fault, so that what follows is its doing."""
+    before = [each for each in trace.commands if trace.injected_s - seconds <= each.at_s < trace.injected_s]
+    return bool(before) and not any(each.brakes for each in before)
+
+
+def _states(trace: Trace) -> list[str]:
+    """States of the gate, that at the fault first."""
+    gate = [each for each in trace.said if each.node == "gate"]
+    before = [each.state for each in gate if each.at_s < trace.injected_s]
+    return before[-1:] + [each.state for each in gate if each.at_s >= trace.injected_s]
+
+
+def _first_reason(trace: Trace) -> Said | None:
+    """The gate's first reason to brake; without one, the planner's."""
+    after = [each for each in trace.said if each.at_s >= trace.injected_s and each.rule]
+    gate = (each for each in after if each.node == "gate" and State(each.state) is not State.PASSING)
+    return next(gate, next((each for each in after if each.node == "planner"), None))
+
+
+def _broken(promise: Promise, outcome: Outcome, states: Sequence[str]) -> str:
+    stopped = [each for each in states if State(each) in STOPS]
+    if promise.due is Due.DRIVE:
+        return f"a needless stop: {outcome.reason}" if stopped else ""
+    if outcome.braked_frames is None:
+        return "no braking command"
+    limit = math.floor(promise.limit_s / FRAME_S + 1e-9)
+    if outcome.braked_frames > limit:
+        return f"braked after {outcome.braked_frames} frames, limit {limit}"
+    if not outcome.rule:
+        return "no reason published"
+    if promise.due is Due.STOP and not stopped:
+        return f"no stop that is not taken back, only {outcome.state}"
+    if promise.due is Due.STOP and outcome.standstill_s is None:
+        return "no standstill"
+    return ""

@@ -1,0 +1,99 @@
+"""The planner's own process with faults that a signal lets out: run as `python -m adawm_planner.ros.fault_planner`.
+
+The model computes every decision as always, but the action taken is always full acceleration: a planner that never
+brakes by its own choice leaves every stop to what is being tested.
+"""
+
+from __future__ import annotations
+
+import signal
+import sys
+from types import FrameType
+from typing import Any
+
+import numpy as np
+
+from adawm_planner.data_types import Carry, Observation, PolicyOutput
+from adawm_planner.dims import ACTION_COUNT
+from adawm_planner.faults.table import Kind
+from adawm_planner.ros.lifecycle import run
+from adawm_planner.ros.planner_node import PlannerNode, onnx_engine
+from adawm_planner.runtime.engine import Engine, Imagined
+from adawm_planner.runtime.swap_thread import GIL_SWITCH_S
+
+SIGNALS = {
+    Kind.MODEL_ERROR: signal.SIGRTMIN,
+    Kind.CALLBACK_ERROR: signal.SIGRTMIN + 1,
+    Kind.BUSY: signal.SIGRTMIN + 2,
+}
+"""Which signal lets out which fault."""
+
+
+class PlantedFault(RuntimeError):
+    """Raised on purpose."""
+
+
+class Planted:
+    """What has been let out so far."""
+
+    def __init__(self) -> None:
+        """Listen to the signals."""
+        self.kinds: set[Kind] = set()
+        for kind, number in SIGNALS.items():
+            signal.signal(number, lambda *_, kind=kind: self._let_out(kind))
+
+    def _let_out(self, kind: Kind, *_: FrameType | None) -> None:
+        self.kinds.add(kind)
+        while kind is Kind.BUSY:  # handlers run in the main thread, which is the planner's only one
+            pass
+
+
+class EagerEngine:
+    """An engine's own computation, and full acceleration instead of its choice."""
+
+    def __init__(self, engine: Engine, planted: Planted) -> None:
+        self._engine, self._planted = engine, planted
+        self.digest, self.provider, self.adapter_digests = engine.digest, engine.provider, engine.adapter_digests
+
+    def initial(self) -> Carry:
+        """As the engine."""
+        return self._engine.initial()
+
+    def imagine(self, carry: Carry) -> Imagined:
+        """As the engine."""
+        return self._engine.imagine(carry)
+
+    def step(self, carry: Carry, observation: Observation, first: bool) -> tuple[Carry, PolicyOutput]:
+        """As the engine, with all probability on the hardest acceleration.
+
+        Raises:
+            PlantedFault: it has been let out.
+        """
+        if Kind.MODEL_ERROR in self._planted.kinds:
+            raise PlantedFault("exception in the model")
+        carry, output = self._engine.step(carry, observation, first)
+        eager = np.zeros(ACTION_COUNT, dtype=np.float32)
+        eager[-1] = 1.0
+        return carry, PolicyOutput(eager, output.value)
+
+
+class FaultPlanner(PlannerNode):
+    """The planner, one of whose timers can fail."""
+
+    def __init__(self) -> None:
+        """Load the real model behind the planted faults."""
+        self._planted = Planted()
+        super().__init__(self._engine)
+
+    def _engine(self, values: dict[str, Any]) -> Engine:
+        return EagerEngine(onnx_engine(values), self._planted)
+
+    def _watch(self) -> None:
+        if Kind.CALLBACK_ERROR in self._planted.kinds:
+            raise PlantedFault("exception in a callback")
+        super()._watch()
+
+
+if __name__ == "__main__":
+    sys.setswitchinterval(GIL_SWITCH_S)
+    sys.exit(run(FaultPlanner))

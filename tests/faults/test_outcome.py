@@ -1,0 +1,86 @@
+"""What is made of a run: figures count from the fault, and a promise is broken for one named reason."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from adawm_planner.faults.outcome import Frame, Said, Sent, Trace, clean, judge
+from adawm_planner.faults.table import Due, Fault, Kind, Promise
+
+FAULT = Fault("planner", Kind.KILL, "SIGKILL", Promise(Due.STOP, 0.25))
+BEGAN = 1000.0
+
+
+def _trace(braked_after: int | None = 3, stands_after: int | None = 40, frames: int = 60) -> Trace:
+    """20 sound frames, then the fault; each frame is answered 10 ms later."""
+    trace = Trace(injected_s=BEGAN)
+    trace.said.append(Said(BEGAN - 0.5, "gate", "passing", "", "passing"))
+    for k in range(-20, frames):
+        at = BEGAN + 0.05 * k
+        stands = stands_after is not None and k >= stands_after
+        trace.frames.append(Frame(at, 0.0 if stands else 10.0, 0.5 * k))
+        brakes = braked_after is not None and k >= braked_after
+        trace.commands.append(Sent(at + 0.01, 0.0 if brakes else 0.2, 0.5 if brakes else 0.0))
+    return trace
+
+
+def _say(trace: Trace, state: str, rule: str, node: str = "gate", after_s: float = 0.2) -> Trace:
+    trace.said.append(Said(BEGAN + after_s, node, state, rule, f"{state}: {rule}: limit"))
+    return trace
+
+
+def _stopped(trace: Trace) -> Trace:
+    return _say(_say(trace, "responding", "proposal_missing"), "hold", "proposal_missing", after_s=2.0)
+
+
+def test_figures_count_from_the_fault() -> None:
+    outcome = judge(FAULT, _stopped(_trace()))
+    assert outcome.kept
+    assert outcome.braked_frames == 3 and outcome.braked_s == pytest.approx(0.16)
+    assert outcome.standstill_s == pytest.approx(2.0) and outcome.standstill_m == pytest.approx(20.0)
+    assert (outcome.state, outcome.last_state) == ("hold", "hold")
+    assert outcome.rule == "proposal_missing" and outcome.reason == "responding: proposal_missing: limit"
+    assert outcome.braking_commands == 57 and outcome.longest_period_s == pytest.approx(0.05)
+
+
+@pytest.mark.parametrize(
+    ("trace", "broken"),
+    [
+        (_stopped(_trace(braked_after=None)), "no braking command"),
+        (_stopped(_trace(braked_after=6)), "braked after 6 frames, limit 5"),
+        (_trace(), "no reason published"),
+        (_say(_trace(), "responding", "proposal_missing"), "no stop that is not taken back, only responding"),
+        (_stopped(_trace(stands_after=None)), "no standstill"),
+    ],
+)
+def test_what_breaks_a_stop(trace: Trace, broken: str) -> None:
+    assert judge(FAULT, trace).broken == broken
+
+
+def test_brakes_that_are_due_may_be_released_again() -> None:
+    fault = replace(FAULT, promise=Promise(Due.BRAKE, 0.25))
+    trace = _say(_trace(stands_after=None), "responding", "input_stale")
+    trace.commands.append(Sent(BEGAN + 9.0, 0.2, 0.0))
+    assert judge(fault, _say(trace, "passing", "", after_s=1.0)).kept
+
+
+def test_a_stop_that_nothing_called_for_is_needless_and_brakes_alone_are_not() -> None:
+    fault = replace(FAULT, promise=Promise(Due.DRIVE))
+    assert judge(fault, _say(_trace(), "responding", "input_stale")).kept
+    assert judge(fault, _stopped(_trace())).broken.startswith("a needless stop: responding: proposal_missing")
+    assert judge(fault, _trace(braked_after=None, stands_after=None)).braked_s is None
+
+
+def test_the_planner_speaks_where_the_gate_lets_it_pass() -> None:
+    trace = _say(_trace(), "", "internal_error", node="planner")
+    assert judge(FAULT, _say(trace, "passing", "jerk")).rule == "internal_error"
+
+
+def test_a_run_that_was_braked_before_says_nothing() -> None:
+    trace = _trace()
+    assert clean(trace, 0.5)
+    trace.commands[18] = Sent(trace.commands[18].at_s, 0.0, 0.1)
+    assert not clean(trace, 0.5)
+    assert not clean(Trace(injected_s=BEGAN), 0.5)

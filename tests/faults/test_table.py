@@ -1,0 +1,57 @@
+"""The table of faults: whole, without doubles, and every row has a promise that can be tested."""
+
+from __future__ import annotations
+
+import pytest
+
+from adawm_planner.faults.table import (
+    CLOCK,
+    EVERYTHING,
+    FAULTS,
+    PLANNER,
+    Due,
+    Fault,
+    Kind,
+    Promise,
+    find,
+)
+from adawm_planner.runtime.frame_inputs import FRAME_PARTS
+
+
+def test_names_are_unique_and_found() -> None:
+    names = [fault.name for fault in FAULTS]
+    assert len(set(names)) == len(names)
+    assert all(find(name).name == name for name in names)
+
+
+@pytest.mark.parametrize("where", FRAME_PARTS)
+def test_every_part_of_a_frame_fails_in_every_way(where: str) -> None:
+    found = {fault.kind for fault in FAULTS if fault.where == where}
+    wanted = {
+        Kind.KILL, Kind.FREEZE, Kind.SLOW, Kind.DELAY, Kind.DUPLICATE, Kind.REORDER, Kind.NAN, Kind.WRONG_FRAME,
+        Kind.TIME_FORWARD, Kind.TIME_BACKWARD, Kind.PLACE,
+    }  # fmt: skip
+    assert found >= wanted
+
+
+def test_planner_clock_and_the_whole_bridge_fail_too() -> None:
+    kinds = {(fault.where, fault.kind) for fault in FAULTS}
+    planner = (Kind.KILL, Kind.STOP, Kind.BUSY, Kind.CALLBACK_ERROR, Kind.MODEL_ERROR, Kind.LATE)
+    assert kinds >= {(PLANNER, kind) for kind in planner}
+    assert kinds >= {(CLOCK, Kind.FREEZE), (CLOCK, Kind.TIME_BACKWARD), (EVERYTHING, Kind.LOSS)}
+
+
+def test_an_unknown_name_is_told_with_those_like_it() -> None:
+    with pytest.raises(ValueError, match="no fault 'planner_tired'; there are planner_kill, planner_sigstop"):
+        find("planner_tired")
+
+
+@pytest.mark.parametrize(("due", "limit"), [(Due.DRIVE, 0.1), (Due.STOP, 0.0), (Due.BRAKE, -1.0)])
+def test_a_promise_without_sense_is_refused(due: Due, limit: float) -> None:
+    with pytest.raises(ValueError, match=f"{due.value} has a limit of {limit}"):
+        Promise(due, limit)
+
+
+def test_a_fault_is_somewhere() -> None:
+    with pytest.raises(ValueError, match="fault in 'moon', must be in one of"):
+        Fault("moon", Kind.KILL, "", Promise(Due.DRIVE))
