@@ -10,7 +10,7 @@ from rich.table import Table
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import wilson_interval
-from adawm_planner.faults.run import LATE_FRAMES, TRIES
+from adawm_planner.faults.outcome import LATE_FRAMES, TRIES
 from adawm_planner.faults.table import FAULTS, Due, find
 
 Row = Mapping[str, Any]
@@ -143,7 +143,7 @@ def catalogue() -> Table:
 def _cells(row: Row) -> tuple[str, ...]:
     frames = "-" if row["braked_frames"] is None else str(row["braked_frames"])
     due = find(row["fault"]).promise.due.value
-    standstill, kept = _number(row["standstill_s"], 1), row["broken"] or "kept"
+    standstill, kept = _number(row["standstill_s"], 1), row["broken"].partition(":")[0] or "kept"
     return row["fault"], due, _number(row["braked_s"], 2), frames, row["state"], standstill, row["rule"] or "-", kept
 
 

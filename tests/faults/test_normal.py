@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("libsumo")
+
 from adawm_planner.faults.normal import Account, count
 from adawm_planner.faults.outcome import Said
 
