@@ -192,7 +192,7 @@ class _Stack:
             (DISK, Kind.FULL): self._fill_disk,
             (MODEL, Kind.DELETED): lambda: shutil.rmtree(self._model),
             (MODEL, Kind.REPLACED): self._replace_model,
-            (MODEL, Kind.CUT): lambda: [os.truncate(file, 2048) for file in self._model.iterdir()],
+            (MODEL, Kind.CUT): self._cut_model,
         }
         bridge.inject()
         action = actions.get((self.fault.where, self.fault.kind))
@@ -212,6 +212,10 @@ class _Stack:
         for process in (self._gate, self._planner):
             _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
             resource.prlimit(process, resource.RLIMIT_FSIZE, (0, hard))
+
+    def _cut_model(self) -> None:
+        for file in self._model.iterdir():
+            os.truncate(file, 2048)
 
     def _replace_model(self) -> None:
         broken = self._model.parent / "broken"
