@@ -155,7 +155,7 @@ class Campaign:
         if ending != 0:
             self.failed.append(name)
             self._console.print(f"[yellow]{name} could not be measured:[/]")
-            self._console.print(tail(logs / "campaign.log", 3), markup=False)
+            self._console.print(tail(logs / "campaign.log", 3), markup=False, soft_wrap=True)
             return
         part.rename(self._file(name))
 
@@ -173,7 +173,7 @@ def report(campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_
     console = Console()
     console.print(table(rows))
     for line in totals(document):
-        console.print(line, highlight=False)
+        console.print(line, highlight=False, soft_wrap=True)
     record.write(json_file, document)
     if page is not None:
         page.write_text(markdown(document), encoding="utf-8")

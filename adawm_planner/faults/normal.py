@@ -39,7 +39,8 @@ class Account:
 
 
 def count(account: Account, said: list[Said]) -> None:
-    """Add one episode's reports of the gate; those before it let the first proposal pass do not count."""
+    """Add one episode's reports; those before the gate let the first proposal pass do not count, nor the planner's."""
+    said = [each for each in said if each.node == "gate"]
     drives = [State(each.state) for each in said]
     first = drives.index(State.PASSING) if State.PASSING in drives else len(said)
     stops = {each.rule for each in said[first:] if State(each.state) in STOPS and each.rule}

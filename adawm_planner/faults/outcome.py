@@ -16,6 +16,12 @@ from adawm_planner.safety.states import STOPS, State
 STANDSTILL_MPS = 0.1
 """Speed below which the vehicle stands [m/s]; `stop.standstill_mps` of docs/gate.md."""
 
+TRIES = 3
+"""Runs of one fault at most, where something braked before it or the bridge itself was late."""
+
+LATE_FRAMES = 2.0
+"""Period of the bridge beyond which it was late [frames]; the last try counts all the same."""
+
 WEIGHT = (
     State.STANDBY, State.OVERRIDDEN, State.PASSING, State.RESPONDING,
     State.COMFORTABLE_STOP, State.EMERGENCY_STOP, State.HOLD,
@@ -62,6 +68,7 @@ class Trace:
     """Everything that was seen of one run."""
 
     injected_s: float = math.inf  # monotonic
+    due_s: float | None = None  # from when the promise counts, where not at once
     frames: list[Frame] = field(default_factory=list)
     commands: list[Sent] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
@@ -92,7 +99,7 @@ class Outcome:
 
 def judge(fault: Fault, trace: Trace) -> Outcome:
     """Tell what became of a fault; every figure is of what came after it."""
-    start = trace.injected_s
+    start = trace.injected_s if trace.due_s is None else trace.due_s
     frames = [each for each in trace.frames if each.at_s >= start]
     commands = [each for each in trace.commands if each.at_s >= start]
     braking = [each for each in commands if each.brakes]

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import wilson_interval
-from adawm_planner.faults.run import LATE_FRAMES, TRIES
+from adawm_planner.faults.outcome import LATE_FRAMES, TRIES
 from adawm_planner.faults.table import FAULTS, Due, find
 
 Row = Mapping[str, Any]
@@ -40,7 +40,9 @@ This page is written by `adawm faults --page docs/faults.md`.
 - `drive`: nothing is due, and a stop is needless.
 
 Times count from the fault to the command's arrival at the vehicle, and so do frames, of 0.05 s; standstill is the
-vehicle's own, not what the gate was told. `state` is the furthest that the gate reached.
+vehicle's own, not what the gate was told. `state` is the furthest that the gate reached. A run in which something
+braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most. On a machine
+that is busy with something else the stack is late too, and is braked for: the row `nothing_none` has no fault at all.
 """
 
 
@@ -143,7 +145,7 @@ def catalogue() -> Table:
 def _cells(row: Row) -> tuple[str, ...]:
     frames = "-" if row["braked_frames"] is None else str(row["braked_frames"])
     due = find(row["fault"]).promise.due.value
-    standstill, kept = _number(row["standstill_s"], 1), row["broken"] or "kept"
+    standstill, kept = _number(row["standstill_s"], 1), row["broken"].partition(":")[0] or "kept"
     return row["fault"], due, _number(row["braked_s"], 2), frames, row["state"], standstill, row["rule"] or "-", kept
 
 

@@ -24,8 +24,8 @@ from adawm_planner.cli.drive import node_command
 from adawm_planner.cli.options import default_model_dir
 from adawm_planner.cli.processes import ChildDied, Children, interruptible
 from adawm_planner.dims import FRAME_S
-from adawm_planner.faults.outcome import STANDSTILL_MPS, Outcome, clean, judge
-from adawm_planner.faults.table import DISK, FINETUNER, MODEL, PLANNER, Due, Fault, Kind, find
+from adawm_planner.faults.outcome import LATE_FRAMES, STANDSTILL_MPS, TRIES, Outcome, clean, judge
+from adawm_planner.faults.table import DISK, FINETUNER, MODEL, PLANNER, SIGNALS, Due, Fault, Kind, find
 from adawm_planner.ros.node_table import FINETUNER as FINETUNER_NODE
 from adawm_planner.ros.node_table import GATE, NodeSpec
 from adawm_planner.ros.node_table import PLANNER as PLANNER_NODE
@@ -43,12 +43,6 @@ SETTLED_COMMANDS = 20
 
 CLEAN_S = 1.0
 """Time before the fault in which nothing may have braked [s]."""
-
-TRIES = 3
-"""Runs of one fault at most, where something braked before it or the bridge itself was late."""
-
-LATE_FRAMES = 2.0
-"""Period of the bridge beyond which it was late [frames]; the last try counts all the same."""
 
 
 @dataclass(frozen=True)
@@ -197,15 +191,14 @@ class _Stack:
             (FINETUNER, Kind.OUT_OF_MEMORY): lambda: os.killpg(self._finetuner, signal.SIGKILL),
             (DISK, Kind.FULL): self._fill_disk,
             (MODEL, Kind.DELETED): lambda: shutil.rmtree(self._model),
-            (MODEL, Kind.CORRUPTED): self._corrupt_model,
+            (MODEL, Kind.REPLACED): self._replace_model,
+            (MODEL, Kind.CUT): self._cut_model,
         }
         bridge.inject()
         action = actions.get((self.fault.where, self.fault.kind))
         if action is not None:
             action()
         elif self.fault.where == PLANNER:
-            from adawm_planner.ros.fault_planner import SIGNALS
-
             os.kill(self._planner, SIGNALS[self.fault.kind])
 
     def heal(self, bridge: FaultBridge) -> None:
@@ -220,11 +213,15 @@ class _Stack:
             _, hard = resource.prlimit(process, resource.RLIMIT_FSIZE)
             resource.prlimit(process, resource.RLIMIT_FSIZE, (0, hard))
 
-    def _corrupt_model(self) -> None:
+    def _cut_model(self) -> None:
         for file in self._model.iterdir():
-            with file.open("r+b") as content:
-                content.write(b"\xff" * 1024)
-                content.truncate(2048)
+            os.truncate(file, 2048)
+
+    def _replace_model(self) -> None:
+        broken = self._model.parent / "broken"
+        for file in list(self._model.iterdir()):
+            broken.write_bytes(b"\xff" * 2048)
+            broken.rename(file)
 
 
 def main(words: list[str]) -> int:

@@ -5,6 +5,7 @@ The campaign, its documentation and its tests read FAULTS; nothing else says wha
 
 from __future__ import annotations
 
+import signal
 from dataclasses import dataclass
 from enum import Enum
 
@@ -53,7 +54,16 @@ class Kind(Enum):
     OUT_OF_MEMORY = "out_of_memory"
     FULL = "full"
     DELETED = "deleted"
-    CORRUPTED = "corrupted"
+    REPLACED = "replaced"
+    CUT = "cut"
+
+
+SIGNALS = {
+    Kind.MODEL_ERROR: signal.SIGRTMIN,
+    Kind.CALLBACK_ERROR: signal.SIGRTMIN + 1,
+    Kind.BUSY: signal.SIGRTMIN + 2,
+}
+"""Which signal lets out which fault that is planted in the planner."""
 
 
 class Due(Enum):
@@ -147,7 +157,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(EVERYTHING, Kind.DUPLICATE, "every message twice", DRIVES),
     Fault(EVERYTHING, Kind.TIME_FORWARD, "clock and stamps jump 10 s ahead", BRAKES, 10.0),
     Fault(EVERYTHING, Kind.TIME_BACKWARD, "clock and stamps jump 10 s back", BRAKES, 10.0),
-    Fault(EVERYTHING, Kind.LOSS, "each message is lost with a chance of 20 %", BRAKES, 0.2),
+    Fault(EVERYTHING, Kind.LOSS, "20 % of messages lost; counts from 3 frames that lack one", BRAKES, 0.2),
     Fault(EVERYTHING, Kind.KILL, "nothing for 0.5 s", BRAKES, lasts_s=0.5),
     Fault(PLANNER, Kind.KILL, "SIGKILL", Promise(Due.STOP, PLANNER_LIMIT_S)),
     Fault(PLANNER, Kind.STOP, "SIGSTOP", Promise(Due.STOP, PLANNER_LIMIT_S)),
@@ -159,7 +169,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(FINETUNER, Kind.OUT_OF_MEMORY, "SIGKILL, as by the kernel's OOM killer", DRIVES),
     Fault(DISK, Kind.FULL, "no file of planner and gate may grow", DRIVES),
     Fault(MODEL, Kind.DELETED, "the model's files are deleted", DRIVES),
-    Fault(MODEL, Kind.CORRUPTED, "the model's files are overwritten and cut", DRIVES),
+    Fault(MODEL, Kind.REPLACED, "the model's files are replaced by broken ones, by renaming", DRIVES),
+    Fault(MODEL, Kind.CUT, "the model's files, which the planner maps, are cut", Promise(Due.STOP, DECISION_LIMIT_S)),
 )  # fmt: skip
 
 

@@ -33,6 +33,9 @@ KINDS = {CLOCK: Clock, WORLD: CarlaStatus, STATUS: CarlaEgoVehicleStatus, ODOMET
 NAMES = {CLOCK: "/clock", WORLD: "/carla/status"} | {
     topic: f"/carla/{ROLE}/{topic}" for topic in (STATUS, ODOMETRY, OBJECTS)
 }
+LOST_FRAMES = 3
+"""Frames in a row with a message lost, from which braking is due: `watch.input_frames` of docs/gate.md."""
+
 FIRST_NS = 100_000_000_000
 """Stamp of the first frame [ns]: far enough from 0 for stamps that go back."""
 
@@ -72,7 +75,7 @@ class FaultBridge:
         self._vehicle, self._held, self._faulty = EgoVehicle(preset), True, False
         self._vehicle.reset(5.0, 0.0, 0.0, speed_mps)
         self._info_message = fault_messages.vehicle_message(preset.info)
-        self._command, self._number, self._ahead_x, self._due = Command(), 0, 0.0, 0.0
+        self._command, self._number, self._lost, self._ahead_x, self._due = Command(), 0, 0, 0.0, 0.0
 
     def connect(self, wanted: int, limit_s: float, alive: Callable[[], None]) -> None:
         """Wait until the stack has found the topics.
@@ -151,6 +154,7 @@ class FaultBridge:
     def _publish(self) -> None:
         state, stamp_ns = self._vehicle.state, FIRST_NS + round(self._number * FRAME_S * 1e9)
         messages = fault_messages.frame_messages(self._number, stamp_ns, state, self._ahead_x, self._speed)
+        lost = False
         gone = self._faulty and self._fault.kind is Kind.KILL
         for topic, message in messages.items():
             stream = self._streams.get(topic)
@@ -160,8 +164,12 @@ class FaultBridge:
                 continue
             else:
                 sent = stream.faulty(message) if self._faulty else stream.healthy(message)
+            lost = lost or not sent
             for each in sent:
                 self._publishers[topic].publish(each)
+        self._lost = self._lost + 1 if lost else 0
+        if self._fault.kind is Kind.LOSS and self._lost == LOST_FRAMES and self.trace.due_s is None:
+            self.trace.due_s = self.trace.frames[-1].at_s
         if self._faulty and self._fault.where == ROUTE and self._fault.kind is Kind.DUPLICATE:
             self._publishers[ROUTE].publish(fault_messages.route_message())
 

@@ -15,18 +15,11 @@ import numpy as np
 
 from adawm_planner.data_types import Carry, Observation, PolicyOutput
 from adawm_planner.dims import ACTION_COUNT
-from adawm_planner.faults.table import Kind
+from adawm_planner.faults.table import SIGNALS, Kind
 from adawm_planner.ros.lifecycle import run
 from adawm_planner.ros.planner_node import PlannerNode, onnx_engine
 from adawm_planner.runtime.engine import Engine, Imagined
 from adawm_planner.runtime.swap_thread import GIL_SWITCH_S
-
-SIGNALS = {
-    Kind.MODEL_ERROR: signal.SIGRTMIN,
-    Kind.CALLBACK_ERROR: signal.SIGRTMIN + 1,
-    Kind.BUSY: signal.SIGRTMIN + 2,
-}
-"""Which signal lets out which fault."""
 
 
 class PlantedFault(RuntimeError):

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
+pytest.importorskip("libsumo")
+
 from adawm_planner.faults.normal import Account, count
 from adawm_planner.faults.outcome import Said
 
@@ -12,7 +16,8 @@ def _said(*rows: tuple[str, str]) -> list[Said]:
 
 def test_stops_for_inputs_and_planner_are_needless_and_those_for_the_route_are_not() -> None:
     account = Account()
-    count(account, _said(("passing", ""), ("responding", "rss_same_direction"), ("passing", "")))
+    planner = Said(0.5, "planner", "", "input_missing", "input_missing")
+    count(account, [*_said(("passing", ""), ("responding", "rss_same_direction"), ("passing", "")), planner])
     count(account, _said(("passing", ""), ("comfortable_stop", "route_departure"), ("hold", "route_departure")))
     count(account, _said(("passing", ""), ("responding", "input_stale"), ("emergency_stop", "input_stale")))
     assert (account.episodes, account.needless) == (3, 1)

@@ -59,6 +59,14 @@ def test_what_breaks_a_stop(trace: Trace, broken: str) -> None:
     assert judge(FAULT, trace).broken == broken
 
 
+def test_where_braking_is_due_later_figures_count_from_then() -> None:
+    trace = _stopped(_trace(braked_after=9))
+    assert not judge(FAULT, trace).kept
+    trace.due_s = BEGAN + 0.05 * 6
+    outcome = judge(FAULT, trace)
+    assert outcome.kept and outcome.braked_frames == 3 and outcome.braked_s == pytest.approx(0.16)
+
+
 def test_brakes_that_are_due_may_be_released_again() -> None:
     fault = replace(FAULT, promise=Promise(Due.BRAKE, 0.25))
     trace = _say(_trace(stands_after=None), "responding", "input_stale")

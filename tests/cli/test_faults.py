@@ -1,0 +1,89 @@
+"""`adawm faults`: what is measured is kept, mistakes are one line, results and page come from what is there."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+pytest.importorskip("libsumo")
+
+from adawm_planner.cli import faults as command
+from adawm_planner.cli.main import adawm
+from adawm_planner.cli.options import default_model_dir
+from adawm_planner.faults.outcome import Outcome
+from adawm_planner.faults.run import Settings
+from adawm_planner.faults.table import FAULTS
+from adawm_planner.runtime.model_files import digest
+
+
+def _run(*words: str) -> Result:
+    return CliRunner().invoke(adawm, ["faults", *words])
+
+
+@pytest.fixture
+def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A campaign in which two faults have been measured; nothing more can be."""
+    monkeypatch.setattr(command, "require_ros", lambda: None)
+    model = digest(default_model_dir())
+    campaign = {"settings": asdict(Settings()), "task": "right_turn_moderate", "seed": 5000, "model": model}
+    folder = tmp_path / "runs"
+    folder.mkdir()
+    (folder / "campaign.json").write_text(json.dumps(campaign))
+    for name, broken in (("planner_kill", ""), ("odometry_kill", "no standstill")):
+        row = asdict(Outcome(name, 0.2, 4, 9, "hold", "hold", 2.0, 15.0, "input_stale", "why", 0.05, broken))
+        (folder / f"{name}.json").write_text(json.dumps({**row, "tries": 1}))
+    return folder
+
+
+def test_list_shows_every_fault_and_starts_nothing() -> None:
+    result = _run("--list")
+    assert result.exit_code == 0
+    assert all(fault.name[:12] in result.output for fault in FAULTS)
+
+
+def test_what_was_measured_is_not_measured_again(runs: Path, tmp_path: Path) -> None:
+    json_file, page = tmp_path / "faults.json", tmp_path / "faults.md"
+    words = ["--fault", "planner_kill", "--episodes", "0", "--runs", str(runs)]
+    result = _run(*words, "--json", str(json_file), "--page", str(page))
+    assert result.exit_code == 0, result.output
+    document = json.loads(json_file.read_text())
+    assert [row["fault"] for row in document["rows"]] == ["planner_kill"]
+    assert document["benchmark"] == "faults" and document["commit"] and document["normal"] is None
+    assert (
+        "| planner_kill | SIGKILL | stop | 0.25 | 0.20 | 4 | hold | 2.0 | 15.0 | `input_stale` | kept |"
+        in page.read_text()
+    )
+
+
+def test_a_broken_promise_is_told_and_ends_the_command_with_1(runs: Path) -> None:
+    result = _run("--fault", "planner_kill", "--fault", "odometry_kill", "--episodes", "0", "--runs", str(runs))
+    assert result.exit_code == 1 and "Promises not kept: odometry_kill." in result.output
+
+
+def test_blocks_of_normal_episodes_are_added_up(runs: Path, tmp_path: Path) -> None:
+    for first, needless in ((5000, 0), (5010, 1)):
+        block = {"episodes": 10, "needless": needless, "stops": {"input_stale": needless}, "responses": {"speed": 2}}
+        (runs / f"normal-right_turn_moderate-{first}-10.json").write_text(json.dumps(block))
+    json_file = tmp_path / "faults.json"
+    result = _run("--fault", "planner_kill", "--episodes", "20", "--runs", str(runs), "--json", str(json_file))
+    assert result.exit_code == 0, result.output
+    normal = json.loads(json_file.read_text())["normal"]
+    assert (normal["episodes"], normal["needless"]) == (20, 1)
+    assert normal["stops"] == {"input_stale": 1} and normal["responses"] == {"speed": 4}
+
+
+@pytest.mark.parametrize(
+    ("words", "message"),
+    [
+        (("--fault", "planner_tired"), "no fault 'planner_tired'; there are planner_kill"),
+        (("--fault", "planner_kill", "--speed", "8"), "holds a campaign of another model or with other options"),
+        (("--fault", "planner_kill", "--task", "fly"), "fly"),
+    ],
+)
+def test_mistakes_are_one_line(words: tuple[str, ...], message: str, runs: Path) -> None:
+    result = _run(*words, "--runs", str(runs))
+    assert result.exit_code == 1 and message in result.output and result.output.count("\n") == 1
