@@ -42,7 +42,7 @@ This page is written by `adawm faults --page docs/faults.md`.
 Times count from the fault to the command's arrival at the vehicle, and so do frames, of 0.05 s; standstill is the
 vehicle's own, not what the gate was told. `state` is the furthest that the gate reached. A run in which something
 braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most. On a machine
-that is busy with something else the stack is late too, and is braked for: the row `nothing_none` has no fault at all.
+that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
 """
 
 
