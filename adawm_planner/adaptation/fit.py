@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
+from adawm_planner.adaptation.composed import ComposedLinear, share_factors
 from adawm_planner.adaptation.rollouts import Progress, quiet
 from adawm_planner.adaptation.student import Student
 from adawm_planner.adaptation.subunits import propose_subunits
@@ -88,15 +89,18 @@ def fit_dynamics(
     Low rank: the encoder stands still, cached embeddings are read, and what the policy does about them is kept. Full:
     everything is trained, encoder and decoder too, and the replay is embedded anew afterwards.
     """
-    fit, agent = config.fit, student.agent
-    parameters = student.dynamics_parameters()
-    rate = fit.dynamics_rate if student.low_rank else fit.actor_rate
+    fit, agent, parameters = config.fit, student.agent, student.dynamics_parameters()
+    loss_of, rate, layers = full_loss, fit.actor_rate, list[ComposedLinear]()
+    if student.low_rank:
+        loss_of, rate, agent = low_rank_loss, fit.dynamics_rate, student.merged()
+        layers = share_factors(agent, student.agent, "world_model")
     optimizer, before = torch.optim.Adam(parameters, rate), Before.of(agent, replay)
-    loss_of = low_rank_loss if student.low_rank else full_loss
 
     def step(number: int) -> Metrics:
         loss, metrics = loss_of(agent, replay, before, fit, step_generator(seed, "dynamics", number))
         _descend(optimizer, loss, fit.gradient_clip)
+        for layer in layers:
+            layer.compose()
         return metrics
 
     report = _repeat("dynamics", updates, step, _count(parameters), show)

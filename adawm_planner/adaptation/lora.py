@@ -57,6 +57,14 @@ def lora_parameters(agent: Agent, part: str) -> list[nn.Parameter]:
     return [parameter for pair in pairs for side in pair for parameter in side.parameters()]
 
 
+def lora_layers(agent: Agent, part: str) -> list[tuple[str, nn.Linear, Tensor, Tensor, float]]:
+    """Of every layer with factors its name, the frozen layer, the trained A (r, in) and B (out, r), and s."""
+    return [
+        (name, layer.get_base_layer(), _down(layer).weight, _up(layer).weight, layer.scaling[ADAPTER])
+        for name, layer in _layers(agent, part)
+    ]
+
+
 def lora_factors(agent: Agent, part: str) -> Factors:
     """Factors of every layer that has them, under the agent's own layer names."""
     return {
