@@ -1,9 +1,10 @@
 """Sensor messages in to control out, over DDS between processes: the planner against an empty echo node.
 
 With the safety gate the planner's command takes two hops, and so does the echo's: two empty nodes, one after the other.
-
-Frames recorded from the simulator are sent to the two in turn, each time waiting for the answer, so that both
-see the same messages under the same load of the machine; a ratio is meaningful, a millisecond alone is not.
+Frames recorded from the simulator are sent to the two chains in turn, so that both see the same messages under the same
+load of the machine; a ratio is meaningful, a millisecond alone is not. As fast as they are answered, or one per 0.05 s
+to each chain, half a period apart; then the period of the commands is judged too. What happens inside the planner and
+the gate is what they count themselves, of the same frames, give or take those of a second.
 """
 
 from __future__ import annotations
@@ -12,31 +13,32 @@ import os
 import sys
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
+import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.drive import require_ros
+from adawm_planner.cli import drive
 from adawm_planner.cli.options import json_option, model_options, seed_option
 from adawm_planner.cli.processes import Children, interruptible, ros_environment
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.dims import ACCELERATION_BINS, FRAME_S, FRAMES_PER_DECISION
-from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import GATE, PLANNER, command, parameter_document
+from adawm_planner.ros.node_table import GATE, PLANNER
+from adawm_planner.runtime.stages import RECEIVE, Durations, levels
 from adawm_planner.simulator.drivers import make_driver
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World, WorldFrame
-from benchmarks.record import percentiles, with_origin, write
+from benchmarks.record import LEVELS, percentiles, with_origin, write
 
 if TYPE_CHECKING:
-    from benchmarks.latency_probe import Probe
+    from benchmarks.latency_probe import Probe, Trip
 
 ECHO = Path(__file__).with_name("echo_node.py")
 STEPPED = {"await_planner": True, "release_on_new_episode": True, "wait_s": 0.8}
@@ -45,8 +47,20 @@ STEPPED = {"await_planner": True, "release_on_new_episode": True, "wait_s": 0.8}
 WARM_UP = 40
 """Frames at first that are not counted: discovery, caches, first inference."""
 
+MOST_WARM_UP = 440
+"""Frames by which the nodes, which do every second, must have told of their stages once after the warm-up."""
+
 SETTLE_S = 0.01
 """Pause after each answer [s]: what a node still does after its command must not count against the other."""
+
+RATIO_LIMIT = 3.0
+"""Largest p99 of a chain over that of the echo's."""
+
+PERIOD_LIMITS = {"mean_error": 0.01, "rsd": 0.10, "largest_gap": 1.5}
+"""Of the commands' period: deviation of its mean from 0.05 s, relative standard deviation, largest of all in 0.05 s."""
+
+Told = Mapping[str, Mapping[str, Durations]]
+"""Node -> stage -> what it took."""
 
 
 @dataclass(frozen=True)
@@ -56,29 +70,84 @@ class Recorded:
     frame: WorldFrame
     number: int  # in its episode; every FRAMES_PER_DECISION-th asks for a decision
 
+    @property
+    def decides(self) -> bool:
+        """Whether it asks for a decision."""
+        return self.number % FRAMES_PER_DECISION == 0
+
 
 @dataclass
 class Samples:
-    """Round trips [ms]."""
+    """Frames that both chains have answered."""
 
-    planner: list[float] = field(default_factory=list)
-    echo: list[float] = field(default_factory=list)
+    planner: list[Trip] = field(default_factory=list)
+    echo: list[Trip] = field(default_factory=list)
     decides: list[bool] = field(default_factory=list)  # whether the planner's frame asked for a decision
     lost: int = 0  # frames that were not answered within a second
+    stages: dict[str, dict[str, Durations]] = field(default_factory=dict)  # by node
 
     def figures(self) -> dict[str, Any]:
-        """Percentiles of all, of the planner's two kinds of frames, and the ratios to the floor."""
-        pairs = list(zip(self.planner, self.decides, strict=True))
-        planner, echo = percentiles(self.planner), percentiles(self.echo)
+        """Percentiles of all, of the planner's two kinds of frames, the ratios to the floor, and the stages."""
+        planner_ms, echo_ms = ([trip.ms for trip in trips] for trips in (self.planner, self.echo))
+        pairs = list(zip(planner_ms, self.decides, strict=True))
+        planner, echo = percentiles(planner_ms), percentiles(echo_ms)
         return {
             "planner_ms": planner,
             "planner_decision_frames_ms": percentiles([value for value, decides in pairs if decides]),
             "planner_other_frames_ms": percentiles([value for value, decides in pairs if not decides]),
             "echo_ms": echo,
             "ratio": {name: planner[name] / echo[name] for name in planner},
+            "ratio_limit": RATIO_LIMIT,
             "frames": len(self.planner),
             "lost": self.lost,
+            "stages_ms": {node: stage_figures(found) for node, found in self.stages.items()},
+            "mean_ms": means(self.stages, float(np.mean(planner_ms))),
         }
+
+
+def stage_figures(stages: Mapping[str, Durations]) -> dict[str, Any]:
+    """Levels [ms] and count of each stage."""
+    return {
+        name: {**{level: 1e3 * seconds for level, seconds in levels(found).items()}, "count": found.count}
+        for name, found in stages.items()
+    }
+
+
+def means(told: Told, round_trip_ms: float) -> dict[str, float]:
+    """Where a frame's time goes on average [ms], stage by stage along its way; means add up, percentiles do not.
+
+    What a gate receives it receives while the planner does. The rest is what lies between the nodes: the probe's own
+    part, serialisation, DDS, and the executors up to a frame's first message and to the proposal.
+    """
+    found = {
+        f"{node} {stage}": 1e3 * durations.sum_s / frames
+        for node, stages in told.items()
+        if (frames := stages[RECEIVE].count)
+        for stage, durations in stages.items()
+        if (node, stage) != ("gate", RECEIVE)
+    }
+    return {**found, "between the nodes": round_trip_ms - sum(found.values()), "round trip": round_trip_ms}
+
+
+def period(instants_s: Sequence[float]) -> dict[str, float]:
+    """How evenly things happened that should every 0.05 s, at least three of them; see PERIOD_LIMITS."""
+    gaps = np.diff(instants_s)
+    return {
+        "mean_error": float(gaps.mean() / FRAME_S - 1.0),
+        "rsd": float(gaps.std() / gaps.mean()),
+        "largest_gap": float(gaps.max() / FRAME_S),
+    }
+
+
+def periods(samples: Samples) -> dict[str, Any]:
+    """Period of the commands of both chains, and of the frames that they answer."""
+    return {
+        "planner": period([trip.answered_s for trip in samples.planner]),
+        "frames_to_planner": period([trip.sent_s for trip in samples.planner]),
+        "echo": period([trip.answered_s for trip in samples.echo]),
+        "frames_to_echo": period([trip.sent_s for trip in samples.echo]),
+        "limits": PERIOD_LIMITS,
+    }
 
 
 def episodes(world: World, seed: int) -> Iterator[Recorded]:
@@ -96,37 +165,79 @@ def episodes(world: World, seed: int) -> Iterator[Recorded]:
         seed += 1
 
 
-def measure(probe: Probe, world: World, frames: int, seed: int, period: float, children: Children) -> Samples:
-    """Send every frame to the planner and to the echo and time both answers.
+class Sender:
+    """Sends frames to both chains, one by one."""
+
+    def __init__(self, probe: Probe, realtime: bool) -> None:
+        """Begin now."""
+        self._probe, self._due_s = probe, time.perf_counter() if realtime else None
+
+    def send(self, recorded: Recorded) -> tuple[Trip | None, Trip | None]:
+        """Send a frame to the planner and then to the echo; their answers, None for one that did not come."""
+        planner = self._trip("planner", recorded)
+        return planner, self._trip("echo", recorded)
+
+    def _trip(self, name: str, recorded: Recorded) -> Trip | None:
+        if self._due_s is not None:
+            self._probe.idle(self._due_s - time.perf_counter())
+            self._due_s += FRAME_S / 2.0
+        trip = self._probe.round_trip(name, recorded.frame, recorded.number == 0)
+        if self._due_s is None:
+            self._probe.idle(SETTLE_S)
+        return trip
+
+
+def measure(
+    probe: Probe,
+    recorded: Iterator[Recorded],
+    frames: int,
+    nodes: Sequence[str],
+    realtime: bool,
+    check: Callable[[], None],
+) -> Samples:
+    """Send every frame to both chains and time the answers; the first ones, up to the nodes' own account, do not count.
+
+    Args:
+        probe: what sends and hears.
+        recorded: at least MOST_WARM_UP and `frames`.
+        frames: that count.
+        nodes: that tell of their stages.
+        realtime: one frame per 0.05 s.
+        check: raises if a node has ended.
 
     Raises:
-        ChildDied: one of the two ended.
+        ChildDied: one of the nodes ended.
+        ValueError: one of them tells nothing of its stages.
     """
-    samples, source = Samples(), episodes(world, seed)
-    for i in range(WARM_UP + frames):
-        began, recorded = time.perf_counter(), next(source)
-        times = []
-        for name in ("planner", "echo"):
-            times.append(probe.round_trip(name, recorded.frame, recorded.number == 0))
-            probe.idle(SETTLE_S)
-        if None in times:
-            children.check()
-            samples.lost += i >= WARM_UP
-        elif i >= WARM_UP:
-            samples.planner.append(times[0])
-            samples.echo.append(times[1])
-            samples.decides.append(recorded.number % FRAMES_PER_DECISION == 0)
-        probe.idle(period - (time.perf_counter() - began))
+    sender, samples = Sender(probe, realtime), Samples()
+    for recording in islice(recorded, WARM_UP):
+        sender.send(recording)
+    probe.told = {}
+    for recording in islice(recorded, MOST_WARM_UP - WARM_UP):
+        sender.send(recording)
+        if probe.told.keys() >= set(nodes):
+            break
+    before = dict(probe.told) if probe.told.keys() >= set(nodes) else probe.await_told(nodes)
+    for recording in islice(recorded, frames):
+        planner, echo = sender.send(recording)
+        if planner is None or echo is None:
+            check()
+            samples.lost += 1
+        else:
+            samples.planner.append(planner)
+            samples.echo.append(echo)
+            samples.decides.append(recording.decides)
+    after = probe.await_told(nodes)
+    samples.stages = {
+        node: {name: found.since(before[node][name]) for name, found in after[node].items()} for node in nodes
+    }
     return samples
 
 
 def start(children: Children, settings: dict[str, Any], gate: bool = False) -> None:
     """Start the planner, with its gate or without, and as many echo nodes, each in a process of its own."""
     for node in (PLANNER, GATE) if gate else (PLANNER,):
-        chosen = children.log_dir / f"{node.name}.param.yaml"
-        chosen.write_text(yaml.safe_dump(parameter_document(node, settings | STEPPED | {"use_gate": gate})))
-        shipped = launch_dir() / "params" / node.parameter_file
-        children.start(node.name, command(node, [str(shipped), str(chosen)]), os.environ)
+        drive.start(node, settings | STEPPED | {"use_gate": gate}, children)
     # Topics without a role get another name, so that neither node hears what is meant for the other.
     renamed = ["-r", "/clock:=/echo/clock", "-r", "/carla/status:=/echo/status", "-p", "use_sim_time:=true"]
     for hop in ("first", "second") if gate else ("only",):
@@ -147,7 +258,7 @@ def latency(
     json_file: Path | None,
 ) -> None:  # fmt: skip
     """Sensor message in to control out over DDS, against an empty echo node with the same messages."""
-    require_ros()
+    drive.require_ros()
     world = World(load_task(task), load_vehicle("nominal"))
     os.environ.update(ros_environment(os.environ))
     settings = {"provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else ""}
@@ -156,19 +267,22 @@ def latency(
         start(children, settings, gate)
         from benchmarks.latency_probe import Probe  # after the children, which are forked from here
 
+        recorded = iter(list(islice(episodes(world, seed), MOST_WARM_UP + frames)))
         probe = Probe(world, children.check)
-        samples = measure(probe, world, frames, seed, FRAME_S if realtime else 0.0, children)
+        nodes = ("planner", "gate") if gate else ("planner",)
+        samples = measure(probe, recorded, frames, nodes, realtime, children.check)
         probe.close()
     figures = {"task": task, "seed": seed, "gate": gate, "realtime": realtime, **samples.figures()}
+    figures["period"] = periods(samples) if realtime else None
     show(figures)
     write(json_file, with_origin("latency", figures, ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy")))
 
 
 def show(figures: dict[str, Any]) -> None:
-    """Print the round trips and their ratio."""
+    """Print the round trips and their ratio, the stages, and the period."""
     view = Table(title=f"sensor in to control out, ms; {figures['frames']} frames, {figures['lost']} lost")
-    for column in ("node", "p50", "p99", "max"):
-        view.add_column(column, justify="left" if column == "node" else "right")
+    for column in ("", *LEVELS):
+        view.add_column(column, justify="right" if column else "left")
     rows = {
         "planner and gate" if figures["gate"] else "planner": "planner_ms",
         "  frames with a decision": "planner_decision_frames_ms",
@@ -177,8 +291,21 @@ def show(figures: dict[str, Any]) -> None:
         "ratio": "ratio",
     }
     for title, name in rows.items():
-        view.add_row(title, *(f"{figures[name][each]:.2f}" for each in ("p50", "p99", "max")))
-    Console().print(view)
+        view.add_row(title, *(f"{figures[name][each]:.2f}" for each in LEVELS))
+    for node, stages in figures["stages_ms"].items():
+        view.add_section()
+        for name, found in stages.items():
+            view.add_row(f"{node}: {name}", *(f"{found[each]:.2f}" for each in LEVELS))
+    console = Console(highlight=False)
+    console.print(view)
+    console.print("mean ms: " + ", ".join(f"{name} {value:.2f}" for name, value in figures["mean_ms"].items()))
+    if figures["period"] is not None:
+        for name in ("planner", "frames_to_planner", "echo", "frames_to_echo"):
+            found = figures["period"][name]
+            console.print(
+                f"period, {name.replace('_', ' ')}: mean {1.0 + found['mean_error']:.4f} dt, RSD {found['rsd']:.3f}, "
+                f"largest {found['largest_gap']:.2f} dt"
+            )
 
 
 if __name__ == "__main__":

@@ -1,14 +1,16 @@
-"""Recorded frames in, round-trip times out: the process that both nodes of the latency benchmark answer to."""
+"""Recorded frames in, round trips and what the nodes tell of their stages out: what both chains answer to."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
 import rclpy
+from adawm_msgs.msg import Timing
 from builtin_interfaces.msg import Time
 from carla_msgs.msg import (
     CarlaEgoVehicleControl,
@@ -26,11 +28,28 @@ from rosgraph_msgs.msg import Clock
 from adawm_planner.dims import FRAME_S
 from adawm_planner.ros import bridge_messages as messages
 from adawm_planner.ros import qos
+from adawm_planner.ros.timing import GATE_TIMING_TOPIC, PLANNER_TIMING_TOPIC, durations_from
+from adawm_planner.runtime.stages import Durations
 from adawm_planner.simulator.sensors import ObjectMotion
 from adawm_planner.simulator.world import World, WorldFrame
 
 CONNECT_LIMIT_S = 60.0
 ANSWER_LIMIT_S = 1.0
+TOLD_LIMIT_S = 5.0
+"""Longest wait for what the nodes tell of their stages every second [s]."""
+
+
+@dataclass(frozen=True)
+class Trip:
+    """One frame, there and back."""
+
+    sent_s: float  # before its first message; time.perf_counter()
+    answered_s: float  # the answer's arrival
+
+    @property
+    def ms(self) -> float:
+        """Round trip [ms]."""
+        return 1e3 * (self.answered_s - self.sent_s)
 
 
 @dataclass
@@ -74,10 +93,14 @@ class Probe:
         )
         info = messages.vehicle_info_message(world.vehicle, "ego_vehicle")
         self._publish_once("/carla/ego_vehicle/vehicle_info", CarlaEgoVehicleInfo, info)
+        self.told: dict[str, dict[str, Durations]] = {}
+        """What "planner" and "gate" have told of their stages since this was emptied, by stage."""
+        for name, topic in (("planner", PLANNER_TIMING_TOPIC), ("gate", GATE_TIMING_TOPIC)):
+            self._node.create_subscription(Timing, topic, partial(self._on_timing, name), qos.STATUS)
         self._connect(check)
 
-    def round_trip(self, name: str, frame: WorldFrame, first: bool) -> float | None:
-        """Time from sending the frame's first message to the command that answers it [ms]; None without answer.
+    def round_trip(self, name: str, frame: WorldFrame, first: bool) -> Trip | None:
+        """Send a frame and wait for the command that answers it; None without answer.
 
         Args:
             name: "planner" or "echo".
@@ -106,18 +129,33 @@ class Probe:
         if seconds > 0.0:
             time.sleep(seconds)
 
+    def await_told(self, nodes: Collection[str]) -> dict[str, dict[str, Durations]]:
+        """Wait until each of the nodes has told of its stages anew; by node and stage.
+
+        Raises:
+            ValueError: one of them has not in time.
+        """
+        self.told = {}
+        deadline = time.monotonic() + TOLD_LIMIT_S
+        while not self.told.keys() >= set(nodes):
+            if time.monotonic() > deadline:
+                silent = ", ".join(sorted(set(nodes) - self.told.keys()))
+                raise ValueError(f"{silent}: nothing told of its stages within {TOLD_LIMIT_S:.0f} s")
+            self._executor.spin_once(timeout_sec=0.1)
+        return dict(self.told)
+
     def close(self) -> None:
         """Leave the graph."""
         self._node.destroy_node()
         rclpy.try_shutdown()
 
-    def _answer(self, peer: Peer, stamp: Time, sent: float) -> float | None:
+    def _answer(self, peer: Peer, stamp: Time, sent: float) -> Trip | None:
         key = (stamp.sec, stamp.nanosec)
         while peer.answered != key:
             self._executor.spin_once(timeout_sec=0.1)
             if time.perf_counter() - sent > ANSWER_LIMIT_S:
                 return None
-        return 1000.0 * (peer.answered_at - sent)
+        return Trip(sent, peer.answered_at)
 
     def _peer(self, role: str, clock: str, status: str) -> Peer:
         create = self._node.create_publisher
@@ -133,6 +171,9 @@ class Probe:
         topic = f"/carla/{role}/vehicle_control_cmd"
         self._node.create_subscription(CarlaEgoVehicleControl, topic, on_command, qos.STREAM)
         return peer
+
+    def _on_timing(self, name: str, message: Timing) -> None:
+        self.told[name] = durations_from(message)
 
     def _publish_once(self, topic: str, kind: type[Any], message: Any) -> None:
         publisher = self._node.create_publisher(kind, topic, qos.SENT_ONCE)

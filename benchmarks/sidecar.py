@@ -33,12 +33,11 @@ from adawm_planner.paths import models_dir
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 from benchmarks.latency import SETTLE_S, WARM_UP, Recorded, episodes, start
-from benchmarks.record import with_origin, write
+from benchmarks.record import LEVELS, percentiles, with_origin, write
 
 if TYPE_CHECKING:
     from benchmarks.latency_probe import Probe
 
-LEVELS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 LIMIT = 1.05
 """Largest p99.9 with load over that without."""
 
@@ -109,8 +108,7 @@ class Blocks:
         """Percentiles, and how many frames were answered too late or never."""
         values = np.concatenate(self.times)
         late = int((values > 1e3 * FRAME_S).sum())
-        found = {name: float(np.percentile(values, level)) for name, level in LEVELS.items()}
-        return {**found, "frames": values.size, "missed_ticks": late + self.lost}
+        return {**percentiles(values), "frames": values.size, "missed_ticks": late + self.lost}
 
 
 def block(probe: Probe, source: Iterator[Recorded], frames: int, into: Blocks) -> None:
@@ -121,7 +119,7 @@ def block(probe: Probe, source: Iterator[Recorded], frames: int, into: Blocks) -
         took = probe.round_trip("planner", recorded.frame, recorded.number == 0)
         probe.idle(SETTLE_S)
         into.lost += took is None
-        times += [] if took is None else [took]
+        times += [] if took is None else [took.ms]
     into.times.append(times)
 
 

@@ -31,9 +31,11 @@ from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, input_topics, status_m
 from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.lifecycle import logged_transition, run
 from adawm_planner.ros.parameters import declare, read
+from adawm_planner.ros.timing import TimingTopic, stage_values
 from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE, Part
 from adawm_planner.runtime.gate_loop import GateLoop, GateOutgoing
 from adawm_planner.runtime.input_monitor import InputMonitor
+from adawm_planner.runtime.stages import PUBLISH
 from adawm_planner.safety.states import STOPS
 from adawm_planner.safety.states import State as GateState
 
@@ -73,6 +75,7 @@ class GateNode(LifecycleNode):
         self._ego_id: int | None = None
         self._control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
         self._status = self.create_publisher(GateStatus, "~/status", qos.STATUS)
+        self._timing = TimingTopic(self)
         self._subscribe(role)
         self._service = self.create_service(Trigger, "~/release", self._on_release)
         return super().on_configure(state)
@@ -151,6 +154,7 @@ class GateNode(LifecycleNode):
             self.destroy_subscription(subscription)
         if self.loop is not None:
             self.destroy_publisher(self._status)
+            self._timing.destroy()
             self.destroy_service(self._service)
         if self._control is not None:
             self.destroy_publisher(self._control)
@@ -219,6 +223,8 @@ class GateNode(LifecycleNode):
         for out in outgoing:
             if self._control is not None:
                 self._control.publish(convert.control_message(out.answer.command, out.stamp_ns))
+                if self.loop is not None and out.is_frame:
+                    self.loop.stages.cut(PUBLISH)
             self._newest = out
             said = _key(out)
             if said != self._said:
@@ -233,6 +239,9 @@ class GateNode(LifecycleNode):
     def _each_second(self) -> None:
         if self._newest is not None:
             self._say(self._newest)
+        if self.loop is not None:
+            self.diagnostics.set("timing", State(OK, "measured", tuple(stage_values(self.loop.stages).items())))
+            self._timing.publish(self.loop.stages)
         self.diagnostics.publish_all()
 
     def _note(self, name: str, state: State) -> None:

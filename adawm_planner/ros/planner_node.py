@@ -32,9 +32,10 @@ from adawm_planner.ros.planner_parameters import (
     model_dir_from,
 )
 from adawm_planner.ros.qos_watch import QosWatch
+from adawm_planner.ros.timing import stage_values
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.input_monitor import InputMonitor
-from adawm_planner.runtime.latency import LatencyWindow, TimedEngine
+from adawm_planner.runtime.latency import PlannerTimes, TimedEngine
 from adawm_planner.runtime.planner_core import Mode, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 from adawm_planner.runtime.swap_messages import Report
@@ -86,12 +87,12 @@ class PlannerNode(LifecycleNode):
     def _open(self, values: dict[str, Any]) -> None:
         role, config = values["role_name"], config_from(values)
         monitor = InputMonitor(limits_from(values), input_topics(self, role))
-        inference = LatencyWindow()
+        times = PlannerTimes()
         base = self._engine_factory(values)
         swap = open_swap(values, base, self._history) if values["adapters.store"] else None
-        engine = TimedEngine(base if swap is None else swap.restored, inference)
+        engine = TimedEngine(base if swap is None else swap.restored, times)
         core, gated = PlannerCore(engine, monitor, config), values["use_gate"]
-        self.loop = PlannerLoop(core, values["use_map"], inference, counted=not gated)
+        self.loop = PlannerLoop(core, values["use_map"], times, counted=not gated)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
         limits = adapter_limits_from(values)
         self._adapters = PlannerAdapters(
@@ -215,6 +216,8 @@ class PlannerNode(LifecycleNode):
         if self.loop is not None:
             self._set_mode(self._mode, self._reason)
             self.diagnostics.set("timing", timing_state(self.loop))
+            if self._outputs is not None:
+                self._outputs.timing.publish(self.loop.times.stages)
         self.diagnostics.publish_all()
 
     def _set_mode(self, mode: Mode, reason: str) -> None:
@@ -235,7 +238,7 @@ class PlannerNode(LifecycleNode):
 def timing_state(loop: PlannerLoop) -> State:
     """Say whether commands leave in time."""
     counters = loop.counters
-    p50, p99, top = loop.latency.percentiles_ms()
+    p50, p99, top = loop.times.latency.percentiles_ms()
     values = {
         "latency_p50_ms": f"{p50:.2f}",
         "latency_p99_ms": f"{p99:.2f}",
@@ -246,6 +249,7 @@ def timing_state(loop: PlannerLoop) -> State:
         "dropped_frames": str(loop.assembler.dropped_frames),
         "late_parts": str(loop.assembler.late_parts),
         "unbalanced_frames": str(counters.unbalanced_frames),
+        **stage_values(loop.times.stages),
     }
     missed = counters.missed_ticks
     text = f"{missed} frames answered later than one frame period" if missed else "every frame answered in time"

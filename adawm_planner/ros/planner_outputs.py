@@ -31,6 +31,7 @@ from adawm_planner.ros.convert import (
 )
 from adawm_planner.ros.planner_adapters import active_infos
 from adawm_planner.ros.qos_watch import QosWatch
+from adawm_planner.ros.timing import TimingTopic
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 from adawm_planner.runtime.swap_messages import Report
@@ -53,12 +54,14 @@ class PlannerOutputs:
         self._imagined = make(Image, "~/imagined", qos.STREAM)
         self._experience = make(ExperienceMessage, "~/experience", qos.EXPERIENCE, event_callbacks=experience)
         self._status = node.create_publisher(PlannerStatus, "~/status", qos.STATUS)
+        self.timing = TimingTopic(node)
 
     def destroy(self) -> None:
         """Remove the publishers from the node."""
         for publisher in (self._control, self._plan, self._bev, self._imagined, self._experience):
             self._node.destroy_lifecycle_publisher(publisher)
         self._node.destroy_publisher(self._status)
+        self.timing.destroy()
 
     def command(self, command: Command, stamp_ns: int) -> None:
         """Send a command."""
@@ -73,7 +76,7 @@ class PlannerOutputs:
         """Send what the vehicle need not wait for."""
         answer = out.answer
         for one in answer.experiences:
-            self._experience.publish(experience_message(one, loop.core.engine, 1e3 * loop.latency.newest))
+            self._experience.publish(experience_message(one, loop.core.engine, 1e3 * loop.times.latency.newest))
         if answer.decision is None or answer.scene is None or loop.core.state is None:
             return
         if _watched(self._bev):
@@ -154,8 +157,8 @@ def experience_message(one: Experience, engine: Engine, latency_ms: float) -> Ex
 def status_message(loop: PlannerLoop, mode: int, reason: str, stamp: Any, report: Report) -> PlannerStatus:
     """Return the planner's status."""
     counters = loop.counters
-    p50, p99, top = loop.latency.percentiles_ms()
-    inference_p50, inference_p99, _ = loop.inference.percentiles_ms()
+    p50, p99, top = loop.times.latency.percentiles_ms()
+    inference_p50, inference_p99, _ = loop.times.inference.percentiles_ms()
     message = PlannerStatus(
         mode=mode,
         reason=reason,

@@ -120,6 +120,7 @@ class FrameAssembler:
         self._closed_ns: int | None = None
         self.waiting_since_s: float | None = None  # oldest part that still waits to belong to an answered frame
         self.received_s: dict[str, float] = {}
+        self.took_s = 0.0  # newest whole frame's first part to its last
         self.late_parts = 0
         self.dropped_frames = 0
         self.clock_restarts = 0
@@ -139,6 +140,7 @@ class FrameAssembler:
         frame.parts[name] = part
         if not frame.missing():
             self.close(stamp_ns)
+            self.took_s = now_s - frame.since_s
             return frame.whole(now_s)
         if len(self._pending) > self._depth:
             self._drop_through(min(self._pending))

@@ -1,8 +1,9 @@
 """The gate's inputs and a steady clock in, exactly one command per frame out, with or without a planner.
 
 Owns frame assembly, the wait for the proposal and the watchdog around safety/gate.py. Pure: the caller hands in
-`now` (monotonic seconds) and publishes what comes back. A frame waits for the proposal that answers it; when that
-does not come in time, or the next frame comes first, the gate answers with what it has.
+`now` (monotonic seconds) and publishes what comes back; only the stages have a clock of their own. A frame waits for
+the proposal that answers it; when that does not come in time, or the next frame comes first, the gate answers with
+what it has.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from adawm_planner.dims import FRAME_S
 from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, FrameInputs, Part
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.odometry_way import WayCheck
+from adawm_planner.runtime.stages import GATE, GATE_STAGES, RECEIVE, Stages
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Proposal, Reading
@@ -98,6 +100,7 @@ class GateLoop:
         self._release_on_new_episode = release_on_new_episode
         self.memory = Memory()
         self.counters = GateCounters()
+        self.stages = Stages(GATE_STAGES)
         self.assembler = FrameAssembler()
         self._way = WayCheck(config.watch.way_m)
         limits = monitor.limits
@@ -121,6 +124,7 @@ class GateLoop:
             self.watchdog.heard(self.world, now_s)
         if frame is None:
             return self._incomplete(now_s)
+        self.stages.add(RECEIVE, self.assembler.took_s)
         before = () if self._waiting is None else self._answer(self._waiting, now_s)
         if self.watchdog.settle():
             self._previous = frame
@@ -187,12 +191,15 @@ class GateLoop:
 
     def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:
         self._waiting = None
+        self.stages.begin()
         faults = self._take(frame)
         reading = Reading(frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults)
         proposal = self._proposal_for(frame, now_s)
         self._previous, self._route_is_new = frame, False
         self._frames_since_route += 1
-        return (self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True),)
+        out = self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True)
+        self.stages.cut(GATE)
+        return (out,)
 
     def _take(self, frame: FrameInputs) -> tuple[str, ...]:
         """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""

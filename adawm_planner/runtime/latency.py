@@ -1,14 +1,15 @@
-"""Durations in, percentiles over the newest ones out."""
+"""Durations in, percentiles over the newest ones out; what is timed in the planner's tick."""
 
 from __future__ import annotations
 
-import time
 from collections import deque
+from dataclasses import dataclass, field
 
 import numpy as np
 
 from adawm_planner.data_types import Carry, Observation, PolicyOutput
 from adawm_planner.runtime.engine import Engine, Imagined
+from adawm_planner.runtime.stages import INFERENCE, OBSERVATION, PLANNER_STAGES, Stages
 
 
 class LatencyWindow:
@@ -32,11 +33,20 @@ class LatencyWindow:
         return float(p50), float(p99), float(top)
 
 
-class TimedEngine:
-    """An engine whose steps are timed."""
+@dataclass(frozen=True)
+class PlannerTimes:
+    """Everything that is timed in the planner's tick."""
 
-    def __init__(self, engine: Engine, window: LatencyWindow) -> None:
-        self._engine, self._window = engine, window
+    latency: LatencyWindow = field(default_factory=LatencyWindow)  # frame's last part to command sent
+    inference: LatencyWindow = field(default_factory=LatencyWindow)
+    stages: Stages = field(default_factory=lambda: Stages(PLANNER_STAGES))
+
+
+class TimedEngine:
+    """An engine whose steps are timed, and with them what led to each."""
+
+    def __init__(self, engine: Engine, times: PlannerTimes) -> None:
+        self._engine, self._times = engine, times
         self.digest, self.provider = engine.digest, engine.provider
 
     @property
@@ -50,9 +60,9 @@ class TimedEngine:
 
     def step(self, carry: Carry, observation: Observation, first: bool) -> tuple[Carry, PolicyOutput]:
         """As the engine's."""
-        begun = time.monotonic()
+        self._times.stages.cut(OBSERVATION)
         result = self._engine.step(carry, observation, first)
-        self._window.add(time.monotonic() - begun)
+        self._times.inference.add(self._times.stages.cut(INFERENCE))
         return result
 
     def imagine(self, carry: Carry) -> Imagined:

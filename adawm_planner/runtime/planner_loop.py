@@ -1,7 +1,7 @@
 """Inputs and a steady clock in, timed answers out: one per frame, and braking when frames fail to come.
 
 Owns frame assembly, the watchdog and the short wait for what is sent once. Pure: the caller hands in
-`now` (monotonic seconds) and publishes what comes back.
+`now` (monotonic seconds) and publishes what comes back. What its stages take is counted by a clock of their own.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from adawm_planner.data_types import DrivableMap, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.runtime.frame_inputs import FrameAssembler, FrameInputs, Part
 from adawm_planner.runtime.input_monitor import Fault
-from adawm_planner.runtime.latency import LatencyWindow, TimedEngine
+from adawm_planner.runtime.latency import PlannerTimes, TimedEngine
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerCore
+from adawm_planner.runtime.stages import CONTROL, PUBLISH, RECEIVE
 from adawm_planner.runtime.warm import Warm
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock
 
@@ -49,18 +50,18 @@ class PlannerLoop:
     """Turns arrivals into answers; at most one per frame."""
 
     def __init__(
-        self, core: PlannerCore, want_map: bool, inference: LatencyWindow | None = None, counted: bool = True
+        self, core: PlannerCore, want_map: bool, times: PlannerTimes | None = None, counted: bool = True
     ) -> None:
         """Take the core; it answers nothing before `begin`.
 
         Args:
             want_map: the first frame waits a moment for the map too.
-            inference: where the engine's durations are noted.
+            times: where durations are noted, the engine's among them.
             counted: whether the bridge itself takes the commands, and counts them; False: a gate does.
         """
         self.core, self._counted = core, counted
         self.counters = Counters()
-        self.latency, self.inference = LatencyWindow(), inference or LatencyWindow()
+        self.times = times or PlannerTimes()
         self.world: WorldClock | None = None
         self._map_pending = want_map
         self._active = False
@@ -89,7 +90,7 @@ class PlannerLoop:
 
     def flip(self, warm: Warm) -> bool:
         """Drive with another engine from the next frame on; see `PlannerCore.flip`. Its steps are timed."""
-        return self.core.flip(warm, TimedEngine(warm.engine, self.inference))
+        return self.core.flip(warm, TimedEngine(warm.engine, self.times))
 
     def on_part(self, part: Part, now_s: float) -> Outgoing | None:
         """Take one part of a frame."""
@@ -102,6 +103,7 @@ class PlannerLoop:
         if frame is None:
             return self._incomplete(now_s) if self._waiting is None else None
         self.counters.frames += 1
+        self.times.stages.add(RECEIVE, self.assembler.took_s)
         if self._waiting is not None:
             self.counters.missed_ticks += 1  # the world went on without the waiting frame's answer
         elif self._may_wait and self._lacks(frame):
@@ -142,7 +144,8 @@ class PlannerLoop:
         """Note that the answer's command has left."""
         self.counters.commands += 1
         if out.is_frame:
-            self.latency.add(now_s - out.received_s)
+            self.times.stages.cut(PUBLISH)
+            self.times.latency.add(now_s - out.received_s)
             self.counters.missed_ticks += now_s - out.received_s > FRAME_S
 
     def _lacks(self, frame: FrameInputs) -> bool:
@@ -159,7 +162,9 @@ class PlannerLoop:
         if self.watchdog.settle() and self._counted:
             self.counters.unbalanced_frames += 1
             return None
+        self.times.stages.begin()
         answer = self._think(frame)
+        self.times.stages.cut(CONTROL)
         # Waiting is for what is on its way; after one vain wait it is not, until driving shows it came.
         self._may_wait = answer.mode in (Mode.DRIVING, Mode.ARRIVED)
         self.counters.decisions += answer.decision is not None

@@ -10,7 +10,8 @@ import pytest
 
 pytest.importorskip("libsumo")
 
-from benchmarks.sidecar import LEVELS, Blocks, ratio
+from benchmarks.record import LEVELS
+from benchmarks.sidecar import Blocks, ratio
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -14,6 +14,7 @@ from click.testing import CliRunner
 from adawm_planner.cli.benchmark import BENCHMARKS
 from adawm_planner.cli.main import adawm
 from adawm_planner.paths import models_dir, share_dir
+from adawm_planner.runtime.stages import GATE_STAGES, PLANNER_STAGES
 
 
 def _run(tmp_path: Path, *words: str) -> dict[str, object]:
@@ -52,6 +53,8 @@ def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
         "adawm_planner.cli.main",
         "benchmark",
         "latency",
+        "--gate",
+        "--realtime",
         "--frames",
         "12",
         "--json",
@@ -64,6 +67,14 @@ def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
     for name in ("p50", "p99", "max"):
         expected = document["planner_ms"][name] / document["echo_ms"][name]
         assert document["ratio"][name] == pytest.approx(expected)
+    for node, stages in (("planner", PLANNER_STAGES), ("gate", GATE_STAGES)):
+        counts = {stage: found["count"] for stage, found in document["stages_ms"][node].items()}
+        assert set(counts) == set(stages) and counts["receive"] >= 12, "each frame, and those of up to a second around"
+        assert abs(counts["publish"] - counts["receive"]) <= 1, "one may wait for its proposal"
+        assert all(0.0 < found["p50"] <= found["max"] for found in document["stages_ms"][node].values())
+    mean = document["mean_ms"]
+    assert sum(mean.values()) == pytest.approx(2.0 * mean["round trip"])
+    assert set(document["period"]) == {"planner", "frames_to_planner", "echo", "frames_to_echo", "limits"}
 
 
 @pytest.mark.ros

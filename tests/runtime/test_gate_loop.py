@@ -335,3 +335,12 @@ def test_cuts_and_brakes_are_counted() -> None:
 def test_waits_that_cannot_be_are_refused(wait: float, standby: float) -> None:
     with pytest.raises(ValueError, match="wait_s is"):
         replace(TIMES, wait_s=wait, standby_wait_s=standby)
+
+
+def test_every_frame_passes_through_its_stages() -> None:
+    car = Drive()
+    car.drive(5)
+    car.frame()
+    car.wait(1.0)
+    counts = {name: durations.count for name, durations in car.loop.stages.durations().items()}
+    assert counts == {"receive": 6, "gate": 6, "publish": 0}, "publishing is the node's, and a frame waits at most once"

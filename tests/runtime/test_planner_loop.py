@@ -8,6 +8,7 @@ import pytest
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.runtime.frame_inputs import Part
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
+from adawm_planner.runtime.latency import TimedEngine
 from adawm_planner.runtime.planner_core import Mode, PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import SETTLE_S, Outgoing, PlannerLoop
 from adawm_planner.runtime.watchdog import WorldClock
@@ -229,9 +230,25 @@ def test_latency_and_missed_ticks_are_counted() -> None:
     loop.sent(out, 1.004)
     (out,) = feed(loop, 2, 1.05)
     loop.sent(out, 1.12)
-    p50, _, top = loop.latency.percentiles_ms()
+    p50, _, top = loop.times.latency.percentiles_ms()
     assert abs(p50 - 37.0) < 1e-6 and abs(top - 70.0) < 1e-6
     assert (loop.counters.commands, loop.counters.missed_ticks) == (2, 1)
+
+
+def test_every_frame_passes_through_its_stages() -> None:
+    loop = make_loop()
+    loop.core.engine = TimedEngine(loop.core.engine, loop.times)
+    for k in range(1, 9):
+        for i, part in enumerate(parts(k)):
+            out = loop.on_part(part, 0.05 * k + 0.002 * i)
+        assert out is not None
+        loop.sent(out, 0.05 * k + 0.01)
+    loop.sent(poll(loop, 0.5, 1.0)[0][1], 1.0)
+    found = loop.times.stages.durations()
+    counts = {name: durations.count for name, durations in found.items()}
+    assert counts == {"receive": 8, "observation": 2, "inference": 2, "control": 8, "publish": 8}
+    assert abs(found["receive"].mean_s - 0.004) < 1e-9
+    assert all(durations.sum_s > 0.0 for durations in found.values())
 
 
 def test_world_that_runs_on_unheard_is_braked_with_a_reason() -> None:
