@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[1]
+SCHEMA = "adawm.benchmark/1"
 LEVELS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 """Name -> percentile."""
 
@@ -30,7 +31,7 @@ def percentiles(samples: Sequence[float]) -> dict[str, float]:
 def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) -> dict[str, Any]:
     """The figures with everything that is needed to repeat them."""
     return {
-        "schema": "adawm.benchmark/1",
+        "schema": SCHEMA,
         "benchmark": name,
         "command": ["adawm", *sys.argv[1:]],
         "commit": _git("rev-parse", "HEAD"),

@@ -34,12 +34,10 @@ from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 from benchmarks.latency import SETTLE_S, WARM_UP, Recorded, episodes, start
 from benchmarks.record import LEVELS, percentiles, with_origin, write
+from benchmarks.targets import SIDECAR_RATIO
 
 if TYPE_CHECKING:
     from benchmarks.latency_probe import Probe
-
-LIMIT = 1.05
-"""Largest p99.9 with load over that without."""
 
 PAUSE_S = 0.2
 """After the load is halted or continued, before the next frame [s]."""
@@ -172,7 +170,7 @@ def sidecar(task: str, blocks: int, frames: int, seed: int, json_file: Path | No
         off, on = measure(probe, episodes(world, seed), blocks, frames, pid)
         probe.close()
     figures = {
-        "task": task, "seed": seed, "blocks": blocks, "frames_per_block": frames, "limit": LIMIT,
+        "task": task, "seed": seed, "blocks": blocks, "frames_per_block": frames, "limit": SIDECAR_RATIO,
         "wall_s": time.monotonic() - begun, "without_ms": off.figures(), "with_ms": on.figures(),
         "with_over_without": {name: ratio(on.times, off.times, level) for name, level in LEVELS.items()},
         "without_over_without": {

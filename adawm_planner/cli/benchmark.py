@@ -15,7 +15,7 @@ import click
 from adawm_planner.paths import share_dir
 
 BENCHMARKS = {
-    "latency": "Sensor message in to control out, against an empty echo node.",
+    "latency": "Sensor message in to control out, by stage, against an empty echo node.",
     "experience": "What publishing an Experience costs the planner's tick.",
     "sidecar": "The planner's tick with a finetuner at full load beside it, and without.",
     "swap": "Adapter swaps while driving: missed ticks, mixed outputs, flip time, memory.",
@@ -27,6 +27,8 @@ BENCHMARKS = {
     "gate": "The safety gate on the built-in tasks: what it costs and prevents, seed by seed.",
     "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
+    "soak": "An hour of real-time driving with the sidecar: memory, processor, missed ticks, swaps.",
+    "page": "Write docs/performance.md from the committed results of these.",
 }
 """Name, which is also that of the module and of its command -> one line of help."""
 

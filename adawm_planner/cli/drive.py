@@ -106,23 +106,13 @@ def drive(
 ) -> None:
     """Drive episodes in the real ROS stack: planner and simulator bridge as processes of their own, over DDS."""
     # Read here too: a wrong file is told in one line and not in a node's log.
-    task_name, preset = load_task(task).name, load_vehicle(vehicle)
+    task_name, preset_name = load_task(task).name, load_vehicle(vehicle).name
     require_ros()
-    settings = {
-        "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
-        "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
-        "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
-        "state_dir": str(state_dir.resolve()), "source_dir": str(SOURCE_DIR.resolve()),
-        "use_gate": gate, "await_planner": gate, "release_on_new_episode": gate,
-        "wait_s": 0.2 if realtime else 0.8,  # a world that is not paced stands still while it waits
-    }  # fmt: skip
+    settings = stack_settings(task, vehicle, episodes, seed, realtime, gate, model_dir, provider)
     console = Console(highlight=False)
-    run = Run(task_name, preset.name, settings, wants_finetuner(finetuner, signing_key, console))
+    run = Run(task_name, preset_name, settings, wants_finetuner(finetuner, signing_key, console))
     if run.finetuner:
-        key = key_of(signing_key, state_dir).resolve()
-        settings["signing_key"] = str(key)
-        settings["adapters.store"] = str(state_dir.resolve() / "planner")
-        settings["adapters.trust"] = str(key.with_suffix(PUBLIC_SUFFIX))
+        settings |= finetuner_settings(signing_key, state_dir)
     log_dir = log_dir or Path(tempfile.mkdtemp(prefix="adawm_drive_"))
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")
@@ -150,13 +140,50 @@ def require_ros() -> None:
             raise ModuleNotFoundError(f"no module '{module}'", name=module)
 
 
-def wants_finetuner(asked: bool | None, key: Path | None, console: Console) -> bool:
+def stack_settings(
+    task: str, vehicle: str, episodes: int, seed: int, realtime: bool, gate: bool, model_dir: Path | None, provider: str
+) -> dict[str, Any]:
+    """Settings of bridge, planner and gate; arguments as the options of `adawm drive`.
+
+    Raises:
+        ValueError, OSError: there is no such vehicle, or its file is wrong.
+    """
+    preset = load_vehicle(vehicle)
+    return {
+        "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
+        "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
+        "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
+        "use_gate": gate, "await_planner": gate, "release_on_new_episode": gate,
+        "wait_s": 0.2 if realtime else 0.8,  # a world that is not paced stands still while it waits
+    }  # fmt: skip
+
+
+def finetuner_settings(chosen: Path | None, state_dir: Path, source_dir: Path = SOURCE_DIR) -> dict[str, Any]:
+    """Settings of a finetuner, and of a planner that takes its adapters.
+
+    Args:
+        chosen: its private key; None: the one in `state_dir`, which is made if missing.
+        state_dir: of the finetuner; the planner's store is in it.
+        source_dir: source rollouts of the base model.
+
+    Raises:
+        OSError: the folder of a key that is to be made cannot be written.
+    """
+    key = key_of(chosen, state_dir).resolve()
+    return {
+        "state_dir": str(state_dir.resolve()), "source_dir": str(source_dir.resolve()), "signing_key": str(key),
+        "adapters.store": str(state_dir.resolve() / "planner"), "adapters.trust": str(key.with_suffix(PUBLIC_SUFFIX)),
+    }  # fmt: skip
+
+
+def wants_finetuner(asked: bool | None, key: Path | None, console: Console, source_dir: Path = SOURCE_DIR) -> bool:
     """Whether a finetuner is to be started; says in one line why not.
 
     Args:
         asked: what the user asked for; None: start it if it can run.
         key: its private key; None: one is made.
         console: where the line goes.
+        source_dir: source rollouts of the base model.
 
     Raises:
         ClickException: the user asked for one that cannot run.
@@ -169,8 +196,8 @@ def wants_finetuner(asked: bool | None, key: Path | None, console: Console) -> b
         reason = f"{', '.join(missing)} not installed (`make setup`, or pip install 'adawm_planner[train]')"
     elif key is not None and not key.is_file():
         reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
-    elif not any(SOURCE_DIR.glob("source-*.npz")):
-        reason = f"no source rollouts in {SOURCE_DIR} (`adawm baseline` drives them)"
+    elif not any(source_dir.glob("source-*.npz")):
+        reason = f"no source rollouts in {source_dir} (`adawm baseline` drives them)"
     if asked and reason:
         raise click.ClickException(f"the finetuner cannot run: {reason}")
     if reason:

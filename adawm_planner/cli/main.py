@@ -31,10 +31,12 @@ EXTRA_OF = {
     "torch": "train",
     "peft": "train",
     "matplotlib": "train",
+    "scipy": "train",
     "libsumo": "sim",
     "carla": "sim",
     "gymnasium": "sim",
     "highway_env": "dev",
+    "psutil": "dev",
 }
 """Which extra of the package brings a module that may be missing."""
 

@@ -98,6 +98,10 @@ class Children:
 
         return before_exec
 
+    def pids(self) -> dict[str, int]:
+        """Process id of every child, by its name."""
+        return {child.name: child.process.pid for child in self._children}
+
     def check(self, may_end: frozenset[str] = frozenset(), may_die: frozenset[str] = frozenset()) -> None:
         """Notice a child that is gone.
 

@@ -102,7 +102,7 @@ def test_means_are_per_frame_and_add_up() -> None:
 def test_stages_have_their_levels_in_milliseconds() -> None:
     found = stage_figures({"gate": durations(1.0, 1.0, 5.0), "publish": durations()})
     assert found["gate"]["p50"] == pytest.approx(1.0, rel=0.01) and found["gate"]["max"] == 5.0
-    assert found["publish"] == {"p50": 0.0, "p99": 0.0, "p99.9": 0.0, "max": 0.0, "count": 0}
+    assert found["publish"] == {"p50": 0.0, "p99": 0.0, "p99.9": 0.0, "max": 0.0, "mean": 0.0, "count": 0}
 
 
 def test_period_is_measured_in_frames() -> None:

@@ -74,7 +74,7 @@ def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
         assert all(0.0 < found["p50"] <= found["max"] for found in document["stages_ms"][node].values())
     mean = document["mean_ms"]
     assert sum(mean.values()) == pytest.approx(2.0 * mean["round trip"])
-    assert set(document["period"]) == {"planner", "frames_to_planner", "echo", "frames_to_echo", "limits"}
+    assert set(document["period"]) == {"planner", "frames_to_planner", "echo", "frames_to_echo"}
 
 
 @pytest.mark.ros

@@ -1,0 +1,295 @@
+"""The benchmarks' committed results in, docs/performance.md out; figures come from the results alone.
+
+A result that is not there is said to be missing, with the command that makes it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+from rich.console import Console
+
+from adawm_planner.adapters.strict_json import parse
+from benchmarks import targets
+from benchmarks.page_sections import (
+    Document,
+    interval,
+    latency,
+    origin,
+    sidecar,
+    soak,
+    swap,
+    throughput,
+    training,
+)
+from benchmarks.record import ROOT, SCHEMA
+
+RESULTS = ROOT / "benchmarks" / "results"
+PAGE = ROOT / "docs" / "performance.md"
+
+INTRODUCTION = """# Performance
+
+How fast the stack is, what it uses, and what it misses: each against a floor or a peer in the same run, because a
+millisecond of one machine says nothing about another. This page is written by
+
+```
+adawm benchmark page
+```
+
+from the results in `benchmarks/results/`; every result names its command, commit and machine. Quantiles of stages are
+right to 1 %. Times are in ms unless a column says otherwise.
+"""
+
+HOUR_S = 3600.0
+Judge = Callable[[Document], tuple[str, bool | None]]
+"""A result in, what was measured and whether the promise is kept out; None: not shown either way."""
+
+
+@dataclass(frozen=True)
+class Section:
+    """One result and how it is shown."""
+
+    title: str
+    file: str  # below the folder of results
+    command: str  # that makes it, without `adawm benchmark` and --json
+    show: Callable[[Document], list[str]]
+
+    @property
+    def benchmark(self) -> str:
+        """Its name."""
+        return self.command.split()[0]
+
+
+@dataclass(frozen=True)
+class Promise:
+    """One line of the table at the top."""
+
+    text: str
+    target: str
+    file: str  # that shows whether it is kept
+    judge: Judge
+
+
+@click.command()
+@click.option("--results", type=click.Path(exists=True, file_okay=False, path_type=Path), default=RESULTS,
+              show_default="benchmarks/results", help="Folder of the results.")  # fmt: skip
+@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=PAGE,
+              show_default="docs/performance.md", help="The page.")  # fmt: skip
+def page(results: Path, out: Path) -> None:
+    """Write docs/performance.md from the committed results."""
+    text = markdown(results)
+    out.write_text(text, encoding="utf-8")
+    absent = [section.file for section in SECTIONS if not (results / section.file).is_file()]
+    console = Console(highlight=False)
+    console.print(f"{out} written from {len(SECTIONS) - len(absent)} results", soft_wrap=True)
+    for file in absent:
+        console.print(f"missing: {results / file}", soft_wrap=True)
+
+
+def markdown(results: Path) -> str:
+    """The whole page.
+
+    Raises:
+        ValueError: a result is damaged or of another benchmark.
+        OSError: it cannot be read.
+    """
+    found = {section.file: read(results / section.file, section) for section in SECTIONS}
+    lines = [INTRODUCTION, *promises(results, found)]
+    for section in SECTIONS:
+        lines += ["", f"## {section.title}", "", *shown(results, section, found[section.file])]
+    return "\n".join(lines) + "\n"
+
+
+def read(file: Path, section: Section) -> Document | None:
+    """A result; None where there is none.
+
+    Raises:
+        ValueError: it is no result of this benchmark.
+        OSError: it cannot be read.
+    """
+    if not file.is_file():
+        return None
+    try:
+        document = parse(file.read_bytes())
+        kind = (document["schema"], document["benchmark"])
+    except (ValueError, KeyError, TypeError) as error:
+        raise ValueError(f"{file}: not the result of a benchmark ({error}); {again(section)}") from error
+    if kind != (SCHEMA, section.benchmark):
+        raise ValueError(
+            f"{file}: {kind[0]} of '{kind[1]}', must be {SCHEMA} of '{section.benchmark}'; {again(section)}"
+        )
+    return document
+
+
+def again(section: Section) -> str:
+    """What to do about a damaged result."""
+    return f"measure it again: `adawm benchmark {section.command}`, or restore it"
+
+
+def guarded(results: Path, section: Section, call: Callable[[], Any]) -> Any:
+    """What `call` makes of a section's result. Raises ValueError, naming the file, where something is not in it."""
+    try:
+        return call()
+    except (KeyError, TypeError, ValueError, AttributeError, IndexError, ZeroDivisionError) as error:
+        text = f"{results / section.file}: {type(error).__name__} {error}: a figure is missing or no number"
+        raise ValueError(f"{text}; {again(section)}") from error
+
+
+def shown(results: Path, section: Section, document: Document | None) -> list[str]:
+    """A section's lines."""
+    made = f"`adawm benchmark {section.command} --json benchmarks/results/{section.file}`"
+    if document is None:
+        return [f"Not measured yet: {made} has not been run."]
+    return list(guarded(results, section, lambda: [*section.show(document), "", origin(document)]))
+
+
+def promises(results: Path, found: Mapping[str, Document | None]) -> list[str]:
+    """The table at the top."""
+    lines = ["| promise | target | measured | kept |", "|---|---|---|---|"]
+    sections = {section.file: section for section in SECTIONS}
+    for promise in PROMISES:
+        document = found[promise.file]
+        measured, kept = "not measured yet", None
+        if document is not None:
+            measured, kept = guarded(results, sections[promise.file], lambda: promise.judge(document))  # noqa: B023
+        verdict = "not shown" if kept is None else "yes" if kept else "**no**"
+        lines.append(f"| {promise.text} | {promise.target} | {measured} | {verdict} |")
+    return lines
+
+
+PLANNER_ONLY = "latency/right_turn_moderate.json"
+GATED = "latency/right_turn_moderate_gate.json"
+PACED = "latency/right_turn_moderate_gate_realtime.json"
+SIDECAR, SWAP, SOAK = "finetuning/sidecar.json", "adapters/swap.json", "soak/soak.json"
+THROUGHPUT, TRAINING = "throughput/right_turn_moderate.json", "adaptation/training.json"
+
+SECTIONS = (
+    Section("Sensor to command", PLANNER_ONLY, "latency --frames 2000 --seed 4000", latency),
+    Section("Sensor to command, with the gate", GATED, "latency --gate --frames 2000 --seed 4000", latency),
+    Section("The same in real time", PACED, "latency --gate --realtime --frames 6000 --seed 4000", latency),
+    Section("With a finetuner at full load", SIDECAR, "sidecar --seed 4000", sidecar),
+    Section("Swapping adapters", SWAP, "swap --tick-ms 20", swap),
+    Section("An hour of driving", SOAK, "soak --minutes 60", soak),
+    Section("The environment", THROUGHPUT, "throughput", throughput),
+    Section("Updates", TRAINING, "training", training),
+)
+
+
+def _chain(document: Document) -> tuple[str, bool | None]:
+    ratio = document["ratio"]["p99"]
+    return f"{ratio:.2f}", ratio <= targets.CHAIN_RATIO
+
+
+def _period(document: Document) -> tuple[str, bool | None]:
+    found = document["period"]["planner"]
+    kept = all(abs(found[name]) <= limit for name, limit in targets.PERIOD.items())
+    text = f"{100.0 * found['mean_error']:+.2f} %, {found['rsd']:.3f}, {found['largest_gap']:.2f} dt"
+    return text, kept
+
+
+def _inference(document: Document) -> tuple[str, bool | None]:
+    if "stages_ms" not in document:
+        return "not in this result", None
+    found = document["stages_ms"]["planner"]["inference"]
+    kept = all(found[name] <= limit for name, limit in targets.INFERENCE_MS.items())
+    return f"{found['mean']:.1f} ms, {found['max']:.1f} ms", kept
+
+
+def _loaded(document: Document) -> tuple[str, bool | None]:
+    found = document["with_over_without"]["p99.9"]
+    return interval(found, "ratio"), within(found["ci95"], targets.SIDECAR_RATIO)
+
+
+def _unmissed(document: Document) -> tuple[str, bool | None]:
+    missed, without = (document[key]["missed_ticks"] for key in ("with_ms", "without_ms"))
+    return f"{missed} with it, {without} without, of {document['with_ms']['frames']:,} each", missed <= without
+
+
+def _flip(document: Document) -> tuple[str, bool | None]:
+    longest = document["flip_ms"]["max"]
+    return f"{longest:.2f} ms, {document['mixtures']}", longest <= targets.FLIP_MS and document["mixtures"] == 0
+
+
+def _unmoved(document: Document) -> tuple[str, bool | None]:
+    missed = document["missed_ticks"]
+    text = f"{missed} of {document['ticks']:,} ({document['missed_ticks_without_swaps']} in fewer without swaps)"
+    return text, missed == 0
+
+
+def _whole(judge: Judge) -> Judge:
+    """The judgement of an hour, which a shorter run does not allow."""
+
+    def of_an_hour(document: Document) -> tuple[str, bool | None]:
+        measured, kept = judge(document)
+        if document["ran_s"] >= HOUR_S:
+            return measured, kept
+        return f"{measured} in only {document['ran_s'] / 60.0:.1f} minutes", None
+
+    return of_an_hour
+
+
+def _grown(process: str) -> Judge:
+    def judge(document: Document) -> tuple[str, bool | None]:
+        growth = document["processes"][process]["growth"]
+        if growth is None:
+            return "no growth", None
+        return interval(growth, "percent_per_hour"), within(growth["ci95"], targets.GROWTH_PERCENT_PER_HOUR)
+
+    return judge
+
+
+def _driven(document: Document) -> tuple[str, bool | None]:
+    missed, frames = document["planner"]["missed_ticks"], document["planner"]["frames"]
+    return f"{missed} of {frames:,}", missed == 0
+
+
+def _faster(document: Document) -> tuple[str, bool | None]:
+    return f"{document['ratio']:.1f}", document["ratio"] >= targets.THROUGHPUT_RATIO
+
+
+def _cheaper(document: Document) -> tuple[str, bool | None]:
+    ratio = document["dynamics"]["ratio"]["seconds_per_update"]
+    return f"{ratio:.2f}", ratio >= targets.DYNAMICS_RATIO
+
+
+def within(ci95: tuple[float, float], limit: float) -> bool | None:
+    """Whether a figure is at most `limit`: by its whole 95 % interval, or not shown either way."""
+    low, high = ci95
+    return True if high <= limit else False if low > limit else None
+
+
+PROMISES = (
+    Promise(
+        "sensor to command with the gate: p99 over as many empty nodes", f"<= {targets.CHAIN_RATIO:g}", GATED, _chain
+    ),
+    Promise(
+        "period of the commands in real time: mean, RSD, largest gap",
+        f"+-{100 * targets.PERIOD['mean_error']:g} %, {targets.PERIOD['rsd']:g}, {targets.PERIOD['largest_gap']:g} dt",
+        PACED, _period,
+    ),
+    Promise("inference: mean, maximum", "<= {mean:g} ms, {max:g} ms".format(**targets.INFERENCE_MS), PACED, _inference),
+    Promise("finetuner at full load: p99.9 over that without", f"<= {targets.SIDECAR_RATIO:g}", SIDECAR, _loaded),
+    Promise("finetuner at full load: missed ticks", "none more", SIDECAR, _unmissed),
+    Promise("swap of adapters: longest flip, mixed decisions", f"<= {targets.FLIP_MS:g} ms, 0", SWAP, _flip),
+    Promise("swaps beside a busy process: missed ticks", "0", SWAP, _unmoved),
+    Promise("an hour with the sidecar: missed ticks", "0", SOAK, _whole(_driven)),
+    *(
+        Promise(f"an hour with the sidecar: growth of the {title}'s memory in % per hour",
+                f"<= {targets.GROWTH_PERCENT_PER_HOUR:g}", SOAK, _whole(_grown(process)))
+        for title, process in (("planner", "adawm_planner"), ("gate", "adawm_gate"))
+    ),
+    Promise(
+        "environment: decisions per second over highway-env's", f">= {targets.THROUGHPUT_RATIO:g}", THROUGHPUT, _faster
+    ),
+    Promise(
+        "dynamics update: all weights over low rank, by time", f">= {targets.DYNAMICS_RATIO:g}", TRAINING, _cheaper
+    ),
+)  # fmt: skip
+
+
+if __name__ == "__main__":
+    page()
