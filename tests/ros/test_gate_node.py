@@ -222,3 +222,18 @@ def test_a_killed_planner_is_braked_for_by_the_gate_process(context: Context) ->
         planner.kill()
         gate.kill()
         bench.close()
+
+
+def test_diagnostics_tell_what_the_stages_take(rig: Rig) -> None:
+    rig.begin()
+    for _ in range(5):
+        rig.frame()
+
+    def told() -> dict[str, str]:
+        states = (status for message in rig.diagnosed for status in message.status)
+        return {
+            each.key: each.value for status in states if status.name == "adawm_gate: timing" for each in status.values
+        }
+
+    assert rig.spin_until(lambda: "publish_max_ms" in told())
+    assert all(float(told()[f"{stage}_p99.9_ms"]) > 0.0 for stage in ("receive", "gate", "publish"))

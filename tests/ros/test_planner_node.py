@@ -21,7 +21,7 @@ from sensor_msgs.msg import Image
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.experience_input import captured_from
-from adawm_planner.ros.planner_node import PlannerNode
+from adawm_planner.ros.planner_node import PlannerNode, timing_state
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 from tests.runtime.fake_engine import FakeEngine
 
@@ -238,3 +238,12 @@ def test_route_from_a_volatile_publisher_is_reported_not_just_missing(bench: Ben
     message = bench.planner.diagnostics.states()[f"qos {topic}"].message
     for part in ("durability", topic, "/stub_bridge offers volatile", "/adawm_planner asks for transient local"):
         assert part in message
+
+
+def test_diagnostics_tell_what_the_stages_take(driving: Bench) -> None:
+    for k in range(2, 12):
+        step(driving, k)
+    assert driving.planner.loop is not None
+    values = dict(timing_state(driving.planner.loop).values)
+    stages = ("receive", "observation", "inference", "control", "publish")
+    assert all(float(values[f"{stage}_p50_ms"]) > 0.0 for stage in stages)
