@@ -182,6 +182,8 @@ class Run:
         self.watch: ProcessWatch | None = None  # None: it has not begun
         self.ran_s = 0.0
         self._heard: dict[str, Any] = {}
+        self._alone = False  # the finetuner is gone
+        self._frames_before = 0  # that the planner had seen when it was first heard of
 
     def drive(self, children: Children) -> None:
         """Start the stack and follow it until the time is over.
@@ -199,6 +201,7 @@ class Run:
         try:
             while listener.report is None:
                 self._follow(listener, children)
+            self._frames_before = listener.report.frames
             self.watch = ProcessWatch({**children.pids(), "benchmark": os.getpid()})
             self._soak(listener, children, self.watch)
             last_report(listener)
@@ -232,6 +235,10 @@ class Run:
             self.account.take(event)
         children.check(may_die=frozenset({FINETUNER.name}))
         check_alive(listener, children.log_dir)
+        ending = None if self._alone else children.ended(FINETUNER.name)
+        if ending is not None:
+            self._alone = True
+            self._console.print(f"driving on without a finetuner: {ending}", style="yellow", markup=False)
 
     def _line(self, listener: SoakListener, watch: ProcessWatch) -> str:
         report, memory = listener.report, watch.uses.get(PLANNER.name)
@@ -265,7 +272,8 @@ class Run:
         from benchmarks.process_use import summary
 
         assert self.watch is not None
-        plan, frames = self.plan, self._heard["planner"].get("frames", 0)
+        plan = self.plan
+        frames = self._heard["planner"].get("frames", self._frames_before) - self._frames_before
         return {
             "task": plan.task, "vehicle": plan.vehicle, "seed": plan.seed, "minutes": plan.minutes,
             "warm_up_minutes": plan.warm_up_minutes, "every_s": plan.every_s, "ran_s": self.ran_s,
