@@ -82,14 +82,6 @@ class Rig(Bench):
 
 
 @pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
-
-
-@pytest.fixture
 def rig(context: Context) -> Iterator[Rig]:
     rig = Rig(context)
     yield rig

@@ -9,7 +9,6 @@ import pytest
 
 pytest.importorskip("rclpy")
 
-import rclpy
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter as RosParameter
@@ -17,7 +16,6 @@ from rclpy.parameter import Parameter as RosParameter
 from adawm_planner.ros.diagnostics import ERROR, OK, State
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.ros.watched_node import WatchedNode
-from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
 
@@ -58,13 +56,10 @@ class Recorder(WatchedNode):
 
 
 @pytest.fixture
-def node() -> Iterator[Recorder]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
+def node(context: Context) -> Iterator[Recorder]:
     node = Recorder(context)
     yield node
     node.destroy_node()
-    context.try_shutdown()
 
 
 def test_each_transition_asks_for_its_part(node: Recorder) -> None:
