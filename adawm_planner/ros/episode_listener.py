@@ -69,7 +69,7 @@ class EpisodeListener:
         self.frames_without_command = 0
         """Frames for which the bridge waited in vain, by its own count."""
         self.adapters: list[str] = []
-        """Every adapter that drove, in the order in which they first did, by the planner's status (at most 1 s late)."""
+        """Every adapter that drove, in the order in which they began, by the planner's status (at most 1 s late)."""
         self.report: PlannerReport | None = None
         self.report_at = time.monotonic()
         """When the planner was last heard of; at first, since when it is listened for [s, monotonic]."""
