@@ -108,6 +108,7 @@ class GateLoop:
         self._vehicle: VehicleInfo | None = None
         self._proposal: _Heard | None = None
         self._waiting: FrameInputs | None = None
+        self._in_time = False  # the newest answer was given while its frame was the newest
         self._previous: FrameInputs | None = None
         self._stepped_s: float | None = None
         self._stepped_ns = 0
@@ -121,7 +122,7 @@ class GateLoop:
             self.watchdog.heard(self.world, now_s)
         if frame is None:
             return self._incomplete(now_s)
-        before = () if self._waiting is None else self._answer(self._waiting, now_s)
+        before = self._overtaken(now_s)
         if self.watchdog.settle():
             self._previous = frame
             return before
@@ -168,8 +169,10 @@ class GateLoop:
         if self._waiting is not None:
             known = self._proposal is not None and self.memory.state is not State.STANDBY
             limit_s = self._times.wait_s if known else self._times.standby_wait_s
-            due = now_s - self._waiting.received_s >= limit_s
-            return self._answer(self._waiting, now_s) if due else ()
+            if now_s - self._waiting.received_s < limit_s:
+                return ()
+            self._in_time = True
+            return self._answer(self._waiting, now_s)
         return self._incomplete(now_s) or self._silent(now_s)
 
     def last(self, now_s: float) -> GateOutgoing | None:
@@ -183,7 +186,25 @@ class GateLoop:
             return ()
         answered = proposal is not None and proposal.stamp_ns == frame.stamp_ns
         useless = self.memory.state in STOPS and not self._release
-        return self._answer(frame, now_s) if answered or useless else ()
+        if not answered and not useless:
+            return ()
+        self._in_time = True
+        return self._answer(frame, now_s)
+
+    def _overtaken(self, now_s: float) -> tuple[GateOutgoing, ...]:
+        """Answer the frame that still waits when the next one is there.
+
+        Not in a world that waits for one command per frame: it has gone on with somebody else's, so ours would count
+        for the next frame, and from then on for one frame too early. Whether it waits is not known, so that this is
+        believed once, until a frame is answered in time again.
+        """
+        frame = self._waiting
+        if frame is None:
+            return ()
+        if self._in_time and self.world is not None and self.world.synchronous:
+            self._waiting, self._previous, self._in_time = None, frame, False
+            return ()
+        return self._answer(frame, now_s)
 
     def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:
         self._waiting = None

@@ -126,11 +126,30 @@ def test_frames_go_on_without_a_planner_until_the_stop_is_final_then_are_answere
     car.drive(10)
     for _ in range(12):
         car.frame()
-        car.wait(TIMES.wait_s)
+        car.wait(TIMES.wait_s + 0.02)
     assert len(car.sent) == 22
     assert car.last.answer.state is State.COMFORTABLE_STOP
     car.frame()
     assert len(car.sent) == 23 and car.brakes()
+
+
+def test_a_stepped_world_that_took_somebody_elses_command_gets_none_too_many() -> None:
+    car = Drive()
+    car.drive(10)
+    car.frame()  # another node answers this one, so that the world goes on
+    car.drive(5)
+    assert [out.stamp_ns // FRAME_NS for out in car.sent] == [*range(1, 11), *range(12, 17)]
+    assert not any(out.intervened for out in car.sent)
+
+
+def test_a_stepped_world_that_waits_for_nobody_is_answered_however_slow_the_planner() -> None:
+    car = Drive()
+    car.drive(10)
+    for _ in range(8):
+        car.frame()
+    answered = [out.stamp_ns // FRAME_NS for out in car.sent]
+    assert answered == [*range(1, 11), *range(12, 18)]
+    assert car.brakes()
 
 
 def test_in_real_time_the_next_frame_answers_the_one_that_waits() -> None:
