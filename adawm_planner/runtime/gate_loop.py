@@ -108,7 +108,6 @@ class GateLoop:
         self._vehicle: VehicleInfo | None = None
         self._proposal: _Heard | None = None
         self._waiting: FrameInputs | None = None
-        self._in_time = False  # the newest answer was given while its frame was the newest
         self._previous: FrameInputs | None = None
         self._stepped_s: float | None = None
         self._stepped_ns = 0
@@ -116,18 +115,29 @@ class GateLoop:
 
     def on_part(self, part: Part, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take one part of a frame."""
+        self._keep_step(part.stamp_ns)
         late = self.assembler.late_parts
         frame = self.assembler.add(part, now_s)
         if self.assembler.late_parts == late:
             self.watchdog.heard(self.world, now_s)
         if frame is None:
             return self._incomplete(now_s)
-        before = self._overtaken(now_s)
+        before = () if self._waiting is None else self._answer(self._waiting, now_s)
         if self.watchdog.settle():
             self._previous = frame
             return before
         self._waiting = frame
         return (*before, *self._answer_if_ready(now_s))
+
+    def _keep_step(self, stamp_ns: int) -> None:
+        """Leave a frame without an answer where the world has gone on without it."""
+        frame = self._waiting or self.assembler.oldest_pending()
+        if frame is None or not self.watchdog.hurried(self.world, stamp_ns, frame.stamp_ns):
+            return
+        if self._waiting is None:
+            self.assembler.close(frame.stamp_ns)
+        else:
+            self._waiting, self._previous = None, self._waiting
 
     def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take what the planner wants at the frame of this stamp."""
@@ -171,7 +181,7 @@ class GateLoop:
             limit_s = self._times.wait_s if known else self._times.standby_wait_s
             if now_s - self._waiting.received_s < limit_s:
                 return ()
-            self._in_time = True
+            self.watchdog.in_step()
             return self._answer(self._waiting, now_s)
         return self._incomplete(now_s) or self._silent(now_s)
 
@@ -188,22 +198,7 @@ class GateLoop:
         useless = self.memory.state in STOPS and not self._release
         if not answered and not useless:
             return ()
-        self._in_time = True
-        return self._answer(frame, now_s)
-
-    def _overtaken(self, now_s: float) -> tuple[GateOutgoing, ...]:
-        """Answer the frame that still waits when the next one is there.
-
-        Not in a world that waits for one command per frame: it has gone on with somebody else's, so ours would count
-        for the next frame, and from then on for one frame too early. Whether it waits is not known, so that this is
-        believed once, until a frame is answered in time again.
-        """
-        frame = self._waiting
-        if frame is None:
-            return ()
-        if self._in_time and self.world is not None and self.world.synchronous:
-            self._waiting, self._previous, self._in_time = None, frame, False
-            return ()
+        self.watchdog.in_step()
         return self._answer(frame, now_s)
 
     def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:

@@ -95,6 +95,9 @@ class PlannerLoop:
         """Take one part of a frame."""
         if not self._active:
             return None
+        pending = self.assembler.oldest_pending()
+        if pending is not None and self.watchdog.hurried(self.world, part.stamp_ns, pending.stamp_ns):
+            self.assembler.close(pending.stamp_ns)
         late = self.assembler.late_parts
         frame = self.assembler.add(part, now_s)
         if self.assembler.late_parts == late:
@@ -159,6 +162,7 @@ class PlannerLoop:
         if self.watchdog.settle() and self._counted:
             self.counters.unbalanced_frames += 1
             return None
+        self.watchdog.in_step()
         answer = self._think(frame)
         # Waiting is for what is on its way; after one vain wait it is not, until driving shows it came.
         self._may_wait = answer.mode in (Mode.DRIVING, Mode.ARRIVED)
