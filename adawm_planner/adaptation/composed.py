@@ -40,8 +40,8 @@ class _Product(torch.autograd.Function):
         (gradient,) = gradients
         inputs, outputs = x.flatten(0, -2), gradient.flatten(0, -2)
         of_x = gradient @ weight if ctx.needs_input_grad[0] else None
-        of_down = ctx.scaling * (outputs @ up).T @ inputs
-        of_up = ctx.scaling * outputs.T @ (inputs @ down.T)
+        of_down = (ctx.scaling * (outputs @ up)).T @ inputs
+        of_up = outputs.T @ (ctx.scaling * (inputs @ down.T))
         return of_x, None, None, of_down, of_up, None
 
 

@@ -59,6 +59,7 @@ class Run:
     finetuner_ended: bool = False
     started: float = field(default_factory=time.monotonic)
     episodes: list[EpisodeResult] = field(default_factory=list)
+    adapters: tuple[str, ...] = ()  # all that drove at some time
 
 
 @click.command()
@@ -283,7 +284,8 @@ def tell_finetuners_end(run: Run, children: Children, console: Console) -> None:
 
 
 def collect(listener: EpisodeListener, run: Run, console: Console) -> None:
-    """Show the episodes that ended."""
+    """Show the episodes that ended, and note which adapters drove."""
+    run.adapters = tuple(listener.adapters)
     for episode in listener.take():
         run.episodes.append(episode)
         console.print(f"{len(run.episodes):>4}  {episode_line(episode)}")
@@ -322,7 +324,7 @@ def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | No
         task=run.task,
         vehicle=run.vehicle,
         driver="world_model",
-        adapters=(),
+        adapters=run.adapters,
         seed=run.settings["seed"],
         requested=run.settings["episodes"],
         wall_s=time.monotonic() - run.started,

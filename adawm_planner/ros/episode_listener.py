@@ -21,6 +21,8 @@ from adawm_planner.ros import qos
 
 EPISODE_TOPIC = "/sim_bridge/episode"
 STATUS_TOPIC = "/adawm_planner/status"
+DIGEST_SHOWN = 12
+"""Characters of an adapter's digest that name it, as in what `adawm evaluate` writes."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,8 @@ class EpisodeListener:
         self.done = False
         self.frames_without_command = 0
         """Frames for which the bridge waited in vain, by its own count."""
+        self.adapters: list[str] = []
+        """Every adapter that drove, in the order in which they began, by the planner's status (at most 1 s late)."""
         self.report: PlannerReport | None = None
         self.report_at = time.monotonic()
         """When the planner was last heard of; at first, since when it is listened for [s, monotonic]."""
@@ -94,6 +98,8 @@ class EpisodeListener:
 
     def _on_status(self, message: PlannerStatus) -> None:
         self.report_at = time.monotonic()
+        named = [f"{each.name}-{each.digest[:DIGEST_SHOWN]}" for each in message.adapters]
+        self.adapters += [name for name in named if name not in self.adapters]
         self.report = PlannerReport(
             digest=message.base_digest,
             provider=message.provider,

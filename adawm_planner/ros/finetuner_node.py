@@ -14,9 +14,6 @@ from typing import Any
 
 from adawm_msgs.msg import AdapterUpdate, MismatchReport
 from adawm_msgs.msg import Experience as ExperienceMessage
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from std_srvs.srv import Trigger
 
 from adawm_planner.adapters.refusal import Refused
@@ -25,7 +22,7 @@ from adawm_planner.finetuning.messages import Phase, RoundDone, Settings, Status
 from adawm_planner.finetuning.replay_store import ReplayStore, StoreBusyError, StoreWriteError
 from adawm_planner.finetuning.supervisor import WORKER, Supervisor
 from adawm_planner.ros import qos
-from adawm_planner.ros.diagnostics import ERROR, OK, WARN, Diagnostics, State
+from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
 from adawm_planner.ros.experience_input import captured_from
 from adawm_planner.ros.finetuner_outputs import adapter_message, mismatch_message
 from adawm_planner.ros.finetuner_parameters import (
@@ -34,9 +31,8 @@ from adawm_planner.ros.finetuner_parameters import (
     settings_from,
     state_dir_from,
 )
-from adawm_planner.ros.lifecycle import logged_transition, run
-from adawm_planner.ros.parameters import declare, read
-from adawm_planner.ros.qos_watch import QosWatch
+from adawm_planner.ros.lifecycle import run
+from adawm_planner.ros.watched_node import WatchedNode
 from adawm_planner.runtime.model_files import digest
 
 EXPERIENCE_TOPIC = "adawm_planner/experience"
@@ -49,17 +45,15 @@ SILENT_S = 10.0
 """Time without experience after which the diagnostics say so [s]."""
 
 
-class FinetunerNode(LifecycleNode):
-    """Lifecycle, replay, worker and topics; see docs/finetuning.md."""
+class FinetunerNode(WatchedNode):
+    """Replay, worker and topics; see docs/finetuning.md."""
 
     def __init__(self, worker: Sequence[str] = WORKER, **kwargs: Any) -> None:
         """Declare parameters; everything else waits for `configure`."""
-        super().__init__("adawm_finetuner", **kwargs)
+        super().__init__("adawm_finetuner", FINETUNER_PARAMETERS, **kwargs)
         self.supervisor: Supervisor | None = None
-        declare(self, FINETUNER_PARAMETERS, is_fixed=lambda: self.supervisor is not None)
         self._command = worker
         self._store: ReplayStore | None = None
-        self._settings: Settings | None = None
         self._parts: list[tuple[Any, Any]] = []  # how to destroy, what
         self._mismatch: Any = None
         self._adapter: Any = None
@@ -70,64 +64,31 @@ class FinetunerNode(LifecycleNode):
         self._heard = 0  # newest round whose report has been taken
         self._offered = ""  # digest of the newest bundle that was published
         self._bundle = ""  # folder of the newest bundle
-        self._qos = QosWatch(self, self._note)
-        publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
-        self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
-        # Wall clock timers: simulated time stands still while the simulator does.
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self.create_timer(1.0, self._each_second, clock=self._steady)
 
-    @logged_transition
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, open the replay, start the worker, open the topics."""
-        values = read(self, FINETUNER_PARAMETERS)
+    def _open(self, values: dict[str, Any]) -> None:
+        """Open the replay, start the worker, open the topics."""
         settings = settings_from(values)
         self._remember(settings)
         try:
             self._store = ReplayStore(state_dir_from(values) / "replay", replay_from(values))
         except StoreBusyError as error:
             raise ValueError(str(error)) from error
-        self._settings = settings
         self.supervisor = Supervisor(settings, self._command)
-        self._open()
+        self._open_topics()
         if not settings.key_file:
-            self._note("key", State(WARN, "signing_key is empty: rounds are measured and reported, nothing is trained"))
+            self.note("key", State(WARN, "signing_key is empty: rounds are measured and reported, nothing is trained"))
         else:
-            self._note("key", State(OK, "adapters are signed"))
-        return super().on_configure(state)
+            self.note("key", State(OK, "adapters are signed"))
 
-    @logged_transition
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def _start(self) -> None:
         """Begin to take experience and to learn; the newest adapter is offered again."""
-        result = super().on_activate(state)
         self._active, self._received_at = True, time.monotonic()
         self._offer()
-        return result
 
-    @logged_transition
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def _stop(self) -> None:
         """Take no more experience and let the worker stand still."""
         self._active = False
         self._flush()
-        return super().on_deactivate(state)
-
-    @logged_transition
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the worker, close replay and topics."""
-        self._close()
-        return super().on_cleanup(state)
-
-    @logged_transition
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """End the worker, close replay and topics."""
-        self._close()
-        return super().on_shutdown(state)
-
-    @logged_transition
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured after an error of ours in a transition."""
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
 
     def _remember(self, settings: Settings) -> None:
         """Take up what earlier runs have done. Raises ValueError as `read_known`."""
@@ -137,23 +98,22 @@ class FinetunerNode(LifecycleNode):
         self._bundle = "" if made is None else str(bundle_folder(Path(settings.state_dir), made))
         self._offered = ""
 
-    def _open(self) -> None:
+    def _open_topics(self) -> None:
         make, destroy = self.create_lifecycle_publisher, self.destroy_lifecycle_publisher
         self._mismatch = make(MismatchReport, "~/mismatch", qos.MISMATCH)
-        events = self._qos.publisher("~/adapter")
+        events = self.watch.publisher("~/adapter")
         self._adapter = make(AdapterUpdate, "~/adapter", qos.ADAPTER, event_callbacks=events)
         self._parts = [(destroy, self._mismatch), (destroy, self._adapter)]
-        watched = self._qos.subscription(EXPERIENCE_TOPIC)
+        watched = self.watch.subscription(EXPERIENCE_TOPIC)
         experience = self.create_subscription(
             ExperienceMessage, EXPERIENCE_TOPIC, self._take, qos.EXPERIENCE, event_callbacks=watched
         )
         self._parts.append((self.destroy_subscription, experience))
         for name, answer in (("pause", self._pause), ("resume", self._resume), ("run_round", self._force)):
             self._parts.append((self.destroy_service, self.create_service(Trigger, f"~/{name}", answer)))
-        self._parts.append((self.destroy_timer, self.create_timer(LISTEN_S, self._listen, clock=self._steady)))
+        self._parts.append((self.destroy_timer, self.create_timer(LISTEN_S, self._listen, clock=self.steady_clock)))
 
     def _close(self) -> None:
-        self._active = False
         for destroy, part in self._parts:
             destroy(part)
         self._parts = []
@@ -164,8 +124,7 @@ class FinetunerNode(LifecycleNode):
                 self._store.close()
             except StoreWriteError as error:
                 self.get_logger().error(str(error))
-        self.supervisor = self._store = self._settings = None
-        self._qos.forget()
+        self.supervisor = self._store = None
 
     def _take(self, message: Any) -> None:
         """Store one decision; a malformed one is counted and dropped."""
@@ -211,7 +170,7 @@ class FinetunerNode(LifecycleNode):
         self._want(self.supervisor)
         for message in self.supervisor.poll():
             if isinstance(message, Status):
-                self._note("round", round_state(message))
+                self.note("round", round_state(message))
             elif isinstance(message, RoundDone) and message.round > self._heard:
                 self._finished(message)
                 # At once: a round that is asked for before the next look would be taken for the one that is done.
@@ -241,25 +200,23 @@ class FinetunerNode(LifecycleNode):
         try:
             message = adapter_message(Path(self._bundle), self.get_clock().now().to_msg())
         except (Refused, ValueError, OSError) as error:
-            self._note("adapter", State(ERROR, f"{self._bundle} cannot be offered: {error}"))
+            self.note("adapter", State(ERROR, f"{self._bundle} cannot be offered: {error}"))
             return
         if message.digest == self._offered:
             return
         expires = message.expiry.sec
         if expires and expires <= time.time():
-            self._note("adapter", State(OK, f"{message.name} has expired and is not offered"))
+            self.note("adapter", State(OK, f"{message.name} has expired and is not offered"))
             return
         self._adapter.publish(message)
         self._offered = message.digest
-        self._note("adapter", State(OK, f"{message.name} offered, digest {message.digest[:12]}"))
+        self.note("adapter", State(OK, f"{message.name} offered, digest {message.digest[:12]}"))
 
-    def _each_second(self) -> None:
+    def _look(self) -> None:
         if self.supervisor is not None and self._store is not None:
-            self._note("experience", self._experience_state())
-            self._note("replay", self._replay_state(self._store))
-            self._note("worker", worker_state(self.supervisor))
-        self._qos.look_again()
-        self.diagnostics.publish_all()
+            self.note("experience", self._experience_state())
+            self.note("replay", self._replay_state(self._store))
+            self.note("worker", worker_state(self.supervisor))
 
     def _experience_state(self) -> State:
         silent = time.monotonic() - self._received_at
@@ -284,11 +241,6 @@ class FinetunerNode(LifecycleNode):
         if store.lost:
             return State(ERROR, self._write_problem, values, key=str(store.lost))
         return State(OK, "kept on disk", values)
-
-    def _note(self, name: str, state: State) -> None:
-        """Keep a state for the diagnostics; another one than before that is no good is logged, once."""
-        if self.diagnostics.set(name, state) and state.level != OK:
-            self.get_logger().warning(f"{name}: {state.message}")
 
 
 def round_state(status: Status) -> State:

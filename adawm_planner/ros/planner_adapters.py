@@ -13,7 +13,6 @@ from typing import Any
 from adawm_msgs.msg import AdapterInfo, AdapterUpdate, GateStatus
 from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
 from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNode
 from rclpy.serialization import deserialize_message
 from rclpy.task import Future
 from std_msgs.msg import Bool
@@ -31,7 +30,7 @@ from adawm_planner.ros.convert import ns_to_stamp
 from adawm_planner.ros.diagnostics import OK, WARN, State
 from adawm_planner.ros.gate_topics import STATUS_TOPIC
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
-from adawm_planner.ros.qos_watch import QosWatch
+from adawm_planner.ros.watched_node import WatchedNode
 from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.hot_swap import HotSwap
@@ -84,12 +83,11 @@ class PlannerAdapters:
 
     def __init__(
         self,
-        node: LifecycleNode,
+        node: WatchedNode,
         role: str,
         limits: AdapterLimits,
         swaps: SwapThread | None,
         changed: Callable[[], None],
-        watch: QosWatch,
         intervened: Callable[[str], None],
     ) -> None:
         """Open topics and services.
@@ -99,7 +97,6 @@ class PlannerAdapters:
             limits: of bundles.
             swaps: None refuses everything, with that reason.
             changed: told when a bundle was refused here.
-            watch: told of topics that do not match.
             intervened: told the rule by which the gate changes commands; empty: it does not.
         """
         self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
@@ -113,7 +110,7 @@ class PlannerAdapters:
             (Bool, override, qos.ROUTE, self._on_override, False),
         ]
         self._open = [
-            node.create_subscription(kind, name, call, profile, raw=raw, event_callbacks=watch.subscription(name))
+            node.create_subscription(kind, name, call, profile, raw=raw, event_callbacks=node.watch.subscription(name))
             for kind, name, profile, call, raw in table
         ]
         # Their own group: one that waits for its reply must not hold up the frames, which would be in its way.

@@ -12,16 +12,10 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.clock import Clock, ClockType
-from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
-
-from adawm_planner.ros import qos
-from adawm_planner.ros.diagnostics import OK, WARN, Diagnostics, State, fault_state
+from adawm_planner.ros.diagnostics import OK, WARN, State, fault_state
 from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, input_topics
 from adawm_planner.ros.input_parameters import limits_from
-from adawm_planner.ros.lifecycle import logged_transition, run
-from adawm_planner.ros.parameters import declare, read
+from adawm_planner.ros.lifecycle import run
 from adawm_planner.ros.planner_adapters import NO_STORE, PlannerAdapters, open_swap, refusal_state, swap_state
 from adawm_planner.ros.planner_inputs import PlannerInputs
 from adawm_planner.ros.planner_outputs import PlannerOutputs
@@ -31,8 +25,8 @@ from adawm_planner.ros.planner_parameters import (
     config_from,
     model_dir_from,
 )
-from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.ros.timing import stage_values
+from adawm_planner.ros.watched_node import WatchedNode
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.latency import PlannerTimes, TimedEngine
@@ -50,41 +44,25 @@ def onnx_engine(values: dict[str, Any]) -> Engine:
     return OnnxEngine(model_dir_from(values["model_dir"]), values["provider"], values["threads"])
 
 
-class PlannerNode(LifecycleNode):
-    """Lifecycle, timers and the way from an answer to the topics; see docs/planner_node.md."""
+class PlannerNode(WatchedNode):
+    """The way from an answer to the topics; see docs/planner_node.md."""
 
     def __init__(self, engine_factory: EngineFactory = onnx_engine, **kwargs: Any) -> None:
         """Declare parameters; everything else waits for `configure`."""
-        super().__init__("adawm_planner", **kwargs)
-        self.loop: PlannerLoop | None = None
-        declare(self, PLANNER_PARAMETERS, is_fixed=lambda: self.loop is not None)
+        super().__init__("adawm_planner", PLANNER_PARAMETERS, **kwargs)
         self._engine_factory = engine_factory
         self._active = False
         self._mode, self._reason = Mode.WAITING, "unconfigured"
+        self.loop: PlannerLoop | None = None
         self._inputs: PlannerInputs | None = None
         self._outputs: PlannerOutputs | None = None
         self._swaps: SwapThread | None = None  # None: no adapters are taken
         self._adapters: PlannerAdapters | None = None
         self._told: Report | None = None
-        self._qos = QosWatch(self, self._note)
-        publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
-        self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
-        # Wall clock timers: simulated time stands still exactly when a watchdog is needed.
-        self._steady = Clock(clock_type=ClockType.STEADY_TIME)
-        self._second = self.create_timer(1.0, self._each_second, clock=self._steady)
         self._watchdog: Any = None
 
-    @logged_transition
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Read the parameters, load the model, restore its adapters, open the topics."""
-        try:
-            self._open(read(self, PLANNER_PARAMETERS))
-        except BaseException:
-            self._close()  # the store is locked while it is open, and configuring may be tried again
-            raise
-        return super().on_configure(state)
-
     def _open(self, values: dict[str, Any]) -> None:
+        """Load the model, restore its adapters, open the topics."""
         role, config = values["role_name"], config_from(values)
         monitor = InputMonitor(limits_from(values), input_topics(self, role))
         times = PlannerTimes()
@@ -95,58 +73,26 @@ class PlannerNode(LifecycleNode):
         self.loop = PlannerLoop(core, values["use_map"], times, counted=not gated)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
         limits = adapter_limits_from(values)
-        self._adapters = PlannerAdapters(
-            self, role, limits, self._swaps, self._tell_swaps, self._qos, core.note_intervention
-        )
+        self._adapters = PlannerAdapters(self, role, limits, self._swaps, self._tell_swaps, core.note_intervention)
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
-        self._outputs = PlannerOutputs(self, PROPOSAL_TOPIC if gated else control_topic, role, self._qos)
-        self._inputs = PlannerInputs(self, values, self.loop, self._send, self._note, self._qos)
-        self._note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
+        self._outputs = PlannerOutputs(self, PROPOSAL_TOPIC if gated else control_topic, role)
+        self._inputs = PlannerInputs(self, values, self.loop, self._send)
+        self.note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
         self._set_mode(Mode.WAITING, "inactive")
         self._tell_swaps()
 
-    @logged_transition
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
+    def _start(self) -> None:
         """Begin to answer frames."""
         assert self.loop is not None
         period = self.get_parameter("watchdog_period_s").value
-        self._watchdog = self.create_timer(period, self._watch, clock=self._steady)
+        self._watchdog = self.create_timer(period, self._watch, clock=self.steady_clock)
         self.loop.begin()
         gc.collect()
         gc.freeze()  # what is loaded by now stays: the collector need not walk it between two frames
-        result = super().on_activate(state)
         self._active = True
         self._set_mode(Mode.WAITING, "no frame yet")
-        return result
 
-    @logged_transition
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Leave the vehicle braking."""
-        self._stop_driving()
-        self._set_mode(Mode.WAITING, "inactive")
-        return super().on_deactivate(state)
-
-    @logged_transition
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Close the topics and forget the model."""
-        self._close()
-        return super().on_cleanup(state)
-
-    @logged_transition
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Leave the vehicle braking and close the topics."""
-        self._stop_driving()
-        self._close()
-        return super().on_shutdown(state)
-
-    @logged_transition
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Go back to unconfigured after an error of ours in a transition."""
-        self._stop_driving()
-        self._close()
-        return TransitionCallbackReturn.SUCCESS
-
-    def _stop_driving(self) -> None:
+    def _stop(self) -> None:
         """Answer no more frames; the last command brakes if a vehicle was ever heard of."""
         if not self._active or self.loop is None or self._outputs is None:
             return
@@ -156,6 +102,7 @@ class PlannerNode(LifecycleNode):
         if last is not None:
             self._outputs.last_command(last.answer.command, last.stamp_ns)
             self._outputs.after_command(last, self.loop)  # the episode's end, else it looks like a lost message
+        self._set_mode(Mode.WAITING, "inactive")
 
     def _close(self) -> None:
         for part in (self._inputs, self._outputs, self._adapters):
@@ -164,7 +111,6 @@ class PlannerNode(LifecycleNode):
         if self._swaps is not None:
             self._swaps.close()
         self.loop = self._inputs = self._outputs = self._adapters = self._swaps = None
-        self._qos.forget()
 
     def _watch(self) -> None:
         assert self.loop is not None
@@ -178,7 +124,7 @@ class PlannerNode(LifecycleNode):
         self._outputs.command(out.answer.command, out.stamp_ns)
         self.loop.sent(out, time.monotonic())
         state = fault_state(out.answer.faults, "whole and fresh")
-        if self._note("inputs", state) or out.answer.mode is not self._mode:
+        if self.note("inputs", state) or out.answer.mode is not self._mode:
             self._set_mode(out.answer.mode, state.message if out.answer.faults else "")
         self._outputs.after_command(out, self.loop)
         if self._swaps is not None:
@@ -206,33 +152,22 @@ class PlannerNode(LifecycleNode):
         if report is self._told:
             return
         self._told = report
-        moved = self._note("adapters", swap_state(report, self._swaps is not None))
-        if self._note("adapter refusals", refusal_state(report)) or moved:
+        moved = self.note("adapters", swap_state(report, self._swaps is not None))
+        if self.note("adapter refusals", refusal_state(report)) or moved:
             self._set_mode(self._mode, self._reason)
 
-    def _each_second(self) -> None:
+    def _look(self) -> None:
         self._between_ticks()
-        self._qos.look_again()
         if self.loop is not None:
             self._set_mode(self._mode, self._reason)
             self.diagnostics.set("timing", timing_state(self.loop))
             if self._outputs is not None:
                 self._outputs.timing.publish(self.loop.times.stages)
-        self.diagnostics.publish_all()
 
     def _set_mode(self, mode: Mode, reason: str) -> None:
         self._mode, self._reason = mode, reason
         if self.loop is not None and self._outputs is not None:
             self._outputs.status(self.loop, mode.value, reason, self._report())
-
-    def _note(self, name: str, state: State) -> bool:
-        """Keep a state for the diagnostics; another one than before is logged, once."""
-        changed = self.diagnostics.set(name, state)
-        if changed and state.level == OK:
-            self.get_logger().info(f"{name}: {state.message}")
-        elif changed:
-            self.get_logger().warning(f"{name}: {state.message}")
-        return changed
 
 
 def timing_state(loop: PlannerLoop) -> State:

@@ -13,7 +13,6 @@ from adawm_msgs.msg import PlannerStatus
 from carla_msgs.msg import CarlaEgoVehicleControl
 from nav_msgs.msg import Path
 from rclpy.duration import Duration
-from rclpy.lifecycle import LifecycleNode
 from sensor_msgs.msg import Image
 
 from adawm_planner.data_types import Command, Experience, Float64, Scene
@@ -30,8 +29,8 @@ from adawm_planner.ros.convert import (
     path_message,
 )
 from adawm_planner.ros.planner_adapters import active_infos
-from adawm_planner.ros.qos_watch import QosWatch
 from adawm_planner.ros.timing import TimingTopic
+from adawm_planner.ros.watched_node import WatchedNode
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 from adawm_planner.runtime.swap_messages import Report
@@ -43,11 +42,11 @@ LAST_COMMAND_S = 0.5
 class PlannerOutputs:
     """The planner's publishers; lifecycle publishers, so that nothing leaves an inactive planner."""
 
-    def __init__(self, node: LifecycleNode, control_topic: str, ego_frame: str, watch: QosWatch) -> None:
-        """Create the publishers on a node; `watch` is told when commands or experience do not get there."""
+    def __init__(self, node: WatchedNode, control_topic: str, ego_frame: str) -> None:
+        """Create the publishers on a node; its watch is told when commands or experience do not get there."""
         self._node, self._ego_frame = node, ego_frame
         make = node.create_lifecycle_publisher
-        commands, experience = watch.publisher(control_topic), watch.publisher("~/experience")
+        commands, experience = node.watch.publisher(control_topic), node.watch.publisher("~/experience")
         self._control = make(CarlaEgoVehicleControl, control_topic, qos.STREAM, event_callbacks=commands)
         self._plan = make(Path, "~/plan", qos.STREAM)
         self._bev = make(Image, "~/bev", qos.STREAM)

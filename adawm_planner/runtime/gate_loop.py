@@ -118,6 +118,7 @@ class GateLoop:
 
     def on_part(self, part: Part, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take one part of a frame."""
+        self._keep_step(part.stamp_ns)
         late = self.assembler.late_parts
         frame = self.assembler.add(part, now_s)
         if self.assembler.late_parts == late:
@@ -131,6 +132,16 @@ class GateLoop:
             return before
         self._waiting = frame
         return (*before, *self._answer_if_ready(now_s))
+
+    def _keep_step(self, stamp_ns: int) -> None:
+        """Leave a frame without an answer where the world has gone on without it."""
+        frame = self._waiting or self.assembler.oldest_pending()
+        if frame is None or not self.watchdog.hurried(self.world, stamp_ns, frame.stamp_ns):
+            return
+        if self._waiting is None:
+            self.assembler.close(frame.stamp_ns)
+        else:
+            self._waiting, self._previous = None, self._waiting
 
     def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take what the planner wants at the frame of this stamp."""
@@ -172,8 +183,10 @@ class GateLoop:
         if self._waiting is not None:
             known = self._proposal is not None and self.memory.state is not State.STANDBY
             limit_s = self._times.wait_s if known else self._times.standby_wait_s
-            due = now_s - self._waiting.received_s >= limit_s
-            return self._answer(self._waiting, now_s) if due else ()
+            if now_s - self._waiting.received_s < limit_s:
+                return ()
+            self.watchdog.in_step()
+            return self._answer(self._waiting, now_s)
         return self._incomplete(now_s) or self._silent(now_s)
 
     def last(self, now_s: float) -> GateOutgoing | None:
@@ -187,7 +200,10 @@ class GateLoop:
             return ()
         answered = proposal is not None and proposal.stamp_ns == frame.stamp_ns
         useless = self.memory.state in STOPS and not self._release
-        return self._answer(frame, now_s) if answered or useless else ()
+        if not answered and not useless:
+            return ()
+        self.watchdog.in_step()
+        return self._answer(frame, now_s)
 
     def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:
         self._waiting = None

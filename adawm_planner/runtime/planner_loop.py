@@ -96,6 +96,9 @@ class PlannerLoop:
         """Take one part of a frame."""
         if not self._active:
             return None
+        pending = self.assembler.oldest_pending()
+        if pending is not None and self.watchdog.hurried(self.world, part.stamp_ns, pending.stamp_ns):
+            self.assembler.close(pending.stamp_ns)
         late = self.assembler.late_parts
         frame = self.assembler.add(part, now_s)
         if self.assembler.late_parts == late:
@@ -162,6 +165,7 @@ class PlannerLoop:
         if self.watchdog.settle() and self._counted:
             self.counters.unbalanced_frames += 1
             return None
+        self.watchdog.in_step()
         self.times.stages.begin()
         answer = self._think(frame)
         self.times.stages.cut(CONTROL)

@@ -45,6 +45,7 @@ class Watchdog:
         self._sent_s = -1e9
         self._sent_frame: int | None = None
         self._answered = False
+        self._in_step = False
         self.owed = False
 
     def heard(self, world: WorldClock | None, now_s: float) -> None:
@@ -84,6 +85,27 @@ class Watchdog:
         self._sent_s, self._answered = now_s, True
         if world is not None and world.synchronous:
             self._sent_frame, self.owed = world.frame, True
+
+    def in_step(self) -> None:
+        """Note that a frame was answered while it was the newest."""
+        self._in_step = True
+
+    def hurried(self, world: WorldClock | None, stamp_ns: int, unanswered_ns: int) -> bool:
+        """Tell whether a stepped world has gone on from a frame without our command.
+
+        It has when a later frame begins first: somebody else's command was counted, or its patience has ended. A
+        command for that frame would count for the next one, and every later one would come a frame early from then
+        on. A stepped world may also wait for nobody, so this is said once until a frame is answered in step again.
+
+        Args:
+            world: as it is.
+            stamp_ns: of an input that has just come.
+            unanswered_ns: of the earliest frame that has no answer yet.
+        """
+        if stamp_ns <= unanswered_ns or not self._in_step or world is None or not world.synchronous:
+            return False
+        self._in_step = False
+        return True
 
     def settle(self) -> bool:
         """Tell, once, whether this frame's command has already been taken by the bridge."""

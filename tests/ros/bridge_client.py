@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-import time
-from collections.abc import Callable
 from pathlib import Path as FilePath
 from typing import Any
 
@@ -15,18 +13,16 @@ from carla_msgs.msg import CarlaControl, CarlaEgoVehicleControl, CarlaEgoVehicle
 from geometry_msgs.msg import Pose, PoseStamped, Twist
 from nav_msgs.msg import Odometry, Path
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from std_msgs.msg import Bool
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import stamp_to_ns
+from tests.ros.spinner import BOUND_S, Spinner
 from tests.ros.stub_bridge import DOMAIN
 
 ROOT = FilePath(__file__).resolve().parents[2]
 EGO = "/carla/ego_vehicle"
-TIMEOUT_S = 20.0
-"""Only bounds a test that fails."""
 
 
 def start_bridge(*parameters: str) -> subprocess.Popen[str]:
@@ -62,15 +58,14 @@ class Log:
         return stamps.index(stamp_ns) if stamp_ns in stamps else None
 
 
-class BridgeClient:
+class BridgeClient(Spinner):
     """Everything a driving client has: odometry and status in, commands out."""
 
     def __init__(self) -> None:
         self.context = Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
         self.node = Node("bridge_client", context=self.context)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        self._executor.add_node(self.node)
+        super().__init__(self.context, self.node)
         self.status = self.listen(CarlaStatus, "/carla/status")
         self.odometry = self.listen(Odometry, f"{EGO}/odometry")
         self.vehicle_status = self.listen(CarlaEgoVehicleStatus, f"{EGO}/vehicle_status")
@@ -95,20 +90,6 @@ class BridgeClient:
         self.node.create_subscription(kind, topic, remember, profile)
         return log
 
-    def spin_until(self, done: Callable[[], bool], timeout_s: float = TIMEOUT_S) -> bool:
-        """Spin until `done` holds."""
-        end = time.monotonic() + timeout_s
-        while not done():
-            if time.monotonic() > end:
-                return False
-            self._executor.spin_once(timeout_sec=0.01)
-        return True
-
-    def spin_for(self, seconds: float) -> None:
-        """Spin for a while."""
-        end = time.monotonic() + seconds
-        self.spin_until(lambda: time.monotonic() >= end)
-
     @property
     def frame(self) -> int:
         """Number of the newest frame."""
@@ -122,7 +103,7 @@ class BridgeClient:
                 return odometry, self.vehicle_status.messages[index]
         raise AssertionError("no frame has come")
 
-    def next_frame(self, timeout_s: float = TIMEOUT_S) -> tuple[Odometry, CarlaEgoVehicleStatus]:
+    def next_frame(self, timeout_s: float = BOUND_S) -> tuple[Odometry, CarlaEgoVehicleStatus]:
         """Wait for a frame that has not come yet."""
         seen, states = len(self.odometry), len(self.vehicle_status)
         assert self.spin_until(lambda: len(self.odometry) > seen and len(self.vehicle_status) > states, timeout_s)
@@ -159,6 +140,5 @@ class BridgeClient:
 
     def close(self) -> None:
         """Leave the graph."""
-        self._executor.shutdown()
-        self.node.destroy_node()
+        super().close()
         self.context.try_shutdown()

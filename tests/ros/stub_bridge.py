@@ -6,8 +6,6 @@ Frames are sent on demand and parts can be left out or spoilt, so that a test de
 from __future__ import annotations
 
 import os
-import time
-from collections.abc import Callable
 from typing import Any
 
 from carla_msgs.msg import (
@@ -22,10 +20,10 @@ from derived_object_msgs.msg import ObjectArray
 from geometry_msgs.msg import PoseStamped
 from nav_msgs.msg import Odometry, Path
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
 from adawm_planner.ros import convert, qos
+from tests.ros.spinner import Spinner
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 DOMAIN = int(os.environ.get("ROS_DOMAIN_ID", "42"))
@@ -90,28 +88,12 @@ class StubBridge(Node):
                 getattr(self, name).publish(message)
 
 
-class Bench:
-    """A planner and a stub bridge on one executor, spun by the test itself."""
+class Bench(Spinner):
+    """A planner and a stub bridge."""
 
     def __init__(self, context: Context, planner: Any, bridge: StubBridge) -> None:
+        super().__init__(context, planner, bridge)
         self.planner, self.bridge = planner, bridge
-        self._executor = SingleThreadedExecutor(context=context)
-        for node in (planner, bridge):
-            self._executor.add_node(node)
-
-    def spin_until(self, done: Callable[[], bool], timeout_s: float = 10.0) -> bool:
-        """Spin until `done` holds; the timeout only bounds a failing test."""
-        end = time.monotonic() + timeout_s
-        while not done():
-            if time.monotonic() > end:
-                return False
-            self._executor.spin_once(timeout_sec=0.02)
-        return True
-
-    def spin_for(self, seconds: float) -> None:
-        """Spin for a while."""
-        end = time.monotonic() + seconds
-        self.spin_until(lambda: time.monotonic() >= end)
 
     def connect(self) -> None:
         """Wait until planner and bridge have found each other."""
@@ -124,9 +106,3 @@ class Bench:
             )
         )
         self.spin_for(0.2)
-
-    def close(self) -> None:
-        """Destroy both nodes."""
-        self._executor.shutdown()
-        self.planner.destroy_node()
-        self.bridge.destroy_node()

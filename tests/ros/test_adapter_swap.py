@@ -22,7 +22,6 @@ pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
 import numpy as np
-import rclpy
 from adawm_msgs.msg import AdapterUpdate, BundleFile, Experience, PlannerStatus
 from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -54,14 +53,6 @@ SUCCESS = TransitionCallbackReturn.SUCCESS
 ROOT = Path(__file__).resolve().parents[2]
 EPISODE_FRAMES = 84
 """Frames until the goal of a route of 40 m, 20 m before its end, is reached at 5 m/s."""
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -12,7 +11,6 @@ pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 pytest.importorskip("libsumo")
 
-import rclpy
 from carla_msgs.msg import CarlaWorldInfo
 from nav_msgs.msg import Path
 from rclpy.context import Context
@@ -26,7 +24,7 @@ from adawm_planner.runtime.drive_step import DriveConfig, DriveState, drive_step
 from adawm_planner.simulator.sensors import MotionTracker
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World, WorldFrame
-from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
+from tests.ros.stub_bridge import Bench, StubBridge
 from tests.runtime.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.ros
@@ -71,14 +69,6 @@ class WorldBridge(StubBridge):
         self.vehicle_status.publish(bridge_messages.vehicle_status_message(tick, frame.applied))
         self.odometry.publish(bridge_messages.odometry_message(tick, "ego_vehicle"))
         self.objects.publish(self._made.array(tick))
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
 
 
 def drive_over_topics(world: World, context: Context) -> list[Command]:

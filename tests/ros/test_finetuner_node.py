@@ -21,7 +21,6 @@ import rclpy
 from adawm_msgs.msg import AdapterUpdate, Experience, MismatchReport
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -39,6 +38,7 @@ from adawm_planner.ros.parameters import markdown
 from adawm_planner.ros.planner_outputs import experience_message
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import CONFIG, Workplace, driven, make_workplace
+from tests.ros.spinner import Spinner
 from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
@@ -76,7 +76,7 @@ class Planner(Node):
             self.states[status.name.removeprefix("adawm_finetuner: ")] = status
 
 
-class Bench:
+class Bench(Spinner):
     """A finetuner and a stub planner on one executor."""
 
     def __init__(self, place: Workplace, **parameters: Any) -> None:
@@ -91,22 +91,12 @@ class Bench:
         overrides = [Parameter(name, value=value) for name, value in {**values, **parameters}.items()]
         self.finetuner = FinetunerNode(context=self.context, parameter_overrides=overrides)
         self.planner = Planner(self.context, place)
-        self._executor = SingleThreadedExecutor(context=self.context)
-        for node in (self.finetuner, self.planner):
-            self._executor.add_node(node)
+        super().__init__(self.context, self.finetuner, self.planner)
 
     def start(self) -> None:
         assert self.finetuner.trigger_configure() == SUCCESS and self.finetuner.trigger_activate() == SUCCESS
-        assert self.until(lambda: self.planner.experience.get_subscription_count() > 0)
-        assert self.until(lambda: "worker" in self.planner.states)
-
-    def until(self, done: Callable[[], bool], timeout_s: float = 40.0) -> bool:
-        end = time.monotonic() + timeout_s
-        while not done():
-            if time.monotonic() > end:
-                return False
-            self._executor.spin_once(timeout_sec=0.02)
-        return True
+        assert self.spin_until(lambda: self.planner.experience.get_subscription_count() > 0)
+        assert self.spin_until(lambda: "worker" in self.planner.states)
 
     def drive(self, count: int, seed: int = 5) -> None:
         """Send episodes no faster than they are taken."""
@@ -115,8 +105,8 @@ class Bench:
             self.planner.experience.publish(message)
             wanted += 1
             if wanted % 50 == 0:
-                assert self.until(lambda: self.finetuner._received >= wanted)  # noqa: B023
-        assert self.until(lambda: self.finetuner._received >= wanted)
+                assert self.spin_until(lambda: self.finetuner._received >= wanted)  # noqa: B023
+        assert self.spin_until(lambda: self.finetuner._received >= wanted)
 
     def value(self, state: str, key: str) -> str:
         values = (
@@ -126,18 +116,16 @@ class Bench:
 
     def call(self, name: str) -> Any:
         client = self.planner.create_client(Trigger, f"/adawm_finetuner/{name}")
-        assert self.until(client.service_is_ready)
+        assert self.spin_until(client.service_is_ready)
         answer = client.call_async(Trigger.Request())
-        assert self.until(answer.done)
+        assert self.spin_until(answer.done)
         return answer.result()
 
     def close(self) -> None:
         if not self.context.ok():
             return
         self.finetuner.trigger_shutdown()
-        self._executor.shutdown()
-        for node in (self.finetuner, self.planner):
-            node.destroy_node()
+        super().close()
         self.context.try_shutdown()
 
 
@@ -182,7 +170,7 @@ def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
     broken = next(bench.planner.drive(1, 0))
     broken.action = 77
     bench.planner.experience.publish(broken)
-    assert bench.until(lambda: bool(bench.planner.reports and updates)), bench.planner.states
+    assert bench.spin_until(lambda: bool(bench.planner.reports and updates)), bench.planner.states
     report, update = bench.planner.reports[0], updates[0]
     assert (report.round, report.decision, report.strategy) == (1, MismatchReport.UPDATE_DYNAMICS, "model")
     assert list(report.base_and_adapter_digests) == [place.base] and report.dynamics_mismatch > 0.0
@@ -190,34 +178,34 @@ def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
     found = accepted(place, update)
     assert (report.produced_digest, update.part, update.counter) == (found.digest, "dynamics", 1)
     assert found.manifest.gate["passed"] and update.expiry.sec == found.manifest.expires_unix_s
-    assert bench.until(lambda: bench.value("experience", "malformed") == "1")
+    assert bench.spin_until(lambda: bench.value("experience", "malformed") == "1")
     assert "action is 77" in bench.planner.states["experience"].message
     stored = [one.experience.sequence for one in read_decisions(place.state_dir / "replay")]
     assert stored == list(range(len(stored))) and len(stored) >= bench.planner.sent - 21
 
     late = bench.planner.adapters()
-    assert bench.until(lambda: bool(late)) and late[0].digest == update.digest
+    assert bench.spin_until(lambda: bool(late)) and late[0].digest == update.digest
     bench.close()
     bench = make()  # another process would do the same: the newest adapter is offered again, and counting goes on
     again = bench.planner.adapters()
     bench.start()
-    assert bench.until(lambda: bool(again)) and again[0].digest == update.digest
+    assert bench.spin_until(lambda: bool(again)) and again[0].digest == update.digest
     bench.planner.sent, bench.planner.episodes = len(stored), 41
     assert bench.call("run_round").success
     bench.drive(2, seed=9)
-    assert bench.until(lambda: bool(bench.planner.reports)) and bench.planner.reports[0].round == 2
+    assert bench.spin_until(lambda: bool(bench.planner.reports)) and bench.planner.reports[0].round == 2
 
 
 def test_a_killed_worker_comes_back_and_says_so(make: Callable[..., Bench]) -> None:
     bench = make()
     bench.start()
-    assert bench.until(lambda: "round" in bench.planner.states)
+    assert bench.spin_until(lambda: "round" in bench.planner.states)
     first = bench.finetuner.supervisor.pid
     os.kill(first, signal.SIGKILL)
-    assert bench.until(lambda: "SIGKILL; started again" in bench.planner.states["worker"].message)
-    assert bench.until(lambda: bench.finetuner.supervisor.pid not in (None, first))
+    assert bench.spin_until(lambda: "SIGKILL; started again" in bench.planner.states["worker"].message)
+    assert bench.spin_until(lambda: bench.finetuner.supervisor.pid not in (None, first))
     bench.drive(40)
-    assert bench.until(lambda: bool(bench.planner.reports))
+    assert bench.spin_until(lambda: bool(bench.planner.reports))
     assert "1 deaths" in bench.planner.states["worker"].message
 
 
@@ -228,19 +216,19 @@ def test_services_and_strategy(make: Callable[..., Bench]) -> None:
     assert bench.call("pause").success
     assert "paused" in bench.call("run_round").message
     bench.drive(40)
-    assert bench.until(lambda: "paused" in bench.planner.states.get("round", SimpleNamespace(message="")).message)
+    assert bench.spin_until(lambda: "paused" in bench.planner.states.get("round", SimpleNamespace(message="")).message)
     change = bench.finetuner.set_parameters([Parameter("strategy", value="full")])[0]
     assert not change.successful and "must be one of none, model, policy, alternate, adawm" in change.reason
     assert bench.finetuner.set_parameters([Parameter("strategy", value="policy")])[0].successful
     assert not bench.finetuner.set_parameters([Parameter("threads", value=2)])[0].successful
     assert not bench.planner.reports
     assert bench.call("resume").success
-    assert bench.until(lambda: bool(bench.planner.reports))
+    assert bench.spin_until(lambda: bool(bench.planner.reports))
     report = bench.planner.reports[0]
     assert report.strategy == "policy" and report.decision == MismatchReport.UPDATE_NOTHING
     assert "no signing key" in report.reason and report.produced_digest == ""
     assert bench.call("run_round").success  # as one ends, which must not swallow it
-    assert bench.until(lambda: len(bench.planner.reports) > 1), bench.planner.states["round"].message
+    assert bench.spin_until(lambda: len(bench.planner.reports) > 1), bench.planner.states["round"].message
     assert bench.finetuner.trigger_deactivate() == SUCCESS
     assert "inactive" in bench.call("run_round").message
 

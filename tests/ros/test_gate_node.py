@@ -20,12 +20,15 @@ import rclpy
 from adawm_msgs.msg import GateStatus
 from carla_msgs.msg import CarlaEgoVehicleControl
 from diagnostic_msgs.msg import DiagnosticArray
+from nav_msgs.msg import Odometry
 from rclpy.context import Context
+from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
 from std_msgs.msg import Bool
 from std_srvs.srv import Trigger
 
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.ros import convert, qos
+from adawm_planner.ros.diagnostics import OK
 from adawm_planner.ros.gate_node import GateNode
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from
 from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, STATUS_TOPIC
@@ -79,14 +82,6 @@ class Rig(Bench):
 
 
 @pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
-
-
-@pytest.fixture
 def rig(context: Context) -> Iterator[Rig]:
     rig = Rig(context)
     yield rig
@@ -117,6 +112,23 @@ def test_nonsense_is_answered_with_brakes_and_told(rig: Rig) -> None:
         return any("proposal_not_finite" in text for text in texts)
 
     assert rig.spin_until(diagnosed)
+
+
+def test_inputs_and_commands_that_do_not_match_are_complained_of_until_they_do(rig: Rig) -> None:
+    rig.begin()
+    odometry = "/carla/ego_vehicle/odometry"
+    weak = QoSProfile(depth=1, reliability=ReliabilityPolicy.BEST_EFFORT)
+    other = rig.bridge.create_publisher(Odometry, odometry, weak)
+    lasting = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    eager = rig.bridge.create_subscription(CarlaEgoVehicleControl, COMMANDS, lambda message: None, lasting)
+    states = rig.gate.diagnostics.states
+
+    assert rig.spin_until(lambda: {f"qos {odometry}", f"qos {COMMANDS}"} <= states().keys())
+    assert "reliability: /stub_bridge offers best effort" in states()[f"qos {odometry}"].message
+    assert "durability: /adawm_gate offers volatile" in states()[f"qos {COMMANDS}"].message
+    rig.bridge.destroy_publisher(other)
+    rig.bridge.destroy_subscription(eager)
+    assert rig.spin_until(lambda: all(states()[f"qos {topic}"].level == OK for topic in (odometry, COMMANDS)))
 
 
 def test_without_a_planner_frames_are_braked_to_a_hold_that_the_service_ends(rig: Rig) -> None:

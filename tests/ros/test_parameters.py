@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,6 @@ from adawm_planner.ros.parameters import Parameter, declare, markdown, read
 from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, model_dir_from
 from adawm_planner.runtime.input_monitor import InputLimits
 from adawm_planner.runtime.planner_core import PlannerConfig
-from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
 TABLE = (
@@ -32,14 +30,6 @@ TABLE = (
     Parameter("names", list, ["x"], "who", dynamic=True),
     Parameter("key", str, None, "must be known"),
 )
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
 
 
 def make_node(context: Context, **values: Any) -> Node:

@@ -10,7 +10,6 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
-import rclpy
 from adawm_msgs.msg import Experience, PlannerStatus
 from diagnostic_msgs.msg import DiagnosticArray
 from nav_msgs.msg import Path
@@ -22,19 +21,11 @@ from sensor_msgs.msg import Image
 from adawm_planner.ros import qos
 from adawm_planner.ros.experience_input import captured_from
 from adawm_planner.ros.planner_node import PlannerNode, timing_state
-from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
+from tests.ros.stub_bridge import Bench, StubBridge
 from tests.runtime.fake_engine import FakeEngine
 
 pytestmark = pytest.mark.ros
 SUCCESS, FAILURE = TransitionCallbackReturn.SUCCESS, TransitionCallbackReturn.FAILURE
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
 
 
 def make_planner(context: Context, **parameters: Any) -> PlannerNode:

@@ -6,7 +6,6 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -14,7 +13,6 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
-import rclpy
 from rclpy.context import Context
 from rclpy.node import Node
 
@@ -22,14 +20,6 @@ from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 
 pytestmark = pytest.mark.ros
 ROOT = Path(__file__).resolve().parents[2]
-
-
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
 
 
 def start(*arguments: str) -> subprocess.Popen[str]:

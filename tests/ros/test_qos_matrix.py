@@ -5,8 +5,6 @@ Reliability x durability x deadline of publishers against every subscription of 
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
 from itertools import product
 from typing import Any
 
@@ -25,7 +23,6 @@ from derived_object_msgs.msg import ObjectArray
 from nav_msgs.msg import Odometry, Path
 from rclpy.context import Context
 from rclpy.duration import Duration
-from rclpy.executors import SingleThreadedExecutor
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.qos import DurabilityPolicy, QoSProfile, ReliabilityPolicy
@@ -35,7 +32,7 @@ from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import ERROR, OK, State
 from adawm_planner.ros.planner_node import PlannerNode
 from adawm_planner.ros.qos_watch import QosWatch
-from tests.ros.stub_bridge import DOMAIN
+from tests.ros.spinner import Spinner
 from tests.runtime.fake_engine import FakeEngine
 
 EGO = "/carla/ego_vehicle"
@@ -62,8 +59,6 @@ OFFERS = list(
         (None, 0.1),
     )
 )
-BOUND_S = 10.0
-"""Bounds a failing test only; measured, data or a diagnostic come within 0.2 s (docs/doctor.md)."""
 
 
 def offer(reliability: ReliabilityPolicy, durability: DurabilityPolicy, deadline_s: float | None) -> QoSProfile:
@@ -71,33 +66,12 @@ def offer(reliability: ReliabilityPolicy, durability: DurabilityPolicy, deadline
     return QoSProfile(depth=1, reliability=reliability, durability=durability, **deadline)
 
 
-@pytest.fixture
-def context() -> Iterator[Context]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield context
-    context.try_shutdown()
-
-
-class Ends:
-    """Two nodes on one executor, spun by the test itself."""
+class Ends(Spinner):
+    """Two nodes."""
 
     def __init__(self, context: Context, here: Node, there: Node) -> None:
+        super().__init__(context, here, there)
         self.here, self.there = here, there
-        self._executor = SingleThreadedExecutor(context=context)
-        for node in (here, there):
-            self._executor.add_node(node)
-
-    def spin_until(self, done: Callable[[], bool], seconds: float = BOUND_S) -> bool:
-        end = time.monotonic() + seconds
-        while not done() and time.monotonic() < end:
-            self._executor.spin_once(timeout_sec=0.01)
-        return done()
-
-    def close(self) -> None:
-        self._executor.shutdown()
-        self.here.destroy_node()
-        self.there.destroy_node()
 
 
 def wanted_policies(profile: QoSProfile, durability: DurabilityPolicy, reliability: ReliabilityPolicy) -> set[str]:

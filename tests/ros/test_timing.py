@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from array import array
-from collections.abc import Iterator
 
 import pytest
 
@@ -14,13 +13,11 @@ import rclpy
 from adawm_msgs.msg import Timing
 from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.node import Node
 from rclpy.serialization import deserialize_message, serialize_message
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.timing import TimingTopic, durations_from, stage_values, timing_message
 from adawm_planner.runtime.stages import Stages
-from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
 STAMP = Timing().header.stamp
@@ -61,17 +58,10 @@ def test_diagnostics_have_the_levels_of_what_was_measured() -> None:
     assert values["receive_max_ms"] == "50.000"
 
 
-@pytest.fixture
-def node() -> Iterator[Node]:
-    context = Context()
-    rclpy.init(context=context, domain_id=DOMAIN)
-    yield rclpy.create_node("adawm_gate", context=context)
-    context.try_shutdown()
-
-
-def test_a_node_tells_its_stages_to_who_listens(node: Node) -> None:
+def test_a_node_tells_its_stages_to_who_listens(context: Context) -> None:
+    node = rclpy.create_node("adawm_gate", context=context)
     topic, heard, made = TimingTopic(node), list[Timing](), stages()
-    executor = SingleThreadedExecutor(context=node.context)
+    executor = SingleThreadedExecutor(context=context)
     executor.add_node(node)
     node.create_subscription(Timing, "/adawm_gate/timing", heard.append, qos.STATUS)
     for _ in range(100):

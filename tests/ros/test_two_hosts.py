@@ -20,9 +20,9 @@ pytest.importorskip("torch")
 pytest.importorskip("adawm_msgs.msg")
 pytest.importorskip("libsumo")
 
+from adawm_planner.cli.drive import node_command
 from adawm_planner.cli.processes import Children
-from adawm_planner.paths import launch_dir
-from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, NodeSpec, command, parameter_document
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, NodeSpec
 from tests.finetuning.workplace import Workplace, make_workplace
 
 pytestmark = pytest.mark.ros
@@ -78,12 +78,10 @@ def connect(first: Host, second: Host) -> None:
 
 def start(children: Children, host: Host, node: NodeSpec, settings: dict[str, Any], **more: Any) -> None:
     """A node of the stack on a host; `more` are parameters that are no settings."""
-    document = parameter_document(node, settings)
-    document[node.name]["ros__parameters"] |= more
-    chosen = children.log_dir / f"{node.name}.param.yaml"
-    chosen.write_text(yaml.safe_dump(document), encoding="utf-8")
-    shipped = launch_dir() / "params" / node.parameter_file
-    children.start(node.name, host.on(*command(node, [str(shipped), str(chosen)])), environment())
+    extra = children.log_dir / f"{node.name}.extra.yaml"
+    extra.write_text(yaml.safe_dump({node.name: {"ros__parameters": more}}), encoding="utf-8")
+    words = node_command(node, node.name, settings, children.log_dir, (extra,) if more else ())
+    children.start(node.name, host.on(*words), environment())
 
 
 def environment() -> dict[str, str]:

@@ -19,6 +19,7 @@ from adawm_planner.runtime.frame_inputs import (
     VEHICLE,
     ObjectsInput,
     OdometryInput,
+    Part,
     StatusInput,
 )
 from adawm_planner.runtime.gate_loop import GateLoop, GateOutgoing, GateTimes
@@ -50,18 +51,24 @@ class Drive:
 
     def frame(self, without: str = "") -> None:
         """The next frame comes, after 50 ms."""
+        self.send(*(part for name, part in self.parts().items() if name != without))
+
+    def send(self, *parts: Part) -> None:
+        """These parts come now."""
+        for part in parts:
+            self.sent += self.loop.on_part(part, self.now)
+
+    def parts(self) -> dict[str, Part]:
+        """The next frame's parts, after 50 ms."""
         self.now, self.k = self.now + 0.05, self.k + 1
         self.loop.on_world(WorldClock(self.k, self.stepped, True), self.now)
         self.x += 0.05 * self.speed * self.moves
         stamp, x = self.k * FRAME_NS, self.offset + self.x
-        parts = {
+        return {
             STATUS: StatusInput(stamp, "map", abs(self.speed), 0.0, 0.0),
             ODOMETRY: OdometryInput(stamp, "map", x, 0.0, 0.0, 1.0, self.speed, 0.0, 0.0, 0.0),
             OBJECTS: ObjectsInput(stamp, "map", NOBODY),
         }
-        for name, part in parts.items():
-            if name != without:
-                self.sent += self.loop.on_part(part, self.now)
 
     def propose(self, command: Command = GO, k: int | None = None) -> None:
         """The planner answers a frame, the newest unless told."""
@@ -126,11 +133,44 @@ def test_frames_go_on_without_a_planner_until_the_stop_is_final_then_are_answere
     car.drive(10)
     for _ in range(12):
         car.frame()
-        car.wait(TIMES.wait_s)
+        car.wait(TIMES.wait_s + 0.02)
     assert len(car.sent) == 22
     assert car.last.answer.state is State.COMFORTABLE_STOP
     car.frame()
     assert len(car.sent) == 23 and car.brakes()
+
+
+def test_a_stepped_world_that_took_somebody_elses_command_gets_none_too_many() -> None:
+    car = Drive()
+    car.drive(10)
+    car.frame()  # another node answers this one, so that the world goes on
+    car.drive(5)
+    assert [out.stamp_ns // FRAME_NS for out in car.sent] == [*range(1, 11), *range(12, 17)]
+    assert not any(out.intervened for out in car.sent)
+
+
+def test_a_world_that_runs_ahead_of_a_stopped_gate_is_caught_up_with() -> None:
+    car = Drive()
+    car.drive(10)
+    for _ in range(12):
+        car.frame()
+        car.wait(TIMES.wait_s + 0.02)
+    assert car.last.answer.state is State.COMFORTABLE_STOP  # from here on whole frames are answered at once
+    sent, overtaken, newer = len(car.sent), car.parts(), car.parts()
+    car.send(overtaken[STATUS], *newer.values(), overtaken[ODOMETRY], overtaken[OBJECTS])
+    assert [out.stamp_ns // FRAME_NS for out in car.sent[sent:]] == [car.k]  # one command fewer than frames
+    car.drive(3)
+    assert len(car.sent) == sent + 4
+
+
+def test_a_stepped_world_that_waits_for_nobody_is_answered_however_slow_the_planner() -> None:
+    car = Drive()
+    car.drive(10)
+    for _ in range(8):
+        car.frame()
+    answered = [out.stamp_ns // FRAME_NS for out in car.sent]
+    assert answered == [*range(1, 11), *range(12, 18)]
+    assert car.brakes()
 
 
 def test_in_real_time_the_next_frame_answers_the_one_that_waits() -> None:

@@ -75,3 +75,16 @@ def test_stepped_world_that_goes_on_unheard_is_braked_by_its_own_time() -> None:
     watchdog = heard_at_zero()
     assert not watchdog.is_due(WorldClock(13, synchronous=True, running=True), 0.06)
     assert watchdog.is_due(WorldClock(14, synchronous=True, running=True), 0.07)
+
+
+def test_a_stepped_world_that_begins_a_frame_early_is_told_of_once_until_it_is_in_step_again() -> None:
+    watchdog, stepped, free = Watchdog(0.3, 0.1, 2.0), WorldClock(5, True, True), WorldClock(5, False, False)
+    assert not watchdog.hurried(stepped, 200, 100)  # nothing was ever answered in step
+    watchdog.in_step()
+    assert not watchdog.hurried(stepped, 100, 100)
+    assert not watchdog.hurried(free, 200, 100)
+    assert not watchdog.hurried(None, 200, 100)
+    assert watchdog.hurried(stepped, 200, 100)
+    assert not watchdog.hurried(stepped, 300, 200)
+    watchdog.in_step()
+    assert watchdog.hurried(stepped, 300, 200)
