@@ -5,17 +5,23 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from benchmarks.record import LEVELS
+from benchmarks.record import LEVELS, without_json
 
 Document = Mapping[str, Any]
+
+SIDES = {"halted": "without_ms", "a core that counts": "spinning_ms", "training": "with_ms"}
+RATIOS = {
+    "training / halted": "with_over_without",
+    "training / counting": "with_over_spinning",
+    "counting / halted": "spinning_over_without",
+    "halted / halted": "without_over_without",
+}
+"""Sides of the sidecar benchmark and their ratios: title -> name in the result. Older results have no floor."""
 
 
 def origin(document: Document) -> str:
     """Command, commit and machine of a result."""
-    words, machine = list(document["command"]), document["machine"]
-    if "--json" in words:
-        at = words.index("--json")
-        del words[at : at + 2]
+    words, machine = without_json(document["command"]), document["machine"]
     commit = (document["commit"] or "unknown")[:12]
     changed = "" if document["clean_checkout"] else " with local changes"
     return (
@@ -80,10 +86,13 @@ def sidecar(document: Document) -> list[str]:
     """The planner's answer with the finetuner training and halted."""
     rows = [
         (title, *at_levels(document[key]), f"{document[key]['missed_ticks']:,} of {document[key]['frames']:,}")
-        for title, key in (("halted", "without_ms"), ("training", "with_ms"))
+        for title, key in SIDES.items()
+        if key in document
     ]
     lines = table(("finetuner", *LEVELS, "missed ticks"), rows)
-    for title, key in (("training / halted", "with_over_without"), ("halted / halted", "without_over_without")):
+    for title, key in RATIOS.items():
+        if key not in document:
+            continue
         ratios = ", ".join(f"{level} {interval(document[key][level], 'ratio')}" for level in LEVELS)
         lines += ["", f"{title}, with 95 % intervals: {ratios}."]
     return lines

@@ -33,7 +33,7 @@ def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) 
     return {
         "schema": SCHEMA,
         "benchmark": name,
-        "command": ["adawm", *sys.argv[1:]],
+        "command": ["adawm", *without_json(sys.argv[1:])],
         "commit": _git("rev-parse", "HEAD"),
         "clean_checkout": _git("status", "--porcelain", "--untracked-files=no") == "",
         "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
@@ -47,6 +47,18 @@ def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) 
         "packages": {package: _version(package) for package in packages},
         **figures,
     }
+
+
+def without_json(words: Sequence[str]) -> list[str]:
+    """A command line without `--json FILE`: where a result went is no part of how it was made."""
+    rest = iter(words)
+    kept = list[str]()
+    for word in rest:
+        if word == "--json":
+            next(rest, None)
+        else:
+            kept.append(word)
+    return kept
 
 
 def write(path: Path | None, result: Mapping[str, Any]) -> None:

@@ -1,8 +1,10 @@
 """What a finetuner at full load costs the driving planner: round trips over DDS while it trains, and while it halts.
 
-The load is the finetuner's own fits at its own priority, one after another without an end, in a process of its own. It
-is halted and continued every few hundred frames, so that both sides see the same machine; the noise of the comparison
-is that of two halves of the blocks without load.
+The load is the finetuner's own fits at its own priority, one after another without an end, in a process of its own. The
+floor is a process of the same priority that only counts: it takes neither memory nor caches, so what it costs is what a
+machine charges for any second busy core (clock, shared execution units), and nobody's to save. Both are halted and
+continued every few hundred frames, so that all sides see the same machine; the noise of the comparison is that of two
+halves of the blocks without load.
 """
 
 from __future__ import annotations
@@ -12,7 +14,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import count
@@ -33,6 +35,7 @@ from adawm_planner.paths import models_dir
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 from benchmarks.latency import SETTLE_S, WARM_UP, Recorded, episodes, start
+from benchmarks.page_sections import RATIOS, SIDES
 from benchmarks.record import LEVELS, percentiles, with_origin, write
 from benchmarks.targets import SIDECAR_RATIO
 
@@ -77,17 +80,29 @@ def train(seed: int, parent: int, ready: Any) -> None:
             ready.set()
 
 
+def spin(seed: int, parent: int, ready: Any) -> None:
+    """Count for ever, at the priority of the finetuner's worker."""
+    os.setsid()
+    from adawm_planner.finetuning.worker import lower_priority
+
+    lower_priority(19, parent)
+    ready.set()
+    number = seed
+    while True:
+        number = (number + 1) % 1000
+
+
 @contextmanager
-def training(seed: int) -> Iterator[int]:
-    """The process that trains, by its id; it has begun, and is halted."""
+def load(work: Callable[[int, int, Any], None], seed: int) -> Iterator[int]:
+    """A process that works, by its id; it has begun, and is halted."""
     context = multiprocessing.get_context("spawn")
     ready = context.Event()
-    process = context.Process(target=train, args=(seed, os.getpid(), ready), daemon=True)
+    process = context.Process(target=work, args=(seed, os.getpid(), ready), daemon=True)
     process.start()
     assert process.pid is not None
     try:
         if not ready.wait(READY_LIMIT_S):
-            raise click.ClickException(f"training did not begin within {READY_LIMIT_S:.0f} s")
+            raise click.ClickException(f"{work.__name__} did not begin within {READY_LIMIT_S:.0f} s")
         os.kill(process.pid, signal.SIGSTOP)
         yield process.pid
     finally:
@@ -121,14 +136,18 @@ def block(probe: Probe, source: Iterator[Recorded], frames: int, into: Blocks) -
     into.times.append(times)
 
 
-def measure(probe: Probe, source: Iterator[Recorded], blocks: int, frames: int, pid: int) -> tuple[Blocks, Blocks]:
-    """So many blocks of frames without and with training, in turn."""
-    sides = Blocks(), Blocks()
+def measure(
+    probe: Probe, source: Iterator[Recorded], blocks: int, frames: int, loads: Sequence[int]
+) -> tuple[Blocks, ...]:
+    """So many blocks of frames without any load and with each of the processes `loads`, in turn."""
+    sides = tuple(Blocks() for _ in range(1 + len(loads)))
     block(probe, source, WARM_UP, Blocks())
-    for number in range(2 * blocks):
-        os.kill(pid, (signal.SIGSTOP, signal.SIGCONT)[number % 2])
+    for number in range(blocks * len(sides)):
+        side = number % len(sides)
+        for index, pid in enumerate(loads, 1):
+            os.kill(pid, signal.SIGCONT if index == side else signal.SIGSTOP)
         probe.idle(PAUSE_S)
-        block(probe, source, frames, sides[number % 2])
+        block(probe, source, frames, sides[side])
     return sides
 
 
@@ -149,6 +168,11 @@ def ratio(upper: Sequence[Sequence[float]], lower: Sequence[Sequence[float]], le
     return {"ratio": value, "ci95": [float(each) for each in np.quantile(drawn, [0.025, 0.975])]}
 
 
+def ratios(upper: Sequence[Sequence[float]], lower: Sequence[Sequence[float]]) -> dict[str, Any]:
+    """Ratio of every percentile."""
+    return {name: ratio(upper, lower, level) for name, level in LEVELS.items()}
+
+
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task whose frames are sent.")
 @click.option("--blocks", type=click.IntRange(min=2), default=60, show_default=True, help="Blocks of each side.")
@@ -161,21 +185,23 @@ def sidecar(task: str, blocks: int, frames: int, seed: int, json_file: Path | No
     world = World(load_task(task), load_vehicle("nominal"))
     os.environ.update(ros_environment(os.environ))
     folder = tempfile.TemporaryDirectory(prefix="adawm_sidecar_")
-    with folder as logs, interruptible(), training(seed) as pid, Children(Path(logs)) as children:
+    with (
+        folder as logs, interruptible(), load(spin, seed) as floor, load(train, seed) as trainer,
+        Children(Path(logs)) as children,
+    ):  # fmt: skip
         start(children, {})
         from benchmarks.latency_probe import Probe  # after the children, which are forked from here
 
         probe = Probe(world, children.check)
         begun = time.monotonic()
-        off, on = measure(probe, episodes(world, seed), blocks, frames, pid)
+        off, spun, on = measure(probe, episodes(world, seed), blocks, frames, (floor, trainer))
         probe.close()
     figures = {
         "task": task, "seed": seed, "blocks": blocks, "frames_per_block": frames, "limit": SIDECAR_RATIO,
-        "wall_s": time.monotonic() - begun, "without_ms": off.figures(), "with_ms": on.figures(),
-        "with_over_without": {name: ratio(on.times, off.times, level) for name, level in LEVELS.items()},
-        "without_over_without": {
-            name: ratio(off.times[::2], off.times[1::2], level) for name, level in LEVELS.items()
-        },
+        "wall_s": time.monotonic() - begun, "without_ms": off.figures(), "spinning_ms": spun.figures(),
+        "with_ms": on.figures(), "with_over_without": ratios(on.times, off.times),
+        "with_over_spinning": ratios(on.times, spun.times), "spinning_over_without": ratios(spun.times, off.times),
+        "without_over_without": ratios(off.times[::2], off.times[1::2]),
     }  # fmt: skip
     show(figures)
     write(json_file, with_origin("sidecar", figures, ("onnxruntime", "torch", "ros-rclpy", "ros-fastrtps", "numpy")))
@@ -186,12 +212,12 @@ def show(figures: dict[str, Any]) -> None:
     view = Table(title=f"sensor in to control out, ms; {figures['with_ms']['frames']} frames of each side")
     for column in ("finetuner", *LEVELS, "missed ticks"):
         view.add_column(column, justify="left" if column == "finetuner" else "right")
-    for title, name in (("halted", "without_ms"), ("training", "with_ms")):
+    for title, name in SIDES.items():
         side = figures[name]
         view.add_row(title, *(f"{side[each]:.2f}" for each in LEVELS), str(side["missed_ticks"]))
     console = Console()
     console.print(view)
-    for title, name in (("training / halted", "with_over_without"), ("halted / halted", "without_over_without")):
+    for title, name in RATIOS.items():
         found = ((level, figures[name][level]) for level in LEVELS)
         console.print(f"{title}: " + ", ".join(f"{each} {interval(one)}" for each, one in found), highlight=False)
 
