@@ -20,7 +20,7 @@ from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, Fram
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.odometry_way import WayCheck
 from adawm_planner.runtime.stages import GATE, GATE_STAGES, RECEIVE, Stages
-from adawm_planner.runtime.watchdog import Watchdog, WorldClock
+from adawm_planner.runtime.watchdog import Watchdog, WorldClock, patience
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
@@ -245,21 +245,12 @@ class GateLoop:
         frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
         if frame is None or since_s is None or self._waiting is not None:
             return ()
-        waited_s, limit_s = self._patience(now_s - since_s)
+        pending_ns, limits = self.assembler.pending_ns(), self._monitor.limits
+        waited_s, limit_s = patience(self.world, now_s - since_s, pending_ns, limits)
         if waited_s < limit_s:
             return ()
         self.assembler.close(frame.stamp_ns)
         return (self._brake(frame.missing(), now_s, frame.stamp_ns),)
-
-    def _patience(self, waited_s: float) -> tuple[float, float]:
-        """Return how long an incomplete frame has waited, and may wait; simulated time in a stepped world."""
-        limits = self._monitor.limits
-        if self.world is None or not self.world.synchronous:
-            return waited_s, limits.incomplete_s
-        simulated_s = 1e-9 * self.assembler.pending_ns()
-        if simulated_s >= limits.incomplete_s:
-            return simulated_s, limits.incomplete_s
-        return waited_s, limits.stepped_incomplete_s
 
     def _silent(self, now_s: float) -> tuple[GateOutgoing, ...]:
         if not self.watchdog.is_due(self.world, now_s):

@@ -17,7 +17,7 @@ from adawm_planner.runtime.latency import PlannerTimes, TimedEngine
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerCore
 from adawm_planner.runtime.stages import CONTROL, PUBLISH, RECEIVE
 from adawm_planner.runtime.warm import Warm
-from adawm_planner.runtime.watchdog import Watchdog, WorldClock
+from adawm_planner.runtime.watchdog import Watchdog, WorldClock, patience
 
 _log = logging.getLogger(__name__)
 
@@ -189,27 +189,14 @@ class PlannerLoop:
         frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
         if frame is None or since_s is None:
             return None
-        waited_s, limit_s = self._patience(now_s - since_s)
+        pending_ns, limits = self.assembler.pending_ns(), self.core.monitor.limits
+        waited_s, limit_s = patience(self.world, now_s - since_s, pending_ns, limits)
         faults = self.core.monitor.incomplete(frame, waited_s, limit_s, self.assembler.received_s, now_s)
         if not faults:
             return None
         self.assembler.close(frame.stamp_ns)
         self._stamp_ns = frame.stamp_ns
         return self._brake(faults)
-
-    def _patience(self, waited_s: float) -> tuple[float, float]:
-        """Return how long an incomplete frame has waited, and may wait.
-
-        A stepped world usually waits for its command, and may be slow to publish the rest of the frame. Where it
-        goes on all the same, simulated time counts.
-        """
-        limits = self.core.monitor.limits
-        if self.world is None or not self.world.synchronous:
-            return waited_s, limits.incomplete_s
-        simulated_s = 1e-9 * self.assembler.pending_ns()
-        if simulated_s >= limits.incomplete_s:
-            return simulated_s, limits.incomplete_s
-        return waited_s, limits.stepped_incomplete_s
 
     def _silent(self, now_s: float) -> Outgoing | None:
         if not self.watchdog.is_due(self.world, now_s):

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adawm_planner.dims import FRAME_S
+from adawm_planner.runtime.input_monitor import InputLimits
 
 
 @dataclass(frozen=True)
@@ -111,3 +112,23 @@ class Watchdog:
         """Tell, once, whether this frame's command has already been taken by the bridge."""
         owed, self.owed = self.owed, False
         return owed
+
+
+def patience(world: WorldClock | None, waited_s: float, pending_ns: int, limits: InputLimits) -> tuple[float, float]:
+    """Return how long an incomplete frame has waited, and may wait [s].
+
+    A stepped world usually waits for its command, and may be slow to publish the rest of the frame. Where it goes on
+    all the same, simulated time counts.
+
+    Args:
+        world: as it is.
+        waited_s: wall time since the frame's first part.
+        pending_ns: simulated time between the earliest and the latest incomplete frame.
+        limits: of the inputs.
+    """
+    if world is None or not world.synchronous:
+        return waited_s, limits.incomplete_s
+    simulated_s = 1e-9 * pending_ns
+    if simulated_s >= limits.incomplete_s:
+        return simulated_s, limits.incomplete_s
+    return waited_s, limits.stepped_incomplete_s

@@ -31,7 +31,8 @@ from benchmarks.page_sections import origin
 LEVELS = {"p50": 1.0, "p99": 2.0, "p99.9": 3.0, "max": 4.0}
 STAGE = {**LEVELS, "mean": 1.5, "count": 6000}
 HEAD = {
-    "schema": "adawm.benchmark/1", "command": ["adawm", "benchmark", "x", "--json", "somewhere/secret.json", "--seed", "1"],
+    "schema": "adawm.benchmark/1",
+    "command": ["adawm", "benchmark", "x", "--json", "somewhere/secret.json", "--seed", "1"],
     "commit": "0123456789abcdef", "clean_checkout": True, "utc": "2026-01-01T00:00:00+00:00",
     "machine": {"cpu": "Processor", "cores": 2, "load_before": 0.5},
 }  # fmt: skip
