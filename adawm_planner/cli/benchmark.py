@@ -25,6 +25,8 @@ BENCHMARKS = {
     "story": "The whole story over shifts and seeds: success before, during, after; time to recovery.",
     "fuzz": "Random proposals and worlds through the safety gate, judged by an oracle of its own.",
     "mutation": "Small changes to the safety core, and how many of them its tests notice.",
+    "promises": "What is promised, what was measured of it, and what is not shown.",
+    "gate_step": "One step of the safety gate with 64 others around it.",
     "stopping": "Metres from 50 km/h to standstill when planner, inputs or gate are gone.",
     "gate": "The safety gate on the built-in tasks: what it costs and prevents, seed by seed.",
     "training": "Low-rank updates against updates of all weights.",

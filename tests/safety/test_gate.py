@@ -16,8 +16,8 @@ from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Proposal
 from adawm_planner.safety.limits import Wanted
 from adawm_planner.safety.states import State
-from adawm_planner.safety.verdict import Rule, Verdict
-from tests.safety.scenes import THROTTLE, ego, heard, objects
+from adawm_planner.safety.verdict import RULES, Response, Rule, Verdict
+from tests.safety.scenes import BREACHES, THROTTLE, ego, heard, objects
 
 CONFIG = GateConfig()
 LATCH_FRAMES = round(CONFIG.watch.latch_s / FRAME_S)
@@ -140,6 +140,31 @@ def test_every_fault_brakes_at_once_and_becomes_a_stop_when_it_lasts(what: Heard
     assert last.memory.sent.acceleration == -asked
     still = run(last.memory, heard(), 3)[-1]
     assert still.state is stop and still.verdict == last.verdict and still.memory.sent.acceleration == -asked
+
+
+def test_there_is_a_breach_of_every_rule() -> None:
+    assert list(BREACHES) == list(Rule)
+
+
+@pytest.mark.parametrize("rule", list(Rule))
+def test_with_the_shipped_limits_nothing_that_breaks_a_rule_is_forwarded(rule: Rule) -> None:
+    what = BREACHES[rule]
+    answer = once(what)
+    assert rule in {verdict.rule for verdict in answer.verdicts}
+    assert what.proposal is not None and answer.command != what.proposal.command
+    assert answer.verdict is not None and f"{answer.verdict.rule.value}: " in answer.verdict.line()
+    if RULES[rule].response is Response.LIMIT:
+        assert answer.state is State.PASSING
+    else:
+        asked = [each for each in run(DRIVING, what, 4) if each.command.throttle > 0.0 or each.command.brake == 0.0]
+        assert asked == [], "it braked from the first command on, and never let go"
+
+
+@pytest.mark.parametrize("rule", [rule for rule in Rule if RULES[rule].response is not Response.LIMIT])
+def test_a_vehicle_is_not_let_go_while_a_rule_brakes_and_it_is_told_which(rule: Rule) -> None:
+    answer = once(BREACHES[rule], Memory())
+    assert answer.state is State.STANDBY and answer.command.brake > 0.0
+    assert rule in {verdict.rule for verdict in answer.verdicts} and answer.verdict is not None
 
 
 def test_a_fault_that_does_not_last_is_forgotten() -> None:
