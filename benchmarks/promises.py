@@ -336,7 +336,7 @@ PROMISES = (
          "ros/test_adapter_swap.py::test_a_planner_killed_at_any_moment_loses_no_committed_adapter",
          "runtime/test_hot_swap.py::test_an_error_while_driving_on_probation_rolls_back_at_once",
          "runtime/test_hot_swap.py::test_probation_rolls_a_bad_adapter_back"),
-        held="0 unusable states, with a kill at each of the store's steps on the disk (over 60); back at the next frame",
+        held="0 unusable states, with a kill at each of the store's steps on the disk (over 60); back at the next one",
         commands=('ADAWM_KILLS=50 make test ARGS="tests/ros/test_adapter_swap.py -k any_moment -s"',),
         lacking="killed processes, no loss of power; each step once, not a thousand times",
     ),

@@ -25,6 +25,7 @@ from adawm_planner.data_types import Command, Objects
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.runtime.frame_inputs import (
+    FRAME_PARTS,
     OBJECTS,
     ODOMETRY,
     ROUTE,
@@ -32,6 +33,7 @@ from adawm_planner.runtime.frame_inputs import (
     VEHICLE,
     ObjectsInput,
     OdometryInput,
+    Part,
     StatusInput,
 )
 from adawm_planner.runtime.gate_loop import GateLoop, GateOutgoing, GateTimes
@@ -60,6 +62,7 @@ class Gone(Enum):
 
     PLANNER = "the planner"
     INPUTS = "every input"
+    ODOMETRY = "odometry"
     GATE = "the gate"
 
 
@@ -81,6 +84,8 @@ CASES = (
     *(Case(Gone.PLANNER, vehicle=name) for name in BUILT_IN_VEHICLES if name != "nominal"),
     Case(Gone.INPUTS),
     Case(Gone.INPUTS, stepped=True),
+    Case(Gone.ODOMETRY),
+    Case(Gone.ODOMETRY, stepped=True),
     Case(Gone.GATE),
     Case(Gone.GATE, timeout_s=COMMAND_TIMEOUT_S),
     Case(Gone.GATE, stepped=True, timeout_s=COMMAND_TIMEOUT_S),
@@ -117,7 +122,7 @@ class Drive:
         gone = self.case.gone if self.broken else None
         self._world()
         if gone is not Gone.GATE:
-            self._take(() if gone is Gone.INPUTS else self._parts())
+            self._show({Gone.INPUTS: (), Gone.ODOMETRY: (STATUS, OBJECTS)}.get(gone, FRAME_PARTS))
         if gone is None:
             pressed = pedals(self.case.acceleration, self.vehicle.state.speed, ControlConfig())
             self._take(self.gate.on_proposal(Command(pressed[0], 0.0, pressed[1]), self._stamp_ns(), self.now))
@@ -137,15 +142,17 @@ class Drive:
     def _world(self) -> None:
         self.gate.on_world(WorldClock(self.frame, self.case.stepped, True), self.now)
 
-    def _parts(self) -> tuple[GateOutgoing, ...]:
+    def _show(self, topics: Sequence[str]) -> None:
         state, stamp = self.vehicle.state, self._stamp_ns()
         nobody = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(7)))
-        parts = (
-            StatusInput(stamp, "map", abs(state.speed), state.acceleration, 0.0),
-            OdometryInput(stamp, "map", state.x, state.y, state.yaw, 1.0, state.speed, 0.0, 0.0, state.yaw_rate),
-            ObjectsInput(stamp, "map", nobody),
-        )
-        return tuple(out for part in parts for out in self.gate.on_part(part, self.now))
+        place = (state.x, state.y, state.yaw)
+        parts: dict[str, Part] = {
+            STATUS: StatusInput(stamp, "map", abs(state.speed), state.acceleration, 0.0),
+            ODOMETRY: OdometryInput(stamp, "map", *place, 1.0, state.speed, 0.0, 0.0, state.yaw_rate),
+            OBJECTS: ObjectsInput(stamp, "map", nobody),
+        }
+        for topic in topics:
+            self._take(self.gate.on_part(parts[topic], self.now))
 
     def _take(self, sent: Sequence[GateOutgoing]) -> None:
         for out in sent:

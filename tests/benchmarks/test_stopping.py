@@ -24,8 +24,9 @@ def test_a_dead_planner_leaves_at_most_35_m_from_50_kmh(acceleration: float, ste
 
 
 @pytest.mark.parametrize("stepped", [True, False])
-def test_who_sees_nothing_stops_harder(stepped: bool) -> None:
-    blind, silent = stop(Case(Gone.INPUTS, stepped=stepped)), stop(Case(Gone.PLANNER, stepped=stepped))
+@pytest.mark.parametrize("gone", [Gone.INPUTS, Gone.ODOMETRY])
+def test_who_sees_nothing_stops_harder(gone: Gone, stepped: bool) -> None:
+    blind, silent = stop(Case(gone, stepped=stepped)), stop(Case(Gone.PLANNER, stepped=stepped))
     assert blind.stands_m is not None and silent.stands_m is not None
     assert blind.stands_m < 0.6 * silent.stands_m
     assert blind.braked_s is not None and blind.braked_s <= 0.3
