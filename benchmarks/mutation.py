@@ -6,9 +6,9 @@ mutant whose tests never end counts as killed, as in mutmut's own score, and one
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
-import shutil
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -44,11 +44,10 @@ def summarise(stats: Mapping[str, int]) -> dict[str, Any]:
 @json_option
 def mutation(children: int, json_file: Path | None) -> None:
     """Mutate the safety core and count what its tests notice; goes on where it was interrupted."""
-    mutmut = shutil.which("mutmut", path=str(Path(sys.executable).parent))
-    if mutmut is None:
+    if importlib.util.find_spec("mutmut") is None:
         raise click.ClickException("mutmut is missing; `make setup` installs it")
-    _mutmut(mutmut, "run", "--max-children", str(children))
-    _mutmut(mutmut, "export-cicd-stats")
+    _mutmut("run", "--max-children", str(children))
+    _mutmut("export-cicd-stats")
     figures = summarise(json.loads((ROOT / STATS).read_text(encoding="utf-8")))
     console = Console()
     console.print(f"{figures['total']} mutants, {figures['killed_share']:.1%} killed, {figures['survived']} survived")
@@ -57,9 +56,9 @@ def mutation(children: int, json_file: Path | None) -> None:
     write(json_file, with_origin("mutation", {**about, **figures}, ("pytest", "hypothesis", "mutmut")))
 
 
-def _mutmut(program: str, *words: str) -> None:
+def _mutmut(*words: str) -> None:
     # Its own words are kept; plugins of other packages (those of ROS 2) are not for these tests.
     environment = os.environ | {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
-    done = subprocess.run([program, *words], cwd=ROOT, env=environment, check=False)
+    done = subprocess.run([sys.executable, "-m", "mutmut", *words], cwd=ROOT, env=environment, check=False)
     if done.returncode != 0:
         raise click.ClickException(f"mutmut {words[0]} ended with exit status {done.returncode}")

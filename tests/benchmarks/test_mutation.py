@@ -34,3 +34,13 @@ def test_the_committed_share_is_that_of_the_counts_and_as_promised() -> None:
         found["killed_share"] == summarise(NONE | {name: found[name] for name in NONE if name in found})["killed_share"]
     )
     assert found["killed_share"] >= 0.95
+
+
+def test_the_docs_show_the_committed_figures() -> None:
+    results = ROOT / "benchmarks" / "results" / "safety"
+    fuzz, found = (json.loads((results / f"{name}.json").read_text(encoding="utf-8")) for name in ("fuzz", "mutation"))
+    line = (
+        f"{fuzz['escapes']} escapes in {fuzz['proposals']:,} proposals; "
+        f"{found['killed']:,} of {found['total']:,} mutants killed ({100.0 * found['killed_share']:.1f} %)"
+    )
+    assert line in (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
