@@ -422,7 +422,7 @@ def promises(page: Path | None, json_file: Path | None) -> None:
     """Show what is promised, what was measured of it, and what is not shown."""
     console = Console(highlight=False)
     for row in PROMISES:
-        console.print(f"{row.number:2d} {row.state.value:16s} {row.promise}", markup=False)
+        console.print(f"{row.number:2d} {row.state.value:16s} {row.promise}", markup=False, soft_wrap=True)
         for each in row.figures:
             console.print(f"      {each.line()}", markup=False, soft_wrap=True)
     if page is not None:
