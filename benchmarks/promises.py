@@ -102,7 +102,7 @@ class Figure:
         origin = f" (`{self.file}`)" if self.file else ""
         if not self.known:
             return f"{self.what}: not measured yet{origin}"
-        shown = f"{self.value():,.{self.digits}f}{unit}, {self.sense.value} {self.target:,g}{unit}"
+        shown = f"{self.value():,.{self.digits}f}{unit}, {self.sense.value} {self.target:,.10g}{unit}"
         return f"{self.what}: {shown}{origin}" if self.kept() else f"{self.what}: **{shown}**{origin}"
 
 
