@@ -21,7 +21,7 @@ help:
 	@echo "make test      all tests (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
 	@echo "make coverage  every line and branch of the safety core, or it fails"
-	@echo "make mutation  mutants of the safety core against its tests (half an hour)"
+	@echo "make mutation  mutants of the safety core against its tests (half an hour; ARGS, e.g. --json FILE)"
 	@echo "make pretrain  world model and policy from nothing (ARGS)"
 	@echo "make setup     only the set-up, for all of these"
 	@echo "make clean     remove everything that was installed or built here"
@@ -55,9 +55,7 @@ coverage: setup
 	@.venv/bin/coverage report
 
 mutation: setup
-	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/mutmut run
-	@.venv/bin/mutmut export-cicd-stats
-	@cat mutants/mutmut-cicd-stats.json
+	@.venv/bin/adawm benchmark mutation $(ARGS)
 
 pretrain: setup
 	@.venv/bin/adawm pretrain $(ARGS)

@@ -36,8 +36,11 @@ WEIRD = (math.nan, math.inf, -math.inf, 1e308, -1e308, 1e-320, -0.0, 2.0, -2.0)
 ROUNDING = 1e-5
 """Commands are single precision: what the oracle forgives, in units of the full pedal or lock."""
 
-EPISODE_STEPS = 200
-"""Steps that share one memory, so that rates and stops are tried over time."""
+EPISODE_STEPS = 50
+"""Steps that share one memory, so that rates and stops are tried over time; more would be stops alone."""
+
+LEAST_BRAKE_MPS2 = 0.3
+"""What counts as braking at once; a comfortable stop sets in gradually, with 0.4 m/s2 in its first frame."""
 
 
 @dataclass(frozen=True)
@@ -164,7 +167,7 @@ def escaped(case: Case, before: Memory, answer: Answer) -> str:
     if not case.due and _too_sharp(case, before, command):
         return "lateral acceleration"
     stopped = before.state in STOPS and not (case.heard.overridden or case.heard.release)
-    if (case.due or stopped) and asked > max(0.0, fell) + slack:
+    if (case.due or stopped) and asked > max(-LEAST_BRAKE_MPS2, fell) + slack:
         return f"no braking, {case.due or before.state.value}"
     return ""
 

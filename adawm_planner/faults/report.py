@@ -43,6 +43,10 @@ Times count from the fault to the command's arrival at the vehicle, and so do fr
 vehicle's own, not what the gate was told. `state` is the furthest that the gate reached. A run in which something
 braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most. On a machine
 that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
+
+Not injected here: the end of the gate itself, after which nobody brakes but the vehicle, and worlds that wait for
+commands. [What comes of both](gate.md#which-stop-answers-what) is measured with the gate's loop and the simulator's
+dynamics.
 """
 
 
@@ -125,8 +129,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         lines.append("| " + " | ".join((*cells, f"`{rule}`" if rule != "-" else rule, kept)) + " |")
     machine, commit = document["machine"], (document["commit"] or "unknown")[:12]
     origin = (
-        f"One run each, last at commit `{commit}`, {document['utc']}: {machine['cpu']}, {machine['cores']} cores, "
-        f"load {machine['load_before']:.1f}."
+        f"One run each, the last at commit `{commit}`, {document['utc']}: {machine['cpu']}, {machine['cores']} cores, "
+        f"load {machine['load_before']:.1f}. Rows that a change cannot have touched are kept from before it."
     )
     return "\n".join([*lines, "", origin]) + "\n"
 

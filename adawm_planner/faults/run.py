@@ -50,7 +50,7 @@ class Settings:
     """How each fault is run."""
 
     speed_mps: float = 13.89  # 50 km/h
-    stop_s: float = 10.0  # seen after a fault that a stop is due for; a comfortable stop takes 5.6 s
+    stop_s: float = 10.0  # seen after a fault that a stop is due for; a comfortable stop takes 4 s
     drive_s: float = 5.0  # seen after all others
     after_s: float = 0.5  # seen after standstill
     seed: int = 0  # of lost messages
@@ -193,6 +193,7 @@ class _Stack:
             (MODEL, Kind.DELETED): lambda: shutil.rmtree(self._model),
             (MODEL, Kind.REPLACED): self._replace_model,
             (MODEL, Kind.CUT): self._cut_model,
+            (MODEL, Kind.OVERWRITTEN): self._overwrite_model,
         }
         bridge.inject()
         action = actions.get((self.fault.where, self.fault.kind))
@@ -216,6 +217,11 @@ class _Stack:
     def _cut_model(self) -> None:
         for file in self._model.iterdir():
             os.truncate(file, 2048)
+
+    def _overwrite_model(self) -> None:
+        for path in self._model.iterdir():
+            with path.open("r+b") as file:
+                file.write(b"\xff" * path.stat().st_size)
 
     def _replace_model(self) -> None:
         broken = self._model.parent / "broken"

@@ -56,6 +56,7 @@ class Kind(Enum):
     DELETED = "deleted"
     REPLACED = "replaced"
     CUT = "cut"
+    OVERWRITTEN = "overwritten"
 
 
 SIGNALS = {
@@ -170,7 +171,8 @@ FAULTS: tuple[Fault, ...] = (
     Fault(DISK, Kind.FULL, "no file of planner and gate may grow", DRIVES),
     Fault(MODEL, Kind.DELETED, "the model's files are deleted", DRIVES),
     Fault(MODEL, Kind.REPLACED, "the model's files are replaced by broken ones, by renaming", DRIVES),
-    Fault(MODEL, Kind.CUT, "the model's files, which the planner maps, are cut", Promise(Due.STOP, DECISION_LIMIT_S)),
+    Fault(MODEL, Kind.CUT, "the model's files are cut", DRIVES),
+    Fault(MODEL, Kind.OVERWRITTEN, "the model's files are overwritten in place", DRIVES),
 )  # fmt: skip
 
 

@@ -28,6 +28,7 @@ from adawm_planner.runtime.model_files import (
     WEIGHTS_FILE,
     check_finite,
     digest,
+    private_copy,
     read_config,
 )
 
@@ -106,21 +107,27 @@ class OnnxEngine:
             raise ValueError(f"{model_dir}: {', '.join(missing)} missing; run `adawm export` or `adawm pretrain`")
         if threads < 1:
             raise ValueError(f"threads is {threads}, must be at least 1")
-        config = read_config(model_dir)["world_model"]
-        self.digest, self.provider = digest(model_dir), choose_provider(provider)
-        _check_weights(model_dir / WEIGHTS_FILE)
+        with private_copy(model_dir) as copied:
+            try:
+                self._load(copied, choose_provider(provider), threads, runtime_inputs(factors or {}))
+            except ValueError as error:
+                raise ValueError(str(error).replace(str(copied), str(model_dir))) from error
+
+    def _load(self, folder: Path, provider: str, threads: int, inputs: Mapping[str, Float32]) -> None:
+        config = read_config(folder)["world_model"]
+        self.digest, self.provider = digest(folder), provider
+        _check_weights(folder / WEIGHTS_FILE)
         self._deter, self._stochastic = int(config["deter"]), int(config["groups"]) * int(config["classes"])
-        self._planner = _open(model_dir / PLANNER_FILE, self.provider, threads)
-        self._imagine = _open(model_dir / IMAGINE_FILE, self.provider, threads)
-        inputs = runtime_inputs(factors or {})
+        self._planner = _open(folder / PLANNER_FILE, provider, threads)
+        self._imagine = _open(folder / IMAGINE_FILE, provider, threads)
         self._planner_factors = _taken(inputs, self._planner)
         # The imagined future has no observations, hence no posterior: its graph takes fewer factors.
         self._imagine_factors = _taken(inputs, self._imagine)
         self._options: Any = None
         self._active = BASE
         if len(self._planner_factors) < len(inputs):
-            raise ValueError(f"{model_dir}: takes no factors {sorted(set(inputs) - set(self._planner_factors))}")
-        self._check(model_dir)
+            raise ValueError(f"{folder}: takes no factors {sorted(set(inputs) - set(self._planner_factors))}")
+        self._check(folder)
 
     @property
     def planner_session(self) -> Any:
@@ -258,8 +265,7 @@ def _open(path: Path, provider: str, threads: int) -> Any:
     options.log_severity_level = 3
     providers = list(dict.fromkeys([provider, PROVIDERS["cpu"]]))
     try:
-        # Resolved, because the weights lie beside the real file, not beside a link to it.
-        session = onnxruntime.InferenceSession(str(path.resolve()), options, providers=providers)
+        session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
         raise ValueError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
     if session.get_providers()[0] != provider:

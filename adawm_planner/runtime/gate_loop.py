@@ -9,6 +9,7 @@ what it has.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -30,6 +31,9 @@ LONGEST_STEP_S = 1.0
 
 REPEATED_FRAMES = 20
 """The same route again within this many frames is a publisher that repeats itself."""
+
+KEPT_PROPOSALS = 4
+"""As many frames may be under way at once: see runtime/frame_inputs.py."""
 
 JUST_OVER_S = 0.001
 """A part that its frame has waited for too long is at least this much over the limit of its age [s]."""
@@ -109,7 +113,7 @@ class GateLoop:
         self._route: Route | None = None
         self._route_is_new, self._frames_since_route = False, 0
         self._vehicle: VehicleInfo | None = None
-        self._proposal: _Heard | None = None
+        self._proposals: deque[_Heard] = deque(maxlen=KEPT_PROPOSALS)
         self._waiting: FrameInputs | None = None
         self._previous: FrameInputs | None = None
         self._stepped_s: float | None = None
@@ -146,7 +150,7 @@ class GateLoop:
     def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take what the planner wants at the frame of this stamp."""
         self.counters.proposals += 1
-        self._proposal = _Heard(command, stamp_ns, now_s)
+        self._proposals.append(_Heard(command, stamp_ns, now_s))
         return self._answer_if_ready(now_s)
 
     def on_route(self, route: Route | None) -> None:
@@ -181,7 +185,7 @@ class GateLoop:
     def on_timer(self, now_s: float) -> tuple[GateOutgoing, ...]:
         """Answer what has waited long enough; brake for what has not come."""
         if self._waiting is not None:
-            known = self._proposal is not None and self.memory.state is not State.STANDBY
+            known = bool(self._proposals) and self.memory.state is not State.STANDBY
             limit_s = self._times.wait_s if known else self._times.standby_wait_s
             if now_s - self._waiting.received_s < limit_s:
                 return ()
@@ -195,10 +199,10 @@ class GateLoop:
 
     def _answer_if_ready(self, now_s: float) -> tuple[GateOutgoing, ...]:
         """Answer the waiting frame if its proposal is there, or would not count."""
-        frame, proposal = self._waiting, self._proposal
+        frame = self._waiting
         if frame is None:
             return ()
-        answered = proposal is not None and proposal.stamp_ns == frame.stamp_ns
+        answered = any(each.stamp_ns == frame.stamp_ns for each in self._proposals)
         useless = self.memory.state in STOPS and not self._release
         if not answered and not useless:
             return ()
@@ -234,8 +238,10 @@ class GateLoop:
         return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not placed else lines
 
     def _proposal_for(self, frame: FrameInputs, now_s: float) -> Proposal | None:
-        heard = self._proposal
-        if heard is None or heard.stamp_ns > frame.stamp_ns:
+        """Return the newest proposal that does not answer a later frame: one may overtake the frame before its own."""
+        known = (each for each in reversed(self._proposals) if each.stamp_ns <= frame.stamp_ns)
+        heard = max(known, key=lambda each: each.stamp_ns, default=None)
+        if heard is None:
             return None
         frames = round((frame.stamp_ns - heard.stamp_ns) * 1e-9 / FRAME_S)
         return Proposal(heard.command, now_s - heard.received_s, frames)

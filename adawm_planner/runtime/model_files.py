@@ -7,7 +7,10 @@ weight is read. No torch: the planner reads it too.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+import shutil
+import tempfile
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +42,25 @@ def interface() -> dict[str, Any]:
         "state_features": list(dims.STATE_FEATURES),
         "acceleration_bins": list(dims.ACCELERATION_BINS),
     }
+
+
+@contextmanager
+def private_copy(folder: Path) -> Iterator[Path]:
+    """A copy of a model's files that nobody else knows, for as long as they are being opened.
+
+    onnxruntime maps the weights: whoever cut or overwrote the file would end the process, or change what drives. A
+    mapping outlives its name, so what is loaded from here stays as it was when it was checked.
+
+    Raises:
+        ValueError: a file cannot be read, or there is no room for the copy.
+    """
+    with tempfile.TemporaryDirectory(prefix="adawm_model_") as name:
+        for each in MODEL_FILES:
+            try:
+                shutil.copyfile(folder / each, Path(name) / each)
+            except OSError as error:
+                raise ValueError(f"{folder / each}: cannot be copied to {name} ({error.strerror})") from error
+        yield Path(name)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

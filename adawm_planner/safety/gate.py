@@ -10,9 +10,10 @@ import math
 from dataclasses import dataclass, replace
 
 from adawm_planner.config.control import ControlConfig
-from adawm_planner.config.gate import GateConfig
+from adawm_planner.config.gate import GateConfig, WatchLimits
 from adawm_planner.control.pure_pursuit import steering
 from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
+from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import project
 from adawm_planner.safety.braking import judge_braking
 from adawm_planner.safety.following import judge_following
@@ -21,6 +22,12 @@ from adawm_planner.safety.limits import Wanted, into_range, judge_speed, within_
 from adawm_planner.safety.own_path import others_along, own_path
 from adawm_planner.safety.states import STOPS, Event, State, advance
 from adawm_planner.safety.verdict import Response, Verdict, strictest
+
+DRIVES = frozenset({State.PASSING, State.RESPONDING})
+"""States in which the planner drives, braked or not."""
+
+GENTLE = frozenset({State.RESPONDING, State.COMFORTABLE_STOP})
+"""States whose comfortable braking sets in gradually, so that a hiccup is no jolt."""
 
 _STEERING = ControlConfig()
 
@@ -43,6 +50,7 @@ class Memory:
     state: State = State.STANDBY
     sent: Wanted = Wanted(0.0, 0.0)  # the command before
     fault_s: float = 0.0  # how long a fault that calls for a stop has lasted
+    recurrent_s: float = 0.0  # of all such faults while it drives, less what is forgiven
     danger: Verdict | None = None  # latest danger
     calm_s: float = 0.0  # since that
     cause: Verdict | None = None  # of the running stop
@@ -70,7 +78,7 @@ def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
     unable = judge_proposal(heard.proposal, config.watch, config.stop)
     seen, ttc = ([], math.inf) if blind else _judge_motion(heard.reading, config)
     found = (*blind, *unable, *seen)
-    memory = _remember(found, memory, heard.elapsed_s)
+    memory = _remember(found, memory, heard.elapsed_s, config.watch)
     if memory.danger is not None and 0.0 < memory.calm_s < config.path.clear_s:
         found = (*found, memory.danger)
     worst = strictest(found)
@@ -117,13 +125,16 @@ def _judge_motion(reading: Reading, config: GateConfig) -> tuple[list[Verdict], 
     return verdicts, ahead.time_to_collision_s
 
 
-def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float) -> Memory:
+def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float, watch: WatchLimits) -> Memory:
     """Note how long faults have lasted, and the latest danger."""
     fault = any(each.response in (Response.COMFORTABLE, Response.EMERGENCY) for each in found)
     danger = strictest(each for each in found if each.response is Response.BRAKE)
+    # What a stop was for, or standby, is not held against the drive that follows.
+    recurrent = memory.recurrent_s + (elapsed_s if fault else -watch.forgiven * elapsed_s)
     return replace(
         memory,
         fault_s=memory.fault_s + elapsed_s if fault else 0.0,
+        recurrent_s=max(recurrent, 0.0) if memory.state in DRIVES else 0.0,
         danger=danger or memory.danger,
         calm_s=0.0 if danger else memory.calm_s + elapsed_s,
     )
@@ -134,7 +145,7 @@ def _next_state(heard: Heard, memory: Memory, worst: Verdict | None, config: Gat
     events = [Event.OVERRIDE if heard.overridden else Event.OVERRIDE_ENDS]
     if heard.release:
         events.append(Event.RELEASE)
-    if memory.fault_s > config.watch.latch_s:
+    if memory.fault_s > config.watch.latch_s or memory.recurrent_s > config.watch.recurrent_s:
         events.append(Event.FAULT)
     if worst is None:
         events.append(Event.CLEAR)
@@ -155,6 +166,8 @@ def _wanted(
 ) -> tuple[Wanted, list[Verdict]]:
     """Return what the state asks for, and what of the proposal had to be cut into its range."""
     brake = max(_brake(memory.state, config), 0.0 if worst is None else worst.deceleration)
+    if memory.state in GENTLE and brake <= config.stop.comfortable_mps2:
+        brake = min(brake, max(-memory.sent.acceleration, 0.0) + config.stop.comfortable_jerk_mps3 * FRAME_S)
     if blind:
         return Wanted(-brake, memory.sent.steer), []  # who sees nothing holds the wheel
     if unable or heard.proposal is None:

@@ -62,6 +62,8 @@ def test_the_oracle_sees_missing_brakes_and_sharp_turns() -> None:
     answer = step(case.heard, memory, CONFIG)
     driving = replace(answer, command=Command(throttle=0.2))
     assert "no braking, obstacle" in escaped(replace(case, due="obstacle"), memory, driving)
+    coasting = replace(answer, command=Command())
+    assert "no braking, obstacle" in escaped(replace(case, due="obstacle"), memory, coasting)
     held = replace(case.heard, release=False)
     assert "no braking, hold" in escaped(Case(held, ""), Memory(State.HOLD), driving)
     ego = case.heard.reading.ego

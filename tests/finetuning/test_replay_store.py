@@ -72,7 +72,7 @@ def test_newest_are_whole_chunks(tmp_path: Path, newest: int, begins: int) -> No
 
 @pytest.mark.slow
 def test_a_hundred_thousand_decisions_are_what_they_were(tmp_path: Path) -> None:
-    count = 100_000
+    count = int(os.environ.get("ADAWM_DECISIONS", "100000"))
     seals = []
     with ReplayStore(tmp_path, ReplayConfig(chunk_decisions=1000)) as store:
         for k in range(count):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
+from adawm_planner.data_types import Observation
+from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.agent import load_agent
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.model_files import CONFIG_FILE, IMAGINE_FILE, MODEL_FILES, PLANNER_FILE, WEIGHTS_FILE
@@ -102,3 +106,25 @@ def test_files_in_each_others_place_are_refused(folder: Path, source: str, targe
     whole(folder)
     shutil.copy(folder / source, folder / target)
     refused(lambda: OnnxEngine(folder, "cpu"), str(folder))
+
+
+def test_what_happens_to_the_files_of_a_model_that_drives_changes_nothing(folder: Path) -> None:
+    """In place, through the mapping that onnxruntime would have of the file itself."""
+    whole(folder)
+    engine = OnnxEngine(folder, "cpu")
+    seen = Observation(np.full(BEV_SHAPE, 200, np.uint8), np.full(STATE_SIZE, 0.3, np.float32))
+    before = engine.step(engine.initial(), seen, True)
+    for name in MODEL_FILES:
+        with (folder / name).open("r+b") as file:
+            file.write(b"\xff" * (folder / name).stat().st_size)
+    after = engine.step(engine.initial(), seen, True)
+    for old, new in ((before[0].h, after[0].h), (before[1].probabilities, after[1].probabilities)):
+        np.testing.assert_array_equal(old, new)
+
+
+def test_no_room_for_the_copy_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(shutil, "copyfile", full)
+    refused(lambda: OnnxEngine(folder, "cpu"), str(folder), "No space left on device")

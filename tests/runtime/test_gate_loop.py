@@ -211,6 +211,30 @@ def test_an_old_or_a_future_proposal_answers_no_frame() -> None:
     assert len(car.sent) == 6 and car.brakes()
 
 
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_proposal_that_overtakes_the_frame_before_its_own_leaves_that_its_own(stepped: bool) -> None:
+    car = Drive(stepped)
+    car.drive(5)
+    one, two = Command(throttle=0.2), Command(throttle=0.3)
+    car.propose(one, k=6)
+    car.propose(two, k=7)
+    car.frame()
+    assert len(car.sent) == 6 and car.last.proposed == one and not car.brakes()
+    car.frame()
+    assert len(car.sent) == 7 and car.last.proposed == two and not car.brakes()
+    assert car.loop.counters.braked == 0
+
+
+def test_of_two_proposals_for_one_frame_the_later_counts_and_an_earlier_ones_does_not() -> None:
+    car = Drive()
+    car.drive(5)
+    late = Command(throttle=0.2)
+    for command, k in ((Command(throttle=0.3), 6), (late, 6), (Command(throttle=0.1), 4)):
+        car.propose(command, k=k)
+    car.frame()
+    assert car.last.proposed == late and len(car.sent) == 6
+
+
 @pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
 @pytest.mark.parametrize("stepped", [True, False])
 def test_a_missing_part_brakes_and_is_named(missing: str, stepped: bool) -> None:
