@@ -54,6 +54,10 @@ PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
         ("left_turn_moderate", "overloaded"),
         ("left_turn_dense", "late_brakes"),
         ("roundabout_moderate", "delayed_actuation"),
+        ("right_turn_dense", "late_brakes"),
+        ("right_turn_dense", "overloaded"),
+        ("left_turn_moderate", "worn_brakes"),
+        ("roundabout_moderate", "worn_brakes"),
     ),
 }
 """Cause -> task and vehicle of each condition; low_friction is left out, see docs/adaptation.md."""
@@ -201,7 +205,8 @@ class Judge:
     def direct(self, pool: Pool, episodes: int, trials: int) -> Iterator[Judgement]:
         """Vehicle and task by the two attributed scores, the part by the rule of `select_part`."""
         for chosen in pool.trials(episodes, trials):
-            scores = {name: self._score(name, Sample.of(values[chosen])) for name, values in pool.values.items()}
+            values = {**pool.values, "cause_task": pool.measure.cause_task(self.baseline.samples, chosen)}
+            scores = {name: self._score(name, Sample.of(each[chosen])) for name, each in values.items()}
             part = self._part(*(scores[name] for name in pair_of(self.config)))
             yield Judgement(pool.cause, self._name(scores["cause_vehicle"], scores["cause_task"]), part, pool.condition)
 

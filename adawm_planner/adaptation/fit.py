@@ -295,7 +295,7 @@ def fit_policy(
     proposed along the policy gradient as it is then: directions chosen once per round are used up long before the round
     is.
     """
-    fit, agent, begun = config.fit, _on_still_model(student), time.monotonic()
+    begun, fit, (agent, layers) = time.monotonic(), config.fit, _on_still_model(student)
     critic, starts = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6), Starts.of(agent, replay)
     mean, last = AveragedModel(agent.actor), 0 if student.subunits else round(fit.averaged * updates)
 
@@ -315,6 +315,8 @@ def fit_policy(
         behaviour = dream(agent, starts, fit, step_generator(seed, "policy", number))
         loss, entropy = policy_loss(agent, behaviour, student.spread, fit)
         _descend(actor, loss, fit.gradient_clip)
+        for layer in layers:
+            layer.compose()
         error = _fit_critic(agent, behaviour, critic, fit)
         if number >= updates - last:
             mean.update_parameters(agent.actor)
@@ -329,12 +331,15 @@ def fit_policy(
     return replace(report, seconds=time.monotonic() - begun, trainable=trainable)
 
 
-def _on_still_model(student: Student) -> Agent:
-    """The student's own actor and critics on its model without factors beside the weights, which imagines faster."""
+def _on_still_model(student: Student) -> tuple[Agent, list[ComposedLinear]]:
+    """The student's own policy and critics on its model without factors beside the weights, which imagines faster; and
+    the policy's layers, to be composed after every change."""
     agent = student.merged()
-    agent.actor, agent.critic = student.agent.actor, student.agent.critic
-    agent.slow_critic = student.agent.slow_critic
-    return agent
+    agent.critic, agent.slow_critic = student.agent.critic, student.agent.slow_critic
+    if student.low_rank and not student.subunits:
+        return agent, share_factors(agent, student.agent, "actor")
+    agent.actor = student.agent.actor
+    return agent, []
 
 
 def _actor_optimizer(student: Student, fit: FitConfig) -> torch.optim.Adam:

@@ -116,7 +116,7 @@ class Adaptation:
     def _round(self, place: Place, index: int) -> None:
         """One round, or what is on disk of it."""
         record, state = (self.folder / f"round-{index:02d}.{kind}" for kind in ("json", "safetensors"))
-        begun, seed = time.monotonic(), 1000 * self.cell.seed + index
+        seed = 1000 * self.cell.seed + index
         rollouts = self._rollouts(place, index, seed)
         if record.exists():
             self.student.load(state)
@@ -125,13 +125,14 @@ class Adaptation:
                 self.replay.embed_again()
             self.rounds.append(_read(record))
             return
-        driven = time.monotonic() - begun
+        begun = time.monotonic()
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
             done = adapt_step(index, self.student, self.strategy, rollouts, self.source, self.replay, self.baseline,
                               self._last(), self.config, seed, show)  # fmt: skip
         self.student.save(state)
         steps = sum(each["decisions"] for each in self.rounds) + len(rollouts.episodes)
-        values = round_document(done, steps) | {"seconds_driving": driven, "seconds": time.monotonic() - begun}
+        seconds = rollouts.seconds + time.monotonic() - begun
+        values = round_document(done, steps) | {"seconds_driving": rollouts.seconds, "seconds": seconds}
         _write(record, values)
         self.rounds.append(values)
         self._log(values)

@@ -14,7 +14,7 @@ which no update can move; it is the default.
 | `dynamics_prediction` | mean of `ego` and `world`, each in units of its mean on source data | share |
 | `ego` | error of the predicted acceleration, for which mostly the vehicle answers | state feature |
 | `world` | error of the predicted embedding, for which mostly road and traffic answer | embedding, squared |
-| `cause_vehicle`, `cause_task` | `ego` and `world` without each other's leak, see `Measure.cause` | source deviations |
+| `cause_vehicle`, `cause_task` | `ego` and `world` without each other's share, see `Measure` | source deviations |
 | `policy_imagined`, `policy_returns` | acting policy against an improved one, see `improvement` | TV |
 | `visit_state_action`, `visit_state` | new against source visitation, see `visitation` | TV |
 """
@@ -41,7 +41,7 @@ from adawm_planner.adaptation.scores import Baseline, Sample, Scales, Score
 from adawm_planner.adaptation.visitation import halves, state_action_points, state_points, visitation_distance
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
-from adawm_planner.data_types import Float64
+from adawm_planner.data_types import Float64, Int64
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay
@@ -157,7 +157,7 @@ class Measure:
     def direct(self, name: str, baseline: Mapping[str, Sample], scales: Scales) -> Float64:
         """The `direct` score of this name."""
         if name in CAUSES:
-            return self.cause(name, baseline)
+            return self.cause_vehicle(baseline) if name == "cause_vehicle" else self.cause_task(baseline)
         if name.startswith("policy"):
             return self.policy_imagined(scales) if name == "policy_imagined" else self.policy_returns(scales)
         if name == "dynamics_prediction":
@@ -180,18 +180,34 @@ class Measure:
         """How wrong one-step predictions are, 1 as on source data."""
         return 0.5 * (self.ego() / baseline["ego"].mean + self.world() / baseline["world"].mean)
 
-    def cause(self, name: str, baseline: Mapping[str, Sample]) -> Float64:
-        """What speaks for a changed vehicle or a changed task.
+    def cause_vehicle(self, baseline: Mapping[str, Sample]) -> Float64:
+        """What speaks for a changed vehicle: the ego's error without what a changed task adds to it.
 
-        A new task makes the model worse at accelerations too, and a new vehicle at embeddings, each in a fixed
-        proportion (`leak_to_ego`, `leak_to_world`) when both are counted in deviations over source episodes. What
-        is more than that proportion has a cause of its own.
+        On another road or in other traffic accelerations are harder to predict too, in a nearly fixed proportion to
+        the world's error (`leak_to_ego`) when both are counted in deviations over source episodes.
         """
         ego = (self.ego() - baseline["ego"].mean) / baseline["ego"].deviation
         world = (self.world() - baseline["world"].mean) / baseline["world"].deviation
-        if name == "cause_vehicle":
-            return ego - self.config.mismatch.leak_to_ego * world
-        return world - self.config.mismatch.leak_to_world * ego
+        return ego - self.config.mismatch.leak_to_ego * world
+
+    def cause_task(self, baseline: Mapping[str, Sample], episodes: Int64 | None = None) -> Float64:
+        """What speaks for a changed task: the world's error without what the ego's own error explains of it.
+
+        A vehicle that does not move as predicted shifts everything it sees, so its error is in the world's as well. How
+        much of it is read from these very rollouts: the slope of the world's error over the ego's, from decision to
+        decision (ordinary least squares). What is left is the error at decisions in which the ego moves as predicted.
+
+        Args:
+            baseline: of the base model; only the world's deviation is used, as the unit.
+            episodes: numbers of those that the slope is read from; None: all.
+        """
+        rows = (
+            self.visited.scored if episodes is None else self.visited.scored & np.isin(self.visited.episode, episodes)
+        )
+        ego, world = self.visited.ego_error[rows], self.visited.world_error[rows]
+        spread = float(ego.var())
+        slope = float(np.mean((ego - ego.mean()) * world)) / spread if spread > 0.0 else 0.0
+        return (self.world() - slope * self.ego()) / baseline["world"].deviation
 
     def _per_episode(self, error: Float64) -> Float64:
         return self.visited.by_episode(self.visited.scored, error[self.visited.scored])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -44,6 +44,7 @@ class Rollouts:
 
     episodes: Episodes
     outcomes: tuple[str, ...]  # one per episode
+    seconds: float = 0.0  # that driving them took, by whoever stored them
 
     @property
     def success(self) -> float:
@@ -125,9 +126,11 @@ def stored(path: Path, make: Callable[[], Rollouts]) -> Rollouts:
             episodes, meta = load_chunk(path)
         except ValueError as error:
             raise ValueError(f"{error}; remove it, then it is driven again") from error
-        return Rollouts(episodes, tuple(str(outcome) for outcome in meta["outcomes"]))
-    rollouts = make()
-    save_chunk(path, rollouts.episodes, {"outcomes": list(rollouts.outcomes)})
+        outcomes = tuple(str(outcome) for outcome in meta["outcomes"])
+        return Rollouts(episodes, outcomes, float(meta.get("seconds", 0.0)))
+    begun, rollouts = time.monotonic(), make()
+    rollouts = replace(rollouts, seconds=time.monotonic() - begun)
+    save_chunk(path, rollouts.episodes, {"outcomes": list(rollouts.outcomes), "seconds": rollouts.seconds})
     return rollouts
 
 

@@ -63,7 +63,6 @@ class MismatchConfig:
     folds: int  # of the cross-fitted two-sample classifier
     ridge: float  # of the classifier, per sample
     leak_to_ego: float  # deviations that a task shift adds to the `ego` score per deviation of the `world` score
-    leak_to_world: float  # deviations that a vehicle shift adds to the `world` score per deviation of the `ego` score
 
     def __post_init__(self) -> None:
         if self.estimator not in ESTIMATORS:
@@ -74,7 +73,7 @@ class MismatchConfig:
         above("mismatch", self, 0, "states", "samples", "horizon", "temperature", "ridge")
         above("mismatch", self, 1, "folds")
         above("mismatch", self, -1, "burn_in")
-        share("mismatch", self, "leak_to_ego", "leak_to_world")
+        share("mismatch", self, "leak_to_ego")
 
 
 @dataclass(frozen=True)

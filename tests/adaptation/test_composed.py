@@ -8,7 +8,7 @@ import torch
 from torch import nn
 
 from adawm_planner.adaptation.composed import ComposedLinear, share_factors
-from adawm_planner.adaptation.fit import Before, low_rank_loss
+from adawm_planner.adaptation.fit import Before, fit_policy, low_rank_loss
 from adawm_planner.adaptation.lora import lora_parameters
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -67,3 +67,14 @@ def test_changed_factors_count_after_compose() -> None:
     torch.testing.assert_close(layer(x), base(x))
     layer.compose()
     torch.testing.assert_close(layer(x), base(x) + (x @ down.T) @ up.T)
+
+
+def test_a_policy_update_trains_the_students_own_factors(agent: Agent, config: AdaptationConfig) -> None:
+    replay = Replay(agent.world_model.encoder, random_episodes(6, 1), 0.99)
+    replay.add(random_episodes(6, 2))
+    student, latent = Student(agent, config, low_rank=True, seed=0), torch.zeros(1, agent.world_model.config.latent)
+    before = student.agent.actor(latent).detach()
+    fit_policy(student, replay, config, 4, 0)
+    after = student.agent.actor(latent).detach()
+    assert not torch.equal(before, after)
+    torch.testing.assert_close(after, student.merged().actor(latent).detach())

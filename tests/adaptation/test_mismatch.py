@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from adawm_planner.adaptation.improvement import imagined_step, own_advantages, returns_step, tilt
-from adawm_planner.adaptation.mismatch import measure_baseline, measure_mismatch, pair_of
+from adawm_planner.adaptation.mismatch import Measure, measure_baseline, measure_mismatch, pair_of
 from adawm_planner.adaptation.scores import Sample, Score, read_baseline, write_baseline
 from adawm_planner.adaptation.visitation import visitation_distance
 from adawm_planner.adaptation.visited import visit
@@ -48,6 +48,25 @@ def test_a_score_is_an_excess_with_both_errors() -> None:
     assert score.value == pytest.approx(0.4)
     assert score.error == pytest.approx(np.hypot(0.1, 0.1 / np.sqrt(3)))
     assert 1.0 < score.freedom < 3.0
+
+
+def test_a_task_is_named_by_what_the_egos_own_error_does_not_explain(agent: Agent, config: AdaptationConfig) -> None:
+    replay = Replay(agent.world_model.encoder, random_episodes(8, 0), 0.99)
+    visited, rng = visit(agent, replay, 0), np.random.default_rng(0)
+    baseline = {"world": Sample(1.0, 0.5, 8)}
+
+    def task(ego: np.ndarray, slope: float, added: float, episodes: np.ndarray | None = None) -> np.ndarray:
+        seen = replace(visited, ego_error=ego, world_error=1.0 + slope * ego + added)
+        return Measure(agent, replay, seen, config, rng).cause_task(baseline, episodes)
+
+    calm = 0.1 * rng.random(len(replay))
+    home = task(calm, 2.0, 0.0)
+    np.testing.assert_allclose(home, 1.0 / 0.5)
+    np.testing.assert_allclose(task(10.0 * calm, 5.0, 0.0), home)  # a vehicle: its error is all of the world's
+    np.testing.assert_allclose(task(10.0 * calm, 5.0, 0.25), home + 0.5)  # a task as well, in deviations
+    np.testing.assert_allclose(task(0.0 * calm, 5.0, 0.25), home + 0.5)  # an ego without any error
+    some = np.arange(3)
+    np.testing.assert_allclose(task(calm, 2.0, 0.0, some), home)
 
 
 def test_few_episodes_need_a_larger_excess() -> None:
