@@ -214,6 +214,7 @@ PROMISES = (
     Promise(
         1, "Commands come at their rate", "mean period within 1 % of 0.05 s, largest gap 1.5 periods, RSD 0.10",
         ("cli/test_benchmark.py::test_latency_answers_every_frame_and_gives_ratios",
+         "benchmarks/test_latency.py::test_period_is_measured_in_frames",
          "runtime/test_planner_loop.py::test_one_answer_per_frame_with_its_stamp",
          "ros/test_gate_node.py::test_one_command_per_frame_and_the_gate_alone_publishes_them"),
         (_period("mean_error", "error of the mean period", 0.01, "of 0.05 s"),
@@ -224,7 +225,8 @@ PROMISES = (
     ),
     Promise(
         2, "Inference fits into the cycle", "35 ms at most, the median 25 ms, on the CPU",
-        ("cli/test_benchmark.py::test_latency_answers_every_frame_and_gives_ratios",),
+        ("cli/test_benchmark.py::test_latency_answers_every_frame_and_gives_ratios",
+         "runtime/test_stages.py::test_stages_last_from_cut_to_cut"),
         (_inference("max", "longest inference", 35.0), _inference("p50", "median inference", 25.0)),
         commands=(f"adawm benchmark latency --gate --realtime --frames 6000 --seed 4000 --json {RESULTS / PACED}",),
         lacking="no budget for an accelerator: none was measured",
@@ -374,7 +376,9 @@ PROMISES = (
     ),
     Promise(
         21, "It is cheap to run for long", "memory grows by less than 1 % an hour; 5 % of a core for the clock",
-        ("benchmarks/test_swap_under_load.py::test_growth_is_measured_after_the_start",),
+        ("benchmarks/test_swap_under_load.py::test_growth_is_measured_after_the_start",
+         "benchmarks/test_soak.py::test_a_few_seconds_of_a_real_one",
+         "benchmarks/test_trend.py::test_the_interval_holds_the_truth_about_as_often_as_it_says"),
         (Figure("most that a process's memory grew in an hour", _growth, 1.0, "%", file=SOAK),
          Figure("driven", lambda d: d["ran_s"] / 60.0, 60.0, "min", Sense.AT_LEAST, 0, SOAK)),
         commands=(f"adawm benchmark soak --minutes 60 --json {RESULTS / SOAK}",),
