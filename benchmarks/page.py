@@ -82,6 +82,7 @@ class Promise:
 def page(results: Path, out: Path) -> None:
     """Write docs/performance.md from the committed results."""
     text = markdown(results)
+    out.parent.mkdir(parents=True, exist_ok=True)
     out.write_text(text, encoding="utf-8")
     absent = [section.file for section in SECTIONS if not (results / section.file).is_file()]
     console = Console(highlight=False)

@@ -430,6 +430,7 @@ def promises(page: Path | None, json_file: Path | None) -> None:
         for each in row.figures:
             console.print(f"      {each.line()}", markup=False, soft_wrap=True)
     if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(markdown(), encoding="utf-8")
     states = {str(row.number): row.state.value for row in PROMISES}
     write(json_file, with_origin("promises", {"states": states}, ()))

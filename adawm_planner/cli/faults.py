@@ -176,4 +176,5 @@ def report(campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_
         console.print(line, highlight=False, soft_wrap=True)
     record.write(json_file, document)
     if page is not None:
+        page.parent.mkdir(parents=True, exist_ok=True)
         page.write_text(markdown(document), encoding="utf-8")
