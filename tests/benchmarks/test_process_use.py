@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import subprocess
 import sys
-import time
 from array import array
 
 import pytest
@@ -70,22 +68,34 @@ def test_a_process_is_named_after_the_nearest_root(pid: int, name: str | None) -
     assert name_of(pid, parents, {1: "all", 2: "node"}) == name
 
 
+HELD = "import time; held = b'x' * 30_000_000; print(1, flush=True); time.sleep(60)"
+PARENT = f"""
+import subprocess, sys, time
+child = subprocess.Popen([sys.executable, "-c", {HELD!r}], stdout=subprocess.PIPE)
+child.stdout.readline()
+print(1, flush=True)
+sys.stdin.readline()
+child.kill()
+child.wait()
+busy_until = time.process_time() + 0.1
+while time.process_time() < busy_until:
+    pass
+print(2, flush=True)
+sys.stdin.readline()
+"""
+
+
 def test_real_processes_are_seen_while_they_run() -> None:
-    watch = ProcessWatch({"test": os.getpid()})
-    code = "import time; held = b'x' * 30_000_000; print(1, flush=True); time.sleep(60)"
-    child = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE)
-    try:
-        assert child.stdout is not None and child.stdout.readline() == b"1\n"
+    words = [sys.executable, "-c", PARENT]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as parent:
+        assert parent.stdin is not None and parent.stdout is not None
+        watch = ProcessWatch({"test": parent.pid})
+        assert parent.stdout.readline() == "1\n"
         watch.sample(0.0)
-    finally:
-        child.kill()
-        child.wait()
-        if child.stdout is not None:
-            child.stdout.close()
-    busy_until = time.process_time() + 0.05
-    while time.process_time() < busy_until:
-        pass
-    watch.sample(1.0)
+        parent.stdin.write("\n")
+        parent.stdin.flush()
+        assert parent.stdout.readline() == "2\n"
+        watch.sample(1.0)
     worker, own = watch.uses["test worker"], watch.uses["test"]
     assert len(worker.at_s) == 1 and worker.rss[0] > 30e6 and worker.pss is not None and worker.pss > 30e6
     assert len(own.at_s) == 2 and own.cpu_s[1] >= 0.04
