@@ -79,7 +79,7 @@ class GateNode(WatchedNode):
         """Begin to answer frames."""
         period = self.get_parameter("watchdog_period_s").value
         self._watchdog = self.create_timer(period, self._on_timer, clock=self.steady_clock)
-        if not self.get_parameter("await_planner").value:
+        if self._control is None and not self.get_parameter("await_planner").value:
             self._open_control()
         self._active = True
 

@@ -99,6 +99,14 @@ def test_one_command_per_frame_and_the_gate_alone_publishes_them(rig: Rig) -> No
     assert rig.said[-1].state == GateStatus.PASSING and rig.said[-1].rule == ""
 
 
+def test_a_gate_that_is_activated_again_still_has_one_publisher(rig: Rig) -> None:
+    rig.gate.trigger_deactivate()
+    rig.gate.trigger_activate()
+    assert rig.spin_until(lambda: len(rig.bridge.get_publishers_info_by_topic(COMMANDS)) > 0)
+    rig.spin_for(0.2)
+    assert len(rig.bridge.get_publishers_info_by_topic(COMMANDS)) == 1
+
+
 def test_nonsense_is_answered_with_brakes_and_told(rig: Rig) -> None:
     rig.begin()
     rig.frame()
