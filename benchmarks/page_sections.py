@@ -16,7 +16,7 @@ RATIOS = {
     "counting / halted": "spinning_over_without",
     "halted / halted": "without_over_without",
 }
-"""Sides of the sidecar benchmark and their ratios: title -> name in the result. Older results have no floor."""
+"""Sides of the sidecar benchmark and their ratios: title -> name in the result."""
 
 
 def origin(document: Document) -> str:
@@ -36,14 +36,14 @@ def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     return head + ["| " + " | ".join(row) + " |" for row in rows]
 
 
-def number(value: float | None, digits: int = 2) -> str:
-    """A figure; a dash for one that this result does not have."""
-    return "-" if value is None else f"{value:,.{digits}f}"
+def number(value: float, digits: int = 2) -> str:
+    """A figure."""
+    return f"{value:,.{digits}f}"
 
 
 def at_levels(found: Mapping[str, float]) -> tuple[str, ...]:
-    """Quantiles and maximum; older results lack the 99.9th percentile."""
-    return tuple(number(found.get(level)) for level in LEVELS)
+    """Quantiles and maximum."""
+    return tuple(number(found[level]) for level in LEVELS)
 
 
 def interval(found: Mapping[str, Any], value: str) -> str:
@@ -62,8 +62,6 @@ def latency(document: Document) -> list[str]:
     pace = "One frame per 0.05 s" if document["realtime"] else "As fast as they are answered"
     lines = [f"{pace}: {document['frames']:,} frames of `{document['task']}`, {document['lost']} lost.", ""]
     lines += table(("", *LEVELS), [(title, *at_levels(document[name])) for title, name in names.items()])
-    if "stages_ms" not in document:
-        return [*lines, "", "This result is older than the measuring of stages; run its command again for them."]
     rows = [
         (f"{node}: {stage}", *at_levels(found), number(found["mean"]), f"{found['count']:,}")
         for node, stages in document["stages_ms"].items()
@@ -87,12 +85,9 @@ def sidecar(document: Document) -> list[str]:
     rows = [
         (title, *at_levels(document[key]), f"{document[key]['missed_ticks']:,} of {document[key]['frames']:,}")
         for title, key in SIDES.items()
-        if key in document
     ]
     lines = table(("finetuner", *LEVELS, "missed ticks"), rows)
     for title, key in RATIOS.items():
-        if key not in document:
-            continue
         ratios = ", ".join(f"{level} {interval(document[key][level], 'ratio')}" for level in LEVELS)
         lines += ["", f"{title}, with 95 % intervals: {ratios}."]
     return lines

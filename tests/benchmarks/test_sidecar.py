@@ -10,6 +10,7 @@ import pytest
 
 pytest.importorskip("libsumo")
 
+from benchmarks.page_sections import SIDES
 from benchmarks.record import LEVELS
 from benchmarks.sidecar import Blocks, ratio
 
@@ -33,7 +34,7 @@ def test_a_ratio_has_an_interval_that_holds_it_and_one_of_nothing_holds_1() -> N
 def test_the_docs_show_the_committed_result() -> None:
     found = json.loads((ROOT / "benchmarks" / "results" / "finetuning" / "sidecar.json").read_text())
     page = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
-    for name, key in (("halted", "without_ms"), ("training", "with_ms")):
+    for name, key in SIDES.items():
         side = found[key]
         figures = " | ".join(f"{side[level]:.2f} ms" for level in LEVELS)
         assert f"| {name} | {figures} | {side['missed_ticks']} of {side['frames']:,} |" in page
