@@ -13,8 +13,9 @@ pytest.importorskip("libsumo")
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.story.phases import Phase
-from benchmarks.story import FIRST_SEED, SEEDS_APART, SHIFTS, Story, documents, summarise, to_markdown
+from benchmarks.story import FIRST_SEED, RESULTS, SEEDS_APART, SHIFTS, Story, documents, summarise, to_markdown
 
+PAGE = Path(__file__).resolve().parents[2] / "docs" / "story.md"
 STORIES = [Story(shift, number) for number in range(5) for shift in SHIFTS]
 SETTINGS = {"model_digest": "abc"}
 
@@ -68,3 +69,8 @@ def test_results_of_something_else_are_refused_by_name(content: str, message: st
     (folder / "other.json").write_text(content)
     with pytest.raises(ValueError, match=f"other.json: .*{message}"):
         documents(tmp_path, SETTINGS)
+
+
+def test_the_docs_show_the_committed_stories() -> None:
+    found = {path.stem: json.loads(path.read_text()) for path in (RESULTS / "stories").glob("*.json")}
+    assert found and to_markdown(summarise(dict(sorted(found.items())))) in PAGE.read_text(encoding="utf-8")
