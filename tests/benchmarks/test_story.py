@@ -13,9 +13,10 @@ pytest.importorskip("libsumo")
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.story.phases import Phase
+from benchmarks.record import ROOT
 from benchmarks.story import FIRST_SEED, RESULTS, SEEDS_APART, SHIFTS, Story, documents, summarise, to_markdown
 
-PAGE = Path(__file__).resolve().parents[2] / "docs" / "story.md"
+PAGE = ROOT / "docs" / "story.md"
 STORIES = [Story(shift, number) for number in range(5) for shift in SHIFTS]
 SETTINGS = {"model_digest": "abc"}
 
