@@ -194,13 +194,16 @@ def sequence_loss(
     latent = seen.latent()
     forward = kl_divergence(seen.posterior.detach(), seen.prior)
     backward = kl_divergence(seen.posterior, seen.prior.detach())
+    # Where the gate overruled the action, what came tells nothing of what the action leads to.
+    divergence = fit.kl_dynamics * forward.clamp(min=fit.free_nats) + fit.kl_representation * backward.clamp(
+        min=fit.free_nats
+    )
     going = functional.binary_cross_entropy_with_logits(
         model.continue_head(latent).squeeze(-1), 1.0 - batch.terminal, reduction="none"
     )
     target = embedding.detach()
     parts = {
-        "kl": fit.kl_dynamics * forward.clamp(min=fit.free_nats)
-        + fit.kl_representation * backward.clamp(min=fit.free_nats),
+        "kl": (1.0 - batch.overruled) * divergence,
         "embedding": fit.embedding_weight * (model.embedding_head(latent) - target).square().sum(-1),
         "state": fit.state_weight * (model.vector(latent) - batch.state).square().sum(-1),
         "reward": fit.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),

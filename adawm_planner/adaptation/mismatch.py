@@ -202,7 +202,9 @@ class Measure:
             episodes: numbers of those that the slope is read from; None: all.
         """
         rows = (
-            self.visited.scored if episodes is None else self.visited.scored & np.isin(self.visited.episode, episodes)
+            self.visited.predicted
+            if episodes is None
+            else self.visited.predicted & np.isin(self.visited.episode, episodes)
         )
         ego, world = self.visited.ego_error[rows], self.visited.world_error[rows]
         spread = float(ego.var())
@@ -210,7 +212,7 @@ class Measure:
         return (self.world() - slope * self.ego()) / baseline["world"].deviation
 
     def _per_episode(self, error: Float64) -> Float64:
-        return self.visited.by_episode(self.visited.scored, error[self.visited.scored])
+        return self.visited.by_episode(self.visited.predicted, error[self.visited.predicted])
 
     def policy_imagined(self, scales: Scales) -> Float64:
         """Distance to the policy that the current model would rather have."""

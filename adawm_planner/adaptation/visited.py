@@ -37,11 +37,17 @@ class Visited:
     episode: Int64  # (N,) number of the episode, from 0
     scored: Bool  # (N,) beyond the burn-in
     ended: Bool  # (N,) last row of an episode, whose action was never taken
+    overruled: Bool  # (N,) as in Episodes
 
     @property
     def episodes(self) -> int:
         """Number of episodes."""
         return int(self.episode[-1]) + 1
+
+    @property
+    def predicted(self) -> Bool:
+        """Scored rows (N,) that the model had the true action for: what the gate did is no error of the model."""
+        return self.scored & ~self.overruled
 
     @property
     def acted(self) -> Bool:
@@ -82,6 +88,7 @@ def visit(agent: Agent, replay: Replay, burn_in: int) -> Visited:
         episode.astype(np.int64),
         age >= burn_in,
         replay.ended > 0.5,
+        replay.episodes.overruled,
     )
 
 

@@ -186,6 +186,7 @@ def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held
         first=first,
         terminal=terminal,
         held_out=np.full(count, is_held_out(ones[0].episode, held_out)),
+        overruled=np.array([bool(one.intervention) for one in ones]),
     )
     return Stretch(
         episodes=episodes,

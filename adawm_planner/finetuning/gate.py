@@ -231,7 +231,7 @@ def _parts(trial: Trial, ground: Ground) -> dict[str, Float64]:
     }
     gains = {}
     for name, error in errors.items():
-        both = [seen.by_episode(seen.scored, error(seen)[seen.scored]) for seen in (ground.before, ground.after)]
+        both = [seen.by_episode(seen.predicted, error(seen)[seen.predicted]) for seen in (ground.before, ground.after)]
         gains[name] = ground.by_episode(both[0] - both[1]) / trial.baseline.samples[name].mean
     return gains
 

@@ -172,6 +172,7 @@ def _stack(rows: Sequence[tuple[Any, ...]]) -> Episodes:
         first=np.asarray(first, np.bool_),
         terminal=np.asarray(terminal, np.bool_),
         held_out=np.asarray(held_out, np.bool_),
+        overruled=np.zeros(len(rows), np.bool_),
     )
 
 

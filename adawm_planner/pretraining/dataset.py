@@ -35,6 +35,7 @@ class Episodes:
     first: Bool  # (N,) begins an episode
     terminal: Bool  # (N,) ended it for good (a time limit does not)
     held_out: Bool  # (N,) for validation only
+    overruled: Bool  # (N,) the action before it was not carried out as it was: the safety gate changed a command
 
     def __len__(self) -> int:
         return len(self.action)
@@ -77,6 +78,10 @@ class Episodes:
         return Episodes(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})
 
 
+OVERRULED = "overruled"
+_COLUMNS = [field.name for field in fields(Episodes) if field.name != OVERRULED]
+
+
 def join(parts: Sequence[Episodes]) -> Episodes:
     """Several stretches end to end. Raises ValueError when there are none."""
     if not parts:
@@ -98,7 +103,11 @@ def load_chunk(path: Path) -> tuple[Episodes, dict[str, Any]]:
     """Read a chunk and its meta values. Raises ValueError for a file that is not one."""
     try:
         with np.load(path, allow_pickle=False) as archive:
-            arrays = {field.name: archive[field.name] for field in fields(Episodes)}
+            arrays = {name: archive[name] for name in _COLUMNS}
+            # What was driven without a gate may have been stored without the column.
+            arrays[OVERRULED] = (
+                archive[OVERRULED] if OVERRULED in archive else np.zeros(len(arrays["action"]), np.bool_)
+            )
             meta = {key.removeprefix("meta_"): archive[key] for key in archive.files if key.startswith("meta_")}
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a chunk of driving data ({error})") from error

@@ -30,6 +30,7 @@ class Sequences:
     reward: Tensor  # (B, T)
     terminal: Tensor  # (B, T) 1.0 where the episode ended for good
     ended: Tensor  # (B, T) 1.0 on the last row of an episode, which has no label
+    overruled: Tensor  # (B, T) 1.0 where the action before it was not carried out as it was
     label: Tensor  # (B, T) int64
     returns: Tensor  # (B, T) discounted sum of the rewards that really followed
     picture_rows: Tensor  # (M,) indices into the flattened B * T rows

@@ -146,6 +146,7 @@ class Replay:
             reward=torch.from_numpy(self.episodes.reward[rows]),
             terminal=torch.from_numpy(self.episodes.terminal[rows].astype(np.float32)),
             ended=torch.from_numpy(self.ended[rows]),
+            overruled=torch.from_numpy(self.episodes.overruled[rows].astype(np.float32)),
             label=torch.from_numpy(self.episodes.label[rows]),
             returns=torch.from_numpy(self.returns[rows]),
             picture_rows=torch.from_numpy(chosen),

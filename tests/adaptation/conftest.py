@@ -65,6 +65,7 @@ def random_episodes(count: int, seed: int, level: float = 0.0, length: int = 20)
                 first=first,
                 terminal=terminal,
                 held_out=np.zeros(rows, bool),
+                overruled=np.zeros(rows, bool),
             )
         )
     return join(parts)

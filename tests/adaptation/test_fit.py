@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,6 +90,20 @@ def test_full_and_low_rank_loss_agree_before_training(agent: Agent, config: Adap
     for name in ("state", "embedding"):
         assert full[name] == pytest.approx(low[name], rel=1e-3), name
     assert "image" in full
+
+
+def test_an_overruled_action_teaches_no_prediction(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
+    episodes = replace(replay.episodes, overruled=np.ones(len(replay), bool))
+    overruled = Replay(agent.world_model.encoder, episodes, 0.99)
+    metrics = []
+    for each in (replay, overruled):
+        torch.manual_seed(0)
+        each.newest = len(each)
+        with torch.no_grad():
+            before = Before.of(agent, each)
+            metrics.append(low_rank_loss(agent, each, before, config.fit, step_generator(3, "x", 0))[1])
+    assert metrics[0]["kl"] > 0.0 and metrics[1]["kl"] == 0.0
+    assert metrics[0] | {"kl": 0.0} == metrics[1]
 
 
 def test_the_same_seed_gives_the_same_update(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:

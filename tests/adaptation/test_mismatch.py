@@ -69,6 +69,20 @@ def test_a_task_is_named_by_what_the_egos_own_error_does_not_explain(agent: Agen
     np.testing.assert_allclose(task(calm, 2.0, 0.0, some), home)
 
 
+def test_what_the_gate_did_is_no_error_of_the_model(agent: Agent, config: AdaptationConfig) -> None:
+    episodes = random_episodes(8, 0)
+    overruled = (np.arange(len(episodes)) % 3 == 0) & ~episodes.first
+    replay = Replay(agent.world_model.encoder, replace(episodes, overruled=overruled), 0.99)
+    visited = visit(agent, replay, 0)
+    error, baseline = np.where(overruled, 9.0, 1.0), {"world": Sample(1.0, 0.5, 8)}
+    seen = replace(visited, ego_error=error, world_error=1.0 + error, surprise=error)
+    measure = Measure(agent, replay, seen, config, np.random.default_rng(0))
+    for score in (measure.ego(), measure.divergence(), measure.world() - 1.0):
+        np.testing.assert_allclose(score, 1.0)
+    np.testing.assert_allclose(measure.cause_task(baseline), 2.0 / 0.5)
+    assert seen.acted[overruled & ~visited.ended].all(), "the policy decided there all the same"
+
+
 def test_few_episodes_need_a_larger_excess() -> None:
     few, many = (Score.above(Sample(0.35, 0.1 * n**0.5, n), Sample(0.0, 0.0, 100)) for n in (8, 400))
     assert few.z == many.z == pytest.approx(3.5)

@@ -45,6 +45,11 @@ def test_a_whole_episode_is_as_collect_has_it() -> None:
     assert one.probabilities.shape == (13, 5) and one.value.shape == one.stamp_s.shape == (13,)
 
 
+def test_where_the_gate_changed_a_command_the_action_was_overruled() -> None:
+    [one] = split([first(0), decision(1), decision(2, intervention="braking_distance"), decision(3, **CRASH)])
+    assert one.episodes.overruled.tolist() == [False, False, True, False] and one.outcome == "collision"
+
+
 @pytest.mark.parametrize(
     ("reward", "terminal", "outcome"),
     [

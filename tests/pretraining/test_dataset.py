@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ def episode(length: int, seed: int = 0) -> Episodes:
         first=np.arange(length) == 0,
         terminal=np.arange(length) == length - 1,
         held_out=np.zeros(length, bool),
+        overruled=rng.random(length) < 0.2,
     )
 
 
@@ -29,9 +31,19 @@ def test_a_chunk_comes_back_bit_for_bit(tmp_path: Path) -> None:
     stored = join([episode(5), episode(7, 1)])
     save_chunk(tmp_path / "round-00" / "chunk-0000.npz", stored, {"outcomes": ["success", "collision"]})
     loaded, meta = load_chunk(tmp_path / "round-00" / "chunk-0000.npz")
-    assert np.array_equal(loaded.bev, stored.bev) and np.array_equal(loaded.reward, stored.reward)
+    for field in fields(Episodes):
+        assert np.array_equal(getattr(loaded, field.name), getattr(stored, field.name)), field.name
     assert meta["outcomes"].tolist() == ["success", "collision"]
     assert len(load_folder(tmp_path)) == 12
+
+
+def test_a_chunk_from_before_there_was_a_gate_says_that_none_spoke(tmp_path: Path) -> None:
+    path, stored = tmp_path / "chunk-0000.npz", episode(5)
+    save_chunk(path, stored, {})
+    with np.load(path) as archive:
+        np.savez(path, **{name: archive[name] for name in archive.files if name != "overruled"})
+    loaded, _ = load_chunk(path)
+    assert loaded.overruled.tolist() == 5 * [False] and np.array_equal(loaded.action, stored.action)
 
 
 def test_a_broken_chunk_is_named(tmp_path: Path) -> None:
