@@ -71,10 +71,10 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     ours = [one for one in stretches if one.policy.base_digest == base]
     train = [one for one in ours if not one.episodes.held_out[0]]
     chosen = _newest_of(acting, train, config)
-    rows, episodes = sum(len(train[k].episodes) for k in chosen), len(chosen)
+    rows, episodes = sum(_carried_out(train[k]) for k in chosen), len(chosen)
     if rows < config.decisions or episodes < config.least_episodes:
         return NotYet(
-            f"the acting policy has {rows} training decisions in {episodes} episodes, a round needs "
+            f"the acting policy carried out {rows} training decisions in {episodes} episodes, a round needs "
             f"{config.decisions} in {config.least_episodes}"
         )
     rollouts = [train[k] for k in chosen]
@@ -102,8 +102,13 @@ def _newest_of(policy: Policy, train: list[Stretch], config: RoundConfig) -> lis
             break
         if train[k].policy == policy:
             places.append(k)
-            rows += len(train[k].episodes)
+            rows += _carried_out(train[k])
     return places[::-1]
+
+
+def _carried_out(stretch: Stretch) -> int:
+    """Decisions that the gate did not overrule: a vehicle that it holds gathers nothing for a round."""
+    return int((~stretch.episodes.overruled).sum())
 
 
 def _held_out(stretches: list[Stretch], most: int) -> HeldOut | None:

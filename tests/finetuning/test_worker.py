@@ -151,6 +151,8 @@ def test_why_there_is_no_round(place: Workplace) -> None:
     old = split(driven(random_episodes(30, 1), place.base))
     new = split(driven(random_episodes(2, 2), place.base, ("a" * 64,), begin=1000))
     assert "a round needs 100 in 4" in reason([*old, *new])
+    held = replace(random_episodes(30, 1), overruled=np.ones(len(random_episodes(30, 1)), bool))
+    assert "carried out 0 training decisions in 24 episodes" in reason([*split(driven(held, place.base))])
     other = split(driven(random_episodes(30, 1), "c" * 64))
     assert "drives base model cccccccccccc, this finetuner adapts" in reason([*old, *other])
 

@@ -114,6 +114,7 @@ def driven(
             is_last=bool(ends[row]),
             is_terminal=bool(episodes.terminal[row]),
             adapter_digests=adapters,
+            intervention="braking_distance" if episodes.overruled[row] else "",
         )
         yield capture(one, base, 1.5)
 
