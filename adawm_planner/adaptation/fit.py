@@ -194,16 +194,13 @@ def sequence_loss(
     latent = seen.latent()
     forward = kl_divergence(seen.posterior.detach(), seen.prior)
     backward = kl_divergence(seen.posterior, seen.prior.detach())
-    # Where the gate overruled the action, what came tells nothing of what the action leads to.
-    divergence = fit.kl_dynamics * forward.clamp(min=fit.free_nats) + fit.kl_representation * backward.clamp(
-        min=fit.free_nats
-    )
     going = functional.binary_cross_entropy_with_logits(
         model.continue_head(latent).squeeze(-1), 1.0 - batch.terminal, reduction="none"
     )
     target = embedding.detach()
     parts = {
-        "kl": (1.0 - batch.overruled) * divergence,
+        "kl": fit.kl_dynamics * forward.clamp(min=fit.free_nats)
+        + fit.kl_representation * backward.clamp(min=fit.free_nats),
         "embedding": fit.embedding_weight * (model.embedding_head(latent) - target).square().sum(-1),
         "state": fit.state_weight * (model.vector(latent) - batch.state).square().sum(-1),
         "reward": fit.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),
@@ -211,8 +208,11 @@ def sequence_loss(
     }
     for name, part in parts.items():
         assert part.shape == batch.reward.shape, (name, part.shape)
-    total = torch.stack([part.mean() for part in parts.values()]).sum()
-    return total, latent, {name: float(part.mean().detach()) for name, part in parts.items()}
+    # What came where the gate overruled the action is not what it leads to, and its gradient would reach h, which is
+    # made from that action. Only an end counts: the action was not what prevented it.
+    counted = 1.0 - batch.overruled * (1.0 - batch.terminal)
+    means = {name: (counted * part).mean() for name, part in parts.items()}
+    return torch.stack(list(means.values())).sum(), latent, {name: float(mean.detach()) for name, mean in means.items()}
 
 
 # ---------------------------------------------------------------- policy

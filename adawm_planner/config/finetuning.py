@@ -42,9 +42,13 @@ class SplitConfig:
     held_out: float = 0.2
     """Share of the episodes that is for validation only."""
 
+    most_overruled: int = 50
+    """Decisions in a row that the safety gate or a driver overruled; beyond it nothing is kept: the vehicle is held."""
+
     def __post_init__(self) -> None:
         above("split", self, 0.0, "step_error")
         above("split", self, 1, "least_rows")
+        above("split", self, 0, "most_overruled")
         if not self.step_error < 1.0:
             raise ValueError(f"split.step_error is {self.step_error}, must be below 1")
         if not 0.0 <= self.held_out < 1.0:
@@ -121,8 +125,12 @@ class RoundConfig:
     held_out_episodes: int = 40
     """Newest held-out episodes that the gate looks at."""
 
+    burn_in: int = 3
+    """Rows at the start of an episode that give no score, `mismatch.burn_in` of the adaptation's configuration."""
+
     def __post_init__(self) -> None:
         above("round", self, 0, "decisions", "held_out_episodes")
+        above("round", self, -1, "burn_in")
         above("round", self, 1, "least_episodes")
         if self.window < self.decisions:
             raise ValueError(f"round.window is {self.window}, must be at least round.decisions ({self.decisions})")

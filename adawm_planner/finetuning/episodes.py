@@ -12,6 +12,7 @@ spans a gap. It ends, and another begins, where
 | episode | another episode number, or a decision after an episode's end, without `is_first` |
 | clock | stamps are not one decision apart, within SplitConfig.step_error |
 | policy | other base or adapter digests than the decision before |
+| held | the gate or a driver overruled more decisions in a row than SplitConfig.most_overruled; these are left out |
 | stream | the first or the last decision there is |
 
 A stretch that begins at a reset and ends with its episode is complete; any other is cut short. Those are kept, as
@@ -47,6 +48,7 @@ class Cut(Enum):
     EPISODE = "episode"
     CLOCK = "clock"
     POLICY = "policy"
+    HELD = "held"
     STREAM = "stream"
 
 
@@ -92,6 +94,7 @@ class EpisodeSplitter:
         self._rows: list[Captured] = []
         self._last: Captured | None = None
         self._began = Cut.STREAM
+        self._overruled = 0  # decisions in a row
         self.cuts: Counter[Cut] = Counter()  # ends of stretches, dropped ones included
         self.dropped_rows = 0  # rows of stretches that were too short
         self.duplicates = 0  # decisions that came twice in a row, taken once
@@ -102,8 +105,15 @@ class EpisodeSplitter:
         if last is not None and last.seal == one.seal:
             self.duplicates += 1
             return []
+        overruled = bool(one.experience.intervention) and not one.experience.is_first
+        self._overruled = self._overruled + 1 if overruled else 0
+        if self._overruled > self._config.most_overruled:
+            done = self._close(Cut.HELD)
+            self._began = Cut.HELD
+            self.dropped_rows += 1
+            return done
         cut = Cut.STREAM if last is None else self._cut(last, one)
-        done: list[Stretch] = []
+        done = []
         if cut is not None:
             if cut is Cut.POLICY:
                 self._rows.append(one)

@@ -68,7 +68,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
             f"the planner drives base model {acting.base_digest[:12]}, this finetuner adapts {base[:12]}; "
             "give both the same model_dir"
         )
-    ours = [one for one in stretches if one.policy.base_digest == base]
+    ours = [one for one in stretches if one.policy.base_digest == base and _tells(one, config)]
     train = [one for one in ours if not one.episodes.held_out[0]]
     chosen = _newest_of(acting, train, config)
     rows, episodes = sum(_carried_out(train[k]) for k in chosen), len(chosen)
@@ -104,6 +104,11 @@ def _newest_of(policy: Policy, train: list[Stretch], config: RoundConfig) -> lis
             places.append(k)
             rows += _carried_out(train[k])
     return places[::-1]
+
+
+def _tells(stretch: Stretch, config: RoundConfig) -> bool:
+    """Whether it gives a score: beyond the burn-in some decision was carried out."""
+    return bool((~stretch.episodes.overruled[config.burn_in :]).any())
 
 
 def _carried_out(stretch: Stretch) -> int:

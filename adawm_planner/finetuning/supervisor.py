@@ -43,7 +43,7 @@ class Supervisor:
         self._channel: Connection | None = None
         self._wish: Wish | None = None
         self._wait, self._start_at = FIRST_WAIT_S, clock()
-        self._trouble = ""
+        self._trouble, self._round = "", 0  # newest round heard of
         self.deaths = 0  # since this was made
         self.last_death = ""  # one line: how the worker ended, and why if it could say
 
@@ -72,8 +72,9 @@ class Supervisor:
         ended = self._process.poll()  # looked at first, so that its last words are still read
         messages = self._listen()
         for message in messages:
-            if isinstance(message, RoundDone):
-                self._wait = FIRST_WAIT_S
+            if isinstance(message, RoundDone) and message.round > self._round:
+                # A worker begins with the last round of the one before it: that one finished nothing yet.
+                self._wait, self._round = FIRST_WAIT_S, message.round
             elif isinstance(message, Trouble):
                 self._trouble = message.text
         if ended is not None:

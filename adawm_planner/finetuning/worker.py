@@ -70,7 +70,7 @@ class Worker:
         self._told_at = 0.0
         self._seen = Seen(-1, 0)
         self._seen_at = 0.0
-        self._too_little: Seen | None = None  # what there was when it was last too little for a round
+        self._too_little: tuple[Seen, bool] | None = None  # what there was, and whether it was forced, when too little
         self._phase = Phase.IDLE
         self.workshop = Workshop(settings)
         self.memory = Memory(Path(settings.state_dir), self.workshop.base.digest)
@@ -95,11 +95,11 @@ class Worker:
         if self._seen.fresh < wanted:
             self._tell(Phase.COLLECTING, "waits for new driving", self._seen.fresh, wanted)
             return
-        if self._seen == self._too_little:
+        if (self._seen, self._wish.forced) == self._too_little:
             return
         found, newest = self._material(), self._seen.newest
         if isinstance(found, NotYet):
-            self._too_little = self._seen
+            self._too_little = self._seen, self._wish.forced
             self._tell(Phase.COLLECTING, found.reason, self._seen.fresh, wanted)
             return
         material, driving = found
@@ -133,7 +133,8 @@ class Worker:
 
     def _material(self) -> tuple[Material, dict[str, Made]] | NotYet:
         """What a round would work on now, and the bundles that drove it."""
-        config = RoundConfig(decisions=1 if self._wish.forced else self._settings.decisions)
+        wanted = 1 if self._wish.forced else self._settings.decisions
+        config = RoundConfig(decisions=wanted, burn_in=self.workshop.config.mismatch.burn_in)
         stretches = split(read_decisions(Path(self._settings.replay_dir), config.window, self._damaged))
         found = material_of(stretches, self.workshop.base.digest, config)
         if isinstance(found, NotYet):

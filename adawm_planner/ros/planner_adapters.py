@@ -42,6 +42,9 @@ UPDATE_TOPIC = "/adawm_finetuner/adapter"
 ENVELOPE_BYTES = 64 * 2**10
 """What a message may hold besides its files."""
 
+OVERRIDE = "manual_override"
+"""Intervention in the experience while a person drives."""
+
 NO_STORE = Refusal(
     Reason.NO_STORE, "this planner must have a store for adapters", "adapters.store is empty", "a folder",
     "Set the parameters adapters.store and adapters.trust, and configure again",
@@ -97,10 +100,10 @@ class PlannerAdapters:
             limits: of bundles.
             swaps: None refuses everything, with that reason.
             changed: told when a bundle was refused here.
-            intervened: told the rule by which the gate changes commands; empty: it does not.
+            intervened: told by which rule the gate changes commands, or that a person drives; empty: neither.
         """
         self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
-        self._intervened = intervened
+        self._intervened, self._rule, self._overridden = intervened, "", False
         self.turned_away = 0  # bundles refused for want of a store
         override = f"/carla/{role}/vehicle_control_manual_override"
         table: list[tuple[type[Any], str, Any, Callable[[Any], None], bool]] = [
@@ -125,6 +128,9 @@ class PlannerAdapters:
             node.create_service(kind, name, call, callback_group=group) for name, (kind, call) in services.items()
         ]
 
+    def _tell_intervention(self) -> None:
+        self._intervened(self._rule or (OVERRIDE if self._overridden else ""))
+
     def destroy(self) -> None:
         """Close topics and services."""
         for subscription in self._open:
@@ -140,11 +146,14 @@ class PlannerAdapters:
             self._swaps.post(m.Push(lambda: unpack(raw, self._limits)))
 
     def _on_gate(self, message: GateStatus) -> None:
-        self._intervened(message.rule if message.state != GateStatus.PASSING else "")
+        self._rule = message.rule if message.state != GateStatus.PASSING else ""
+        self._tell_intervention()
         if self._swaps is not None:
             self._swaps.taken_over("gate", message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
 
     def _on_override(self, message: Bool) -> None:
+        self._overridden = message.data
+        self._tell_intervention()
         if self._swaps is not None:
             self._swaps.taken_over("driver", message.data)
 

@@ -92,18 +92,23 @@ def test_full_and_low_rank_loss_agree_before_training(agent: Agent, config: Adap
     assert "image" in full
 
 
-def test_an_overruled_action_teaches_no_prediction(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
-    episodes = replace(replay.episodes, overruled=np.ones(len(replay), bool))
-    overruled = Replay(agent.world_model.encoder, episodes, 0.99)
-    metrics = []
-    for each in (replay, overruled):
-        torch.manual_seed(0)
-        each.newest = len(each)
-        with torch.no_grad():
-            before = Before.of(agent, each)
-            metrics.append(low_rank_loss(agent, each, before, config.fit, step_generator(3, "x", 0))[1])
-    assert metrics[0]["kl"] > 0.0 and metrics[1]["kl"] == 0.0
-    assert metrics[0] | {"kl": 0.0} == metrics[1]
+TERMS = ("kl", "embedding", "state", "reward", "continue")
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_of_overruled_actions_only_an_end_teaches(agent: Agent, config: AdaptationConfig, ends: bool) -> None:
+    episodes = random_episodes(6, 1)
+    terminal = np.full(len(episodes), ends)
+    episodes = replace(episodes, terminal=terminal, overruled=np.ones(len(episodes), bool))
+    config = replace(config, fit=replace(config.fit, keep_policy=0.0))
+    student = Student(agent, config, low_rank=True, seed=0)
+    replay = Replay(agent.world_model.encoder, episodes, 0.99)
+    loss, metrics = low_rank_loss(
+        student.agent, replay, Before.of(agent, replay), config.fit, step_generator(3, "x", 0)
+    )
+    gradients = torch.autograd.grad(loss, student.dynamics_parameters())
+    assert all((metrics[name] > 0.0) is ends for name in TERMS)
+    assert any(bool(gradient.any()) for gradient in gradients) is ends
 
 
 def test_the_same_seed_gives_the_same_update(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:

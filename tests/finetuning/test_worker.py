@@ -151,8 +151,15 @@ def test_why_there_is_no_round(place: Workplace) -> None:
     old = split(driven(random_episodes(30, 1), place.base))
     new = split(driven(random_episodes(2, 2), place.base, ("a" * 64,), begin=1000))
     assert "a round needs 100 in 4" in reason([*old, *new])
-    held = replace(random_episodes(30, 1), overruled=np.ones(len(random_episodes(30, 1)), bool))
-    assert "carried out 0 training decisions in 24 episodes" in reason([*split(driven(held, place.base))])
+    episodes = random_episodes(30, 1)
+    held = replace(episodes, overruled=np.arange(len(episodes)) > 0)
+    assert "carried out 0 training decisions in 0 episodes" in reason([*split(driven(held, place.base))])
+    most = replace(episodes, overruled=np.cumsum(episodes.first) > 3)
+    assert "in 3 episodes, a round needs 100 in 4" in reason([*split(driven(most, place.base))])
+    now = RoundConfig(decisions=1)
+    assert isinstance(material_of(split(driven(most, place.base)), place.base, now), NotYet), (
+        "one row is not an episode"
+    )
     other = split(driven(random_episodes(30, 1), "c" * 64))
     assert "drives base model cccccccccccc, this finetuner adapts" in reason([*old, *other])
 
@@ -304,6 +311,26 @@ def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later
     supervisor.stop()
     assert waits == [1.0, 2.0]
     assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
+
+
+def test_an_old_round_told_anew_is_no_progress(place: Workplace) -> None:
+    old = RoundDone(3, "adawm", 1, 1, {}, 1.0, "nothing", [], "", [], None, "", "")
+    code = (
+        "import sys; from multiprocessing.connection import Connection; c = Connection(int(sys.argv[1]));"
+        f"c.recv_bytes(); c.send_bytes(bytes.fromhex('{encode(old).hex()}')); sys.exit(3)"
+    )
+    now = [0.0]
+    supervisor = Supervisor(place.settings(), [sys.executable, "-c", code], clock=lambda: now[0])
+    waits = []
+    for _ in range(3):
+        deaths, deadline = supervisor.deaths, time.monotonic() + 30.0
+        while supervisor.deaths == deaths and time.monotonic() < deadline:
+            supervisor.poll()
+            time.sleep(0.02)
+        waits.append(supervisor.restart_in_s)
+        now[0] += waits[-1]
+    supervisor.stop()
+    assert waits == [1.0, 2.0, 4.0]
 
 
 def test_the_worker_is_nice_to_other_sessions_too(place: Workplace) -> None:

@@ -282,6 +282,7 @@ def test_an_intervention_counts_against_it(context: Context, values: dict[str, A
     driven.override.publish(Bool(data=True))
     for _ in range(6):
         driven.episode()
+    assert any(one.intervention == "manual_override" for one in driven.experience)
     assert driven.spin_until(lambda: driven.said(f"{digest_of(files)[:12]} rolled_back"))
     assert driven.spin_until(lambda: driven.status[-1].last_refusal.startswith("probation: "))
     assert driven.spin_until(lambda: driven.digests() == [])
