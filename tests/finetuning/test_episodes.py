@@ -53,8 +53,8 @@ def test_where_the_gate_changed_a_command_the_action_was_overruled() -> None:
 def test_a_vehicle_that_is_held_leaves_nothing_but_the_beginning_of_it() -> None:
     held = [decision(k, intervention="rss_longitudinal") for k in range(20, 40)]
     config = SplitConfig(least_rows=2, most_overruled=5)
-    done = split([first(0), *(decision(k) for k in range(1, 20)), *held, *drive(40, 60, **LAST)[1:]], config)
-    assert cuts(done) == [(Cut.RESET, Cut.HELD, 25), (Cut.HELD, Cut.END, 20)]
+    done = split([first(0), *(decision(k) for k in range(1, 20)), *held, *drive(39, 60, **LAST)[1:]], config)
+    assert cuts(done) == [(Cut.RESET, Cut.HELD, 25), (Cut.HELD, Cut.END, 21)]
     assert done[0].episodes.overruled.tolist() == 20 * [False] + 5 * [True] and not done[1].episodes.overruled.any()
     anew = split([first(0), *held, first(40, intervention="rss_longitudinal"), *drive(40, 60, **LAST)[1:]], config)
     assert cuts(anew)[-1] == (Cut.RESET, Cut.END, 21), "a new episode is none that is held"
