@@ -69,13 +69,13 @@ def make_probe(session: Any, factors: Factors, seed: int, tolerance: float) -> P
     inputs = _inputs(session, seed, ROWS)
     outputs, base = (_outputs(inputs, session_runner(session, each), seed) for each in (factors, None))
     effect = _difference(outputs, base)
+    if not np.isfinite(effect):
+        raise ValueError("the adapter makes the model's outputs infinite or NaN")
     if not effect > tolerance:
         raise ValueError(
             f"the adapter moves no output of the probe by more than {tolerance:g} (largest {effect:.2g}), "
             "so nobody could tell whether it is active; adapt longer"
         )
-    if not np.isfinite(effect):
-        raise ValueError("the adapter makes the model's outputs infinite or NaN")
     values = {name: tuple(float(each) for each in array) for name, array in outputs.items()}
     return Probe(seed, ROWS, _digest(inputs), values)
 
@@ -135,7 +135,7 @@ def _outputs(inputs: Mapping[str, np.ndarray], run: Runner, seed: int) -> dict[s
 
 def _difference(left: Mapping[str, np.ndarray], right: Mapping[str, np.ndarray]) -> float:
     """Largest absolute difference; NaN where one is NaN."""
-    return float(max(np.abs(left[name] - right[name]).max() for name in PROBE_OUTPUTS))
+    return float(np.max([np.abs(left[name] - right[name]).max() for name in PROBE_OUTPUTS]))
 
 
 def _digest(inputs: Mapping[str, np.ndarray]) -> str:

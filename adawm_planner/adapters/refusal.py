@@ -92,5 +92,6 @@ def refuse(reason: Reason, rule: str, measured: object, limit: object, remedy: s
 
 def shown(value: object, most: int = 200) -> str:
     """A value on one short printable line."""
-    text = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in str(value))
+    # Cut first: it may be as long as a message, and each sign of it four times as long.
+    text = "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in str(value)[: most + 1])
     return text if len(text) <= most else f"{text[:most]}..."

@@ -27,6 +27,11 @@ LOG_FILE = "log.jsonl"
 LOCK_FILE = "lock"
 BUNDLES = "bundles"
 STAGING = "staging"
+OF_THIS_START = {
+    Reason.OTHER_BASE, Reason.OTHER_VEHICLE, Reason.NO_VEHICLE, Reason.RANK, Reason.NORM, Reason.UNREADABLE,
+}  # fmt: skip
+"""Refusals that a planner started with other parameters, or rights, would not give."""
+
 KEEP = 16
 """Bundles whose files are kept; committed ones and the active one always are."""
 
@@ -185,15 +190,17 @@ class AdapterStore:
         """What a part drives with after a restart: the committed adapter, else the last good one, else the base.
 
         Returns:
-            The adapter, None for the base model; and why newer ones were refused, which rolls them back.
+            The adapter, None for the base model; and why newer ones were refused. That rolls them back, unless it says
+            more of this start than of the bundle (another model, vehicle or limit): then it stays for the next one.
         """
         refusals: list[Refusal] = []
-        while (digest := self.part(part).current) is not None:
+        for digest in reversed(self.part(part).good):
             found = self.load(digest, context, now_unix_s)
             if isinstance(found, VerifiedAdapter):
                 return found, refusals
             refusals.append(found)
-            self.rollback(part, now_unix_s, f"refused at start: {found.reason.value}")
+            if self.part(part).current == digest and not _is_of_this_start(found, context):
+                self.rollback(part, now_unix_s, f"refused at start: {found.reason.value}")
         return None, refusals
 
     def _bundle(self, digest: str) -> Installed:
@@ -253,6 +260,11 @@ def entries(state: StoreState) -> list[Entry]:
         )
         for each in reversed(state.bundles.values())
     ]
+
+
+def _is_of_this_start(refusal: Refusal, context: Context) -> bool:
+    """Whether the same bundle may well pass at the next start."""
+    return refusal.reason in OF_THIS_START or (refusal.reason is Reason.UNTRUSTED_KEY and not context.trust)
 
 
 def _known_part(part: str) -> str:

@@ -5,6 +5,7 @@ Conversion only; what happens to a bundle is runtime/hot_swap.py's, in a thread 
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -41,6 +42,9 @@ from adawm_planner.runtime.warm import History
 UPDATE_TOPIC = "/adawm_finetuner/adapter"
 ENVELOPE_BYTES = 64 * 2**10
 """What a message may hold besides its files."""
+
+LATEST_UNIX_S = 2**31 - 1
+"""What builtin_interfaces/Time can hold [s]; a manifest may say later."""
 
 OVERRIDE = "manual_override"
 """Intervention in the experience while a person drives."""
@@ -168,7 +172,7 @@ class PlannerAdapters:
 
     async def _load(self, request: Any, response: Any) -> Any:
         digest = request.expected_digest or None
-        reply = await self._ask(lambda answer: m.Load(Path(request.path).expanduser(), digest, answer))
+        reply = await self._ask(lambda answer: m.Load(Path(os.path.expanduser(request.path)), digest, answer))
         return self._about_one(reply, response)
 
     async def _pin(self, request: Any, response: Any) -> Any:
@@ -226,7 +230,7 @@ def adapter_info(bundle: Installed, active: bool, pinned: bool) -> AdapterInfo:
         base_digest=bundle.base,
         counter=bundle.counter,
         created=ns_to_stamp(bundle.created_unix_s * 10**9),
-        expiry=ns_to_stamp((bundle.expires_unix_s or 0) * 10**9),
+        expiry=ns_to_stamp(min(bundle.expires_unix_s or 0, LATEST_UNIX_S) * 10**9),
         active=active,
         pinned=pinned,
     )

@@ -169,7 +169,17 @@ class HotSwap:
                 answer(m.Reply(False, str(found)))
             return
         part = found.manifest.part
-        if part in self._waiting:
+        waiting = self._waiting.get(part)
+        if waiting is not None and found.manifest.counter <= waiting.adapter.manifest.counter:
+            # Of neither has the store seen a counter yet.
+            older = Refusal(Reason.COUNTER, "the counter must be above that of the bundle that waits",
+                            str(found.manifest.counter), f"above {waiting.adapter.manifest.counter}",
+                            "Nothing to do: the newer one is tried")  # fmt: skip
+            self._refused(older)
+            if answer is not None:
+                answer(m.Reply(False, str(older)))
+            return
+        if waiting is not None:
             self._abort(self._waiting.pop(part), _superseded(found.digest))
         if answer is not None and (self._trial is not None or self.ready is not None):
             answer(m.Reply(True, "verified: waits until the bundle on its way is committed or dropped"))
@@ -330,6 +340,8 @@ class HotSwap:
         elif trial.swap.stage is not Stage.REVERTING:
             self.ready = None
             self._abort(trial, refusal)
+        elif self.ready is None:
+            self._order_back()  # an operator's roll back failed between its withdrawal and this
 
     def _abort(self, trial: Trial, refusal: Refusal) -> None:
         """Drop a bundle that does not drive."""
@@ -450,6 +462,8 @@ class HotSwap:
                 self._probe(found, load_adapters([found]))
             except Refused as refused:
                 self._refused(refused.refusal)
+                if self._store.part(part).current != found.digest:
+                    return  # one above it stays for another start
                 self._store.rollback(part, self._now(), "refused by its probe")
                 continue
             self._good[part] = found

@@ -6,6 +6,7 @@ on a thread of its own.
 
 from __future__ import annotations
 
+import logging
 import queue
 import threading
 import time
@@ -30,6 +31,8 @@ from adawm_planner.runtime.swap_messages import (
     Report,
     Turned,
 )
+
+_log = logging.getLogger(__name__)
 
 MOST_WAITING = 16
 """Events that may wait before pushed bundles are turned away."""
@@ -116,7 +119,12 @@ class SwapThread:
             return
         before, self._polls = self._loop.core.engine, 0
         begun = time.perf_counter()
-        if self._loop.flip(ready.warm):
+        try:
+            flipped = self._loop.flip(ready.warm)
+        except Exception:  # onnxruntime's share no other base; nothing has changed hands yet
+            _log.exception("flip to engine %d", ready.number)
+            flipped = False
+        if flipped:
             seconds, self._taken = time.perf_counter() - begun, ready.number
             self.post(Flipped(ready, seconds, before))
         else:

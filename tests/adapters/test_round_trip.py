@@ -16,7 +16,7 @@ from adawm_planner.adaptation.student import apply_factors
 from adawm_planner.adapters.bundle import MANIFEST_FILE, SIGNATURE_FILE, read_bundle, write_bundle
 from adawm_planner.adapters.manifest import parse_manifest
 from adawm_planner.adapters.onnx_file import ONNX_FILE, load_onnx_adapter
-from adawm_planner.adapters.probe import check_probe, session_runner
+from adawm_planner.adapters.probe import PROBE_OUTPUTS, Runner, check_probe, session_runner
 from adawm_planner.adapters.refusal import Reason
 from adawm_planner.adapters.verify import VerifiedAdapter, verify, verify_folder
 from adawm_planner.policy.agent import Agent
@@ -88,6 +88,20 @@ def test_the_probe_passes_by_either_way_of_loading_and_fails_without(maker: Make
     other = session_runner(maker.session, maker.factors(part, seed=1))
     wrong = check_probe(probe, maker.session, other, tolerance)
     assert wrong is not None and wrong.reason is Reason.PROBE
+    for output in range(len(PROBE_OUTPUTS)):
+        nowhere = check_probe(probe, maker.session, spoilt(runner, output), tolerance)
+        assert nowhere is not None and "difference nan" in str(nowhere)
+
+
+def spoilt(run: Runner, output: int) -> Runner:
+    """The same with NaN in one of its outputs."""
+
+    def answer(inputs: dict[str, np.ndarray]) -> list[np.ndarray]:
+        found = [np.array(each) for each in run(inputs)]
+        found[output][...] = np.nan
+        return found
+
+    return answer
 
 
 def test_a_signature_does_not_change_the_digest_and_the_manifest_survives(

@@ -155,6 +155,25 @@ def test_a_damaged_adapter_gives_way_to_the_last_good_one(
     assert store.part("policy").good == (adapters[0].digest,)
 
 
+@pytest.mark.parametrize("why", ["other_base", "rank", "untrusted_key"])
+def test_a_start_with_a_wrong_parameter_costs_no_adapter(
+    store: AdapterStore, maker: Maker, adapters: list[VerifiedAdapter], why: str
+) -> None:
+    for each in adapters[:2]:
+        committed(store, each)
+    ours, before = maker.context, store.part("policy")
+    wrong = {
+        "other_base": replace(ours, base=replace(ours.base, digest="0" * 64)),
+        "rank": replace(ours, limits=replace(ours.limits, rank=1)),
+        "untrusted_key": replace(ours, trust={}),
+    }[why]
+    found, refusals = store.restore("policy", wrong, NOW)
+    assert found is None and [each.reason.value for each in refusals] == [why, why]
+    assert store.part("policy") == before
+    found, refusals = store.restore("policy", ours, NOW)
+    assert found is not None and found.digest == adapters[1].digest and refusals == []
+
+
 def test_a_restart_asks_for_trust_but_not_for_freshness(
     store: AdapterStore, maker: Maker, adapters: list[VerifiedAdapter]
 ) -> None:

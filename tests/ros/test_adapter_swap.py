@@ -256,6 +256,7 @@ def test_services(driven: Driven, maker: Maker, tmp_path: Path) -> None:
         "other_digest"
         in driven.call(LoadAdapter, "load_adapter", path=str(tmp_path / "bundle"), expected_digest="0").message
     )
+    assert not driven.call(LoadAdapter, "load_adapter", path="~nobody-of-this-name/bundle").success
     loaded = driven.call(LoadAdapter, "load_adapter", path=str(tmp_path / "bundle"))
     assert loaded.success and loaded.adapter.digest == digest_of(files) and not loaded.adapter.active
     driven.episode()

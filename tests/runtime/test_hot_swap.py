@@ -146,6 +146,18 @@ def test_a_newer_bundle_takes_the_place_of_one_that_waits(rig: Rig, policy: File
     assert "busy" in rig.swap.report.last_refusal and rig.swap.report.refusals == 1
 
 
+def test_an_older_bundle_does_not_displace_a_newer_one_that_waits(rig: Rig, policy: Files, dynamics: Files) -> None:
+    rig.push(policy)
+    newer = rig.maker.files(part="dynamics", counter=2, name="newer")
+    rig.push(newer)
+    rig.push(dynamics)
+    assert rig.swap.report.last_refusal.startswith("counter") and rig.swap.report.refusals == 1
+    rig.drive(4)
+    rig.episodes(True, True, True)
+    rig.drive(4)
+    assert digest_of(newer) in rig.core.engine.adapter_digests
+
+
 def test_probation_rolls_a_bad_adapter_back(rig: Rig, policy: Files) -> None:
     rig.push(policy)
     rig.drive(4)
@@ -363,6 +375,32 @@ def test_a_store_that_cannot_be_written_costs_the_candidate_alone(
     monkeypatch.setattr(AdapterStore, "commit", full)
     rig.episodes(True, True, True)
     assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+
+
+def test_an_operator_rolls_back_on_a_full_disk(rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*arguments: Any) -> None:
+        raise OSError(28, "No space left on device")
+
+    rig.push(policy)
+    rig.drive(4)
+    monkeypatch.setattr(AdapterStore, "rollback", full)
+    reply = rig.ask(m.RollBack, "policy", False)
+    assert not reply.success and "No space left" in reply.message
+    rig.drive(1)
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+
+
+def test_an_error_in_the_flip_costs_no_tick(rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: Any) -> bool:
+        raise RuntimeError("planted")
+
+    rig.push(policy)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.loop, "flip", broken)
+        rig.drive(4)
+        assert rig.core.engine.adapter_digests == ()
+    rig.drive(1)
+    assert rig.stage == "probation" and rig.core.engine.adapter_digests == (digest_of(policy),)
 
 
 def test_a_flip_that_crosses_its_withdrawal_is_undone(rig: Rig, policy: Files) -> None:
