@@ -94,7 +94,7 @@ class VehicleInputs:
         self._sink.on_world(convert.world_clock(message), time.monotonic())
 
     def _on_vehicle(self, message: CarlaEgoVehicleInfo) -> None:
-        self._ego_id = int(message.id)
+        self._ego_id = int(message.id) or None  # 0: not said, and then no object may be taken for the ego
         try:
             vehicle = convert.vehicle_info(message, *self._size)
         except ValueError as error:

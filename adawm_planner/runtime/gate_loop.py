@@ -194,8 +194,13 @@ class GateLoop:
         return self._incomplete(now_s) or self._silent(now_s)
 
     def last(self, now_s: float) -> GateOutgoing | None:
-        """Return a last braking command if a vehicle was ever heard of."""
-        return self._brake(FRAME_PARTS, now_s) if self.assembler.received_s else None
+        """Return a last braking command if a vehicle was ever heard of: at once as hard as can be, as none follows."""
+        if not self.assembler.received_s:
+            return None
+        out = self._brake(FRAME_PARTS, now_s)
+        sent = replace(out.answer.memory.sent, acceleration=-self._config.stop.emergency_mps2)
+        self.memory = replace(self.memory, sent=sent)
+        return replace(out, answer=replace(out.answer, memory=self.memory, command=sent.command(self._config.command)))
 
     def _answer_if_ready(self, now_s: float) -> tuple[GateOutgoing, ...]:
         """Answer the waiting frame if its proposal is there, or would not count."""
@@ -213,7 +218,10 @@ class GateLoop:
         self._waiting = None
         self.stages.begin()
         faults = self._take(frame)
-        reading = Reading(frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults)
+        reading = Reading(
+            frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults,
+            wheel_speed=frame.status.speed,
+        )  # fmt: skip
         proposal = self._proposal_for(frame, now_s)
         self._previous, self._route_is_new = frame, False
         self._frames_since_route += 1

@@ -151,8 +151,7 @@ def _next_state(heard: Heard, memory: Memory, worst: Verdict | None, config: Gat
         events.append(Event.CLEAR)
     else:
         events.append(Event.DANGER if worst.deceleration > config.stop.comfortable_mps2 else Event.CAUTION)
-    ego = heard.reading.ego
-    if ego is not None and abs(ego.speed) < config.stop.standstill_mps:
+    if heard.reading.stands(config.stop.standstill_mps):
         events.append(Event.STANDSTILL)
     state = memory.state
     for event in events:

@@ -27,6 +27,11 @@ class Reading:
     route: Route | None
     ages: tuple[tuple[str, float], ...] = ()  # topics that lag behind the newest frame, and by how much [s]
     faults: tuple[str, ...] = ()  # what else is wrong with it, one line each
+    wheel_speed: float = 0.0  # m/s, unsigned, as the vehicle itself reports it
+
+    def stands(self, standstill_mps: float) -> bool:
+        """Whether everybody says so; an odometry that was just refused would not do."""
+        return self.ego is not None and abs(self.ego.speed) < standstill_mps and self.wheel_speed < standstill_mps
 
 
 @dataclass(frozen=True)

@@ -285,7 +285,11 @@ def test_the_last_command_brakes() -> None:
     car = Drive()
     car.drive(3)
     last = car.loop.last(car.now)
-    assert last is not None and last.answer.command.brake > 0.0 and last.stamp_ns == 3 * FRAME_NS
+    assert last is not None and last.stamp_ns == 3 * FRAME_NS
+    config = GateConfig()
+    hardest = config.stop.emergency_mps2 / config.command.brake_mps2
+    assert last.answer.command.brake == pytest.approx(hardest) and last.answer.command.throttle == 0.0
+    assert car.loop.memory.sent.acceleration == -config.stop.emergency_mps2, "it goes on from what was sent"
 
 
 def test_a_jump_without_a_new_route_brakes_and_with_one_is_a_new_episode() -> None:

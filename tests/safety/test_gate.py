@@ -318,6 +318,12 @@ def test_standing_is_slower_than_the_limit_in_either_direction() -> None:
         assert once(heard(ego=ego(speed)), stop).state is state
 
 
+def test_a_vehicle_that_rolls_by_its_own_account_does_not_stand() -> None:
+    stop = run(DRIVING, heard(None), LATCH_FRAMES + 2)[-1].memory
+    for speed, state in ((0.1, State.COMFORTABLE_STOP), (0.099, State.HOLD), (math.nan, State.COMFORTABLE_STOP)):
+        assert once(heard(ego=ego(0.0), wheel_speed=speed), stop).state is state
+
+
 def test_a_release_while_the_fault_lasts_leads_to_standby_not_to_driving() -> None:
     memory = _stopped()
     for frames in (1, 2 * LATCH_FRAMES):
