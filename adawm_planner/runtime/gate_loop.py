@@ -106,7 +106,7 @@ class GateLoop:
         self.counters = GateCounters()
         self.stages = Stages(GATE_STAGES)
         self.assembler = FrameAssembler()
-        self._way = WayCheck(config.watch.way_m)
+        self._way = WayCheck(config.watch.way_m, config.watch.turn_rad)
         limits = monitor.limits
         self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
         self.world: WorldClock | None = None

@@ -1,56 +1,73 @@
-"""Frames in, a contradiction out: the place that odometry tells does not move as its speed says.
+"""Frames in, a contradiction out: the place that odometry tells does not move as its twist says.
 
-A localisation that hangs goes on with fresh stamps and a true speed; each of its messages alone looks sound.
+A localisation that hangs goes on with fresh stamps and a true speed, and a twist in the axes of the map or in degrees
+is as large as a true one: each of their messages alone looks sound. But the rules of the gate aim by that twist.
 """
 
 from __future__ import annotations
 
-import math
+import cmath
 from collections import deque
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from adawm_planner.observation.route import wrap_angle
 from adawm_planner.runtime.frame_inputs import FrameInputs
 
 WINDOW_FRAMES = 20
-"""Frame periods over which the ways are compared: a second, in which a chord is hardly shorter than its arc."""
+"""Frame periods over which place and twist are compared: a second."""
 
 
 @dataclass(frozen=True)
-class _Place:
+class _Pose:
+    """Where odometry says that the vehicle is, and where its twists led from any origin."""
+
     stamp_s: float
-    x: float
-    y: float
-    speed: float  # m/s
-    way: float  # m driven by the speeds, from any origin
+    place: complex  # m, x + iy in the map
+    velocity: complex  # m/s, likewise
+    yaw: float  # rad
+    yaw_rate: float  # rad/s
+    led: complex = 0j  # m, integral of the velocity
+    turned: float = 0.0  # rad, integral of the yaw rate
 
 
 class WayCheck:
-    """Compares the way between places with the integral of the speed."""
+    """Compares the ways and the turns between poses with the integrals of the twist."""
 
-    def __init__(self, limit_m: float) -> None:
-        """Take the largest difference that is believed [m]."""
-        self._limit_m = limit_m
-        self._places: deque[_Place] = deque(maxlen=WINDOW_FRAMES + 1)
+    def __init__(self, limit_m: float, limit_rad: float) -> None:
+        """Take the largest differences that are believed."""
+        self._limit_m, self._limit_rad = limit_m, limit_rad
+        self._poses: deque[_Pose] = deque(maxlen=WINDOW_FRAMES + 1)
 
     def restart(self) -> None:
-        """Forget the places: the vehicle was placed somewhere else."""
-        self._places.clear()
+        """Forget the poses: the vehicle was placed somewhere else."""
+        self._poses.clear()
 
     def add(self, frame: FrameInputs) -> str:
         """Take a frame whose values are finite; return a line that tells of a contradiction, else nothing."""
-        odometry, stamp_s = frame.odometry, frame.stamp_s
-        speed = math.hypot(odometry.speed, odometry.lateral_speed)
-        way = 0.0
-        if self._places:
-            last = self._places[-1]
-            way = last.way + 0.5 * (last.speed + speed) * (stamp_s - last.stamp_s)
-        self._places.append(_Place(stamp_s, odometry.x, odometry.y, speed, way))
-        first = self._places[0]
-        moved, driven = math.hypot(odometry.x - first.x, odometry.y - first.y), way - first.way
-        if abs(moved - driven) <= self._limit_m:
-            return ""
-        seconds = stamp_s - first.stamp_s
-        return (
-            f"odometry: its place moved {moved:.2f} m in {seconds:.2f} s and its speed says {driven:.2f} m, "
-            f"at most {self._limit_m:g} m apart"
-        )
+        o = frame.odometry
+        velocity = complex(o.speed, o.lateral_speed) * cmath.exp(1j * o.yaw)
+        pose = _Pose(frame.stamp_s, complex(o.x, o.y), velocity, o.yaw, o.yaw_rate)
+        if self._poses:
+            last = self._poses[-1]
+            half = 0.5 * (pose.stamp_s - last.stamp_s)
+            led, turned = half * (last.velocity + velocity), half * (last.yaw_rate + o.yaw_rate)
+            pose = replace(pose, led=last.led + led, turned=last.turned + turned)
+        self._poses.append(pose)
+        return self._compare(self._poses[0], pose)
+
+    def _compare(self, first: _Pose, pose: _Pose) -> str:
+        seconds = pose.stamp_s - first.stamp_s
+        moved, led = pose.place - first.place, pose.led - first.led
+        if abs(moved - led) > self._limit_m:
+            return (
+                f"odometry: its place moved by ({moved.real:.2f}, {moved.imag:.2f}) m in {seconds:.2f} s and its "
+                f"velocity says ({led.real:.2f}, {led.imag:.2f}) m, at most {self._limit_m:g} m apart; is the twist in "
+                "the vehicle's axes, and does localisation hang?"
+            )
+        off = wrap_angle(pose.yaw - first.yaw - (pose.turned - first.turned))
+        if abs(off) > self._limit_rad:
+            return (
+                f"odometry: its heading is {abs(off):.2f} rad from where its yaw rate led in {seconds:.2f} s, at most "
+                f"{self._limit_rad:g} rad; is the rate in rad/s and positive to the left?"
+            )
+        return ""
