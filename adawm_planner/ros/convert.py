@@ -134,11 +134,16 @@ def route_from_path(message: Path) -> Route | None:
     return route_from_points(points[:, 0], points[:, 1])
 
 
+MOST_STEER_RAD = 1.5
+"""Steering angle that no wheel reaches [rad]; at a right angle the path that it leads to has no radius."""
+
+
 def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> VehicleInfo:
     """Take what the planner needs to know of its vehicle; the message does not tell `length` and `width` [m].
 
     Raises:
-        ValueError: there are no steered and unsteered wheels to measure, or a value is not positive.
+        ValueError: there are no steered and unsteered wheels to measure, a value is not positive, or the largest steering
+            angle is none.
     """
     if len(message.wheels) != 4:
         raise ValueError(f"vehicle has {len(message.wheels)} wheels, needs 4 (FL, FR, RL, RR)")
@@ -154,6 +159,10 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
     for name, value in values.items():
         if not (value > 0.0 and math.isfinite(value)):
             raise ValueError(f"vehicle's {name} is {value}, must be greater than 0")
+    if values["max_steer"] >= MOST_STEER_RAD:
+        raise ValueError(
+            f"vehicle's max_steer is {values['max_steer']} rad, must be below {MOST_STEER_RAD}; in degrees?"
+        )
     return VehicleInfo(**values)
 
 

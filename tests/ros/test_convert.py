@@ -160,6 +160,7 @@ def test_vehicle_info_sheds_single_precision_noise() -> None:
         (make_wheels()[:2], 1600.0, "wheels"),
         (make_wheels(steer=0.0), 1600.0, "max_steer"),
         (make_wheels(steer=math.nan), 1600.0, "max_steer"),
+        (make_wheels(steer=70.0), 1600.0, "max_steer is 70.0 rad, must be below 1.5"),
         (make_wheels(front=-2.0), 1600.0, "wheelbase"),
         (make_wheels(), 0.0, "mass"),
     ],
