@@ -297,19 +297,24 @@ def test_a_pause_holds_an_update_under_way(place: Workplace) -> None:
 # ---------------------------------------------------------------- death
 
 
-def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later(place: Workplace) -> None:
-    now = [0.0]
-    supervisor = Supervisor(place.settings(preset="nonsense"), clock=lambda: now[0])
+def waits_of(supervisor: Supervisor, now: list[float], deaths: int) -> list[float]:
+    """How long it waits after each of so many deaths; `now` is its clock."""
     waits = []
-    for _ in range(2):
-        deaths, deadline = supervisor.deaths, time.monotonic() + 30.0
-        while supervisor.deaths == deaths and time.monotonic() < deadline:
+    for number in range(deaths):
+        deadline = time.monotonic() + 30.0
+        while supervisor.deaths == number and time.monotonic() < deadline:
             supervisor.poll()
             time.sleep(0.02)
         waits.append(supervisor.restart_in_s)
         now[0] += waits[-1]
     supervisor.stop()
-    assert waits == [1.0, 2.0]
+    return waits
+
+
+def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later(place: Workplace) -> None:
+    now = [0.0]
+    supervisor = Supervisor(place.settings(preset="nonsense"), clock=lambda: now[0])
+    assert waits_of(supervisor, now, 2) == [1.0, 2.0]
     assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
 
 
@@ -321,16 +326,7 @@ def test_an_old_round_told_anew_is_no_progress(place: Workplace) -> None:
     )
     now = [0.0]
     supervisor = Supervisor(place.settings(), [sys.executable, "-c", code], clock=lambda: now[0])
-    waits = []
-    for _ in range(3):
-        deaths, deadline = supervisor.deaths, time.monotonic() + 30.0
-        while supervisor.deaths == deaths and time.monotonic() < deadline:
-            supervisor.poll()
-            time.sleep(0.02)
-        waits.append(supervisor.restart_in_s)
-        now[0] += waits[-1]
-    supervisor.stop()
-    assert waits == [1.0, 2.0, 4.0]
+    assert waits_of(supervisor, now, 3) == [1.0, 2.0, 4.0]
 
 
 def test_the_worker_is_nice_to_other_sessions_too(place: Workplace) -> None:
