@@ -142,7 +142,7 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
     """Take what the planner needs to know of its vehicle; the message does not tell `length` and `width` [m].
 
     Raises:
-        ValueError: there are no steered and unsteered wheels to measure, a value is not positive, or max_steer cannot be.
+        ValueError: not four wheels, a value that is not positive, or a max_steer that no wheel reaches.
     """
     if len(message.wheels) != 4:
         raise ValueError(f"vehicle has {len(message.wheels)} wheels, needs 4 (FL, FR, RL, RR)")
