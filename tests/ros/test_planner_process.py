@@ -34,6 +34,14 @@ def start(*arguments: str) -> subprocess.Popen[str]:
     )
 
 
+def is_driven(bench: Bench, bridge: StubBridge, number: int) -> bool:
+    """Whether a frame is answered by driving."""
+    before = len(bridge.commands)
+    bridge.publish_frame(number)
+    assert bench.spin_until(lambda: len(bridge.commands) > before)
+    return bool(bridge.commands[-1].throttle > 0.0)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_leaves_the_vehicle_braking_and_exits_with_zero(context: Context, number: signal.Signals) -> None:
     planner = start("-p", "use_map:=false")
@@ -44,11 +52,10 @@ def test_signal_leaves_the_vehicle_braking_and_exits_with_zero(context: Context,
         bridge.publish_world(1)
         bridge.publish_vehicle()
         bridge.publish_route()
-        bridge.publish_frame(1)
-        assert bench.spin_until(lambda: len(bridge.commands) == 1)
-        assert bridge.commands[0].throttle > 0.0
+        assert any(is_driven(bench, bridge, k) for k in range(1, 20)), "it brakes for a frame that comes in pieces"
+        driven = len(bridge.commands)
         planner.send_signal(number)
-        assert bench.spin_until(lambda: len(bridge.commands) >= 2)
+        assert bench.spin_until(lambda: len(bridge.commands) > driven)
         assert bridge.commands[-1].brake > 0.0 and bridge.commands[-1].throttle == 0.0
         output, _ = planner.communicate(timeout=20)
     finally:
