@@ -195,4 +195,4 @@ class Experience:
     is_last: bool  # nothing follows in this episode; the action was not carried out
     is_terminal: bool  # the future is worth nothing
     adapter_digests: tuple[str, ...] = ()  # sha256 of the bundles that decided, hex; empty also where none is known
-    intervention: str = ""  # rule of the gate that changed a command since the previous experience; empty: none did
+    intervention: str = ""  # since the previous experience: rule of the gate that changed a command, or manual_override
