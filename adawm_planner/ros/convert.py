@@ -39,6 +39,11 @@ def ns_to_stamp(nanoseconds: int) -> Time:
     return Time(sec=nanoseconds // 1_000_000_000, nanosec=nanoseconds % 1_000_000_000)
 
 
+def expiry_stamp(unix_s: int | None) -> Time:
+    """Return when a bundle expires, 0 for never; a manifest may say later than the message can."""
+    return Time(sec=min(unix_s or 0, 2**31 - 1))
+
+
 def make_header(stamp_ns: int, frame_id: str) -> Header:
     """Return a header."""
     return Header(stamp=ns_to_stamp(stamp_ns), frame_id=frame_id)

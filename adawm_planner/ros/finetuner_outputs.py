@@ -8,12 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from adawm_msgs.msg import AdapterUpdate, BundleFile, MismatchReport
-from builtin_interfaces.msg import Time
 
 from adawm_planner.adapters.bundle import MANIFEST_FILE, SIGNATURE_FILE, parse_signature, read_bundle
 from adawm_planner.adapters.manifest import bundle_digest, parse_manifest
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.finetuning.messages import RoundDone
+from adawm_planner.ros.convert import expiry_stamp
 
 DECISIONS = {
     (): MismatchReport.UPDATE_NOTHING,
@@ -61,7 +61,7 @@ def adapter_message(folder: Path, stamp: Any) -> AdapterUpdate:
         parent_digest=manifest.parent or "",
         base_digest=manifest.base,
         counter=manifest.counter,
-        expiry=Time(sec=min(manifest.expires_unix_s or 0, 2**31 - 1)),
+        expiry=expiry_stamp(manifest.expires_unix_s),
         files=[BundleFile(name=name, data=array.array("B", content)) for name, content in sorted(files.items())],
         key_id=signer,
         signature=array.array("B", signature),

@@ -27,7 +27,7 @@ from adawm_planner.adapters.store_state import Installed
 from adawm_planner.adapters.verify import Context, VerifiedAdapter
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.ros import qos
-from adawm_planner.ros.convert import ns_to_stamp
+from adawm_planner.ros.convert import expiry_stamp, ns_to_stamp
 from adawm_planner.ros.diagnostics import OK, WARN, State
 from adawm_planner.ros.gate_topics import STATUS_TOPIC
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
@@ -42,9 +42,6 @@ from adawm_planner.runtime.warm import History
 UPDATE_TOPIC = "/adawm_finetuner/adapter"
 ENVELOPE_BYTES = 64 * 2**10
 """What a message may hold besides its files."""
-
-LATEST_UNIX_S = 2**31 - 1
-"""What builtin_interfaces/Time can hold [s]; a manifest may say later."""
 
 OVERRIDE = "manual_override"
 """Intervention in the experience while a person drives."""
@@ -172,7 +169,9 @@ class PlannerAdapters:
 
     async def _load(self, request: Any, response: Any) -> Any:
         digest = request.expected_digest or None
-        reply = await self._ask(lambda answer: m.Load(Path(os.path.expanduser(request.path)), digest, answer))
+        # Path.expanduser would raise for an unknown user, and end the node.
+        folder = Path(os.path.expanduser(request.path))
+        reply = await self._ask(lambda answer: m.Load(folder, digest, answer))
         return self._about_one(reply, response)
 
     async def _pin(self, request: Any, response: Any) -> Any:
@@ -230,7 +229,7 @@ def adapter_info(bundle: Installed, active: bool, pinned: bool) -> AdapterInfo:
         base_digest=bundle.base,
         counter=bundle.counter,
         created=ns_to_stamp(bundle.created_unix_s * 10**9),
-        expiry=ns_to_stamp(min(bundle.expires_unix_s or 0, LATEST_UNIX_S) * 10**9),
+        expiry=expiry_stamp(bundle.expires_unix_s),
         active=active,
         pinned=pinned,
     )

@@ -199,3 +199,7 @@ def test_image_message_holds_the_picture() -> None:
     assert bytes(message.data) == picture.tobytes()
     with pytest.raises(ValueError, match="must be"):
         convert.image_message(picture[..., :2], 5, "ego_vehicle")
+
+
+def test_an_expiry_beyond_what_a_stamp_holds_is_the_latest_one() -> None:
+    assert [convert.expiry_stamp(each).sec for each in (None, 1_800_000_000, 2**62)] == [0, 1_800_000_000, 2**31 - 1]
