@@ -98,7 +98,8 @@ class Bench(Spinner):
     def connect(self) -> None:
         """Wait until planner and bridge have found each other."""
         bridge = self.bridge
-        ends = (bridge.odometry, bridge.objects, bridge.vehicle_status, bridge.status, bridge.waypoints)
+        streams = (bridge.odometry, bridge.objects, bridge.vehicle_status, bridge.status)
+        ends = (*streams, bridge.waypoints, bridge.vehicle_info)
         assert self.spin_until(
             lambda: (
                 all(end.get_subscription_count() > 0 for end in ends)
