@@ -126,7 +126,7 @@ def soak(document: Document) -> list[str]:
         f"{document['ran_s'] / 60.0:.1f} of {document['minutes']:g} minutes (ended: {document['ended']}) of "
         f"`{document['task']}` with `{document['vehicle']}`, {document['real_time_factor']:.2f} of real time: bridge, "
         "planner, gate and finetuner, each a process. Memory and processor count after "
-        f"{document['warm_up_minutes']:g} minutes.",
+        f"{document['warm_up_minutes']:g} minutes." + _came_after(document.get("after")),
         "",
         *table(
             ("process", "CPU %", "most", "RSS MiB", "most", "PSS MiB", "growth of RSS, % per hour (95 %)"),
@@ -149,6 +149,17 @@ def soak(document: Document) -> list[str]:
         for stage, found in found_stages.items()
     ]
     return lines + table(("stage", *LEVELS, "frames"), rows)
+
+
+def _came_after(earlier: Mapping[str, Any] | None) -> str:
+    if earlier is None:
+        return ""
+    committed = earlier["finetuning"]["came_to"].get("committed", 0)
+    return (
+        f" It begins with the replay, the progress and the {committed} adapters of an earlier run of "
+        f"{earlier['ran_s'] / 60.0:.1f} minutes of `{earlier['task']}` with `{earlier['vehicle']}`, seed "
+        f"{earlier['seed']} (commit `{earlier['commit'][:12]}`)."
+    )
 
 
 def _counted(count: int, one: str, many: str) -> str:

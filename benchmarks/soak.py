@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import time
 from collections import Counter
 from collections.abc import Mapping
@@ -128,6 +129,8 @@ class Account:
 @click.option(
     "--run", "run_folder", type=FOLDER, help="New folder of result, logs and state [default: runs/soak/TIME]."
 )
+@click.option("--after", "earlier", type=FOLDER,
+              help="Folder of an earlier soak: begin with a copy of its replay, progress and adapters.")  # fmt: skip
 @click.option("--source-dir", type=FOLDER, default=SOURCE_DIR, show_default=True,
               help="The base model's source rollouts, which `adawm baseline` drives.")  # fmt: skip
 @click.option("--finetuner-params", type=FILE, help="ROS parameter file of the finetuner, over the shipped one.")
@@ -136,8 +139,8 @@ class Account:
 @json_option
 def soak(
     minutes: float, warm_up: float, every: float, task: str, vehicle: str, seed: int, run_folder: Path | None,
-    source_dir: Path, finetuner_params: Path | None, planner_params: Path | None, model_dir: Path | None,
-    provider: str, json_file: Path | None,
+    earlier: Path | None, source_dir: Path, finetuner_params: Path | None, planner_params: Path | None,
+    model_dir: Path | None, provider: str, json_file: Path | None,
 ) -> None:  # fmt: skip
     """Real-time driving with the sidecar for an hour: memory, processor, missed ticks, swaps."""
     plan = Plan(load_task(task).name, load_vehicle(vehicle).name, seed, minutes, warm_up, every)
@@ -149,7 +152,10 @@ def soak(
     params = {PLANNER.name: planner_params, FINETUNER.name: finetuner_params}
     texts = {name: file.read_text(encoding="utf-8") for name, file in params.items() if file is not None}
     files = Files(run_folder or RUNS / time.strftime("%Y%m%d-%H%M%S"))
+    after = None if earlier is None else told_of(earlier)
     make_folder(files)
+    if earlier is not None:
+        shutil.copytree(Files(earlier).state, files.state, dirs_exist_ok=True)
     settings = stack_settings(task, vehicle, 0, seed, True, True, model_dir, provider)
     settings |= finetuner_settings(None, files.state, source_dir)
     os.environ.update(ros_environment(os.environ))
@@ -164,10 +170,22 @@ def soak(
         ended, code = str(error), 128 + error.signum
     except ChildDied as error:
         ended, code = str(error), 1
-    finish(run, {"ended": ended.splitlines()[0], "parameters": texts}, targets, console)
+    finish(run, {"ended": ended.splitlines()[0], "parameters": texts, "after": after}, targets, console)
     if code:
         console.print(f"{ended}\nall processes are ended", style="yellow", markup=False, soft_wrap=True)
         raise SystemExit(code)
+
+
+def told_of(earlier: Path) -> dict[str, Any]:
+    """What an earlier soak says of itself. Raises ClickException for a folder that is none."""
+    file = earlier / RESULT
+    try:
+        document = json.loads(file.read_text(encoding="utf-8"))
+        return {name: document[name] for name in ("commit", "task", "vehicle", "seed", "ran_s", "finetuning")}
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise click.ClickException(
+            f"{file} is not the result of a soak ({error!r}); --after takes a soak's folder"
+        ) from error
 
 
 class Run:

@@ -140,6 +140,22 @@ def test_what_the_nodes_were_told_is_kept(place: Path) -> None:
     assert document["parameters"] == {"adawm_finetuner": file.read_text()}
 
 
+def test_a_run_goes_on_from_a_copy_of_an_earlier_one(place: Path) -> None:
+    assert called(place)[0] == 0
+    (place / "run" / "state" / "replay").mkdir()
+    (place / "run" / "state" / "replay" / "chunk").write_text("driven")
+    later, file = place / "later", place / "later.json"
+    found, told = called(place, "--run", str(later), "--after", str(place / "run"), "--json", str(file))
+    assert found == 0, told
+    assert (later / "state" / "replay" / "chunk").read_text() == "driven"
+    before, document = json.loads((place / "run" / "soak.json").read_text()), json.loads(file.read_text())
+    assert before["after"] is None
+    assert document["after"] == {name: before[name] for name in document["after"]} and "finetuning" in document["after"]
+    assert "of an earlier run of 1.7 minutes of" in shown(document)[0]
+    found, told = called(place, "--run", str(place / "third"), "--after", str(place))
+    assert found == 1 and "soak.json is not the result of a soak" in told and not (place / "third").exists()
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
