@@ -298,7 +298,7 @@ class World:
         arrived = outcome is Outcome.SUCCESS and not self._arrived
         self._arrived = self._arrived or arrived
         reward = frame_reward(ego, at, advanced, collision is not None, arrived, self.task.reward)
-        ttc = time_to_collision(ego, self.vehicle.length, self._objects)
+        ttc = time_to_collision(ego, self.vehicle.length, self.vehicle.width, self._objects)
         return WorldFrame(
             frame=self._frame,
             time=self._time,

@@ -53,14 +53,12 @@ def test_the_nearest_of_two_is_named() -> None:
 
 def test_nobody_there_means_no_threat() -> None:
     assert first_overlap(ego(), LENGTH, WIDTH, objects()) is None
-    assert time_to_collision(ego(), LENGTH, objects()) == math.inf
+    assert time_to_collision(ego(), LENGTH, WIDTH, objects()) == math.inf
 
 
 def test_time_to_a_standing_car_ahead() -> None:
-    clearance = 0.5 * (LENGTH + 4.5) * 0.6
-    assert time_to_collision(ego(speed=10.0), LENGTH, objects((50.0, 0, 0, 0, 0))) == pytest.approx(
-        (50.0 - clearance) / 10.0
-    )
+    found = time_to_collision(ego(speed=10.0), LENGTH, WIDTH, objects((50.0, 0, 0, 0, 0)))
+    assert found == pytest.approx((50.0 - 0.5 * (LENGTH + 4.5)) / 10.0)
 
 
 @pytest.mark.parametrize(
@@ -70,12 +68,20 @@ def test_time_to_a_standing_car_ahead() -> None:
         (-50.0, 0.0, 0.0, 0.0, 0.0),  # behind and standing
         (0.0, 50.0, 0.0, 10.0, 0.0),  # beside, same velocity
         (50.0, 40.0, 0.0, 0.0, 0.0),  # passed at a distance
+        (50.0, 1.9, 0.0, 0.0, 0.0),  # passed without touching
     ],
 )
 def test_nothing_closes(other: tuple[float, float, float, float, float]) -> None:
-    assert time_to_collision(ego(speed=10.0), LENGTH, objects(other)) == math.inf
+    assert time_to_collision(ego(speed=10.0), LENGTH, WIDTH, objects(other)) == math.inf
 
 
 def test_crossing_paths_that_meet() -> None:
-    ttc = time_to_collision(ego(speed=10.0), LENGTH, objects((30.0, 30.0, -math.pi / 2, 0.0, -10.0)))
-    assert 2.5 < ttc < 3.0
+    ttc = time_to_collision(ego(speed=10.0), LENGTH, WIDTH, objects((30.0, 30.0, -math.pi / 2, 0.0, -10.0)))
+    assert ttc == pytest.approx((30.0 - 0.5 * (WIDTH + 4.5)) / 10.0)  # the ego's nose is in its way by then
+
+
+def test_a_corner_that_would_be_hit_is_a_conflict_and_one_that_is_passed_is_none() -> None:
+    """The centres pass by 1.8 m: only bodies tell the two apart."""
+    found = time_to_collision(ego(speed=5.0), LENGTH, WIDTH, objects((4.8, -1.8, 0.0, 0.0, 0.0)))
+    assert found == pytest.approx((4.8 - 0.5 * (LENGTH + 4.5)) / 5.0)
+    assert time_to_collision(ego(speed=5.0), LENGTH, WIDTH, objects((4.8, -1.88, 0.0, 0.0, 0.0))) == math.inf
