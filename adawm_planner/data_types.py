@@ -88,6 +88,7 @@ class Scene:
     route: Route
     drivable: DrivableMap | None  # None: derived from the route alone
     vehicle: VehicleInfo
+    near: int | None = None  # index of the ego's latest projection onto the route; None: not on it yet
 
 
 @dataclass(frozen=True)

@@ -23,7 +23,7 @@ def track(scene: Scene, acceleration: float, config: ControlConfig) -> Command:
     The values are rounded to single precision, as the message that carries them is.
     """
     ego, route = canonical_ego(scene.ego), scene.route
-    s = project(route, ego.x, ego.y).s
+    s = project(route, ego.x, ego.y, scene.near).s
     allowed = config.governor_gain * (speed_limit(route, s, config) - ego.speed)
     throttle, brake = pedals(min(acceleration, allowed), ego.speed, config)
     steer = steering(ego, route, scene.vehicle, s, config)

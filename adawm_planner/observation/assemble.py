@@ -56,7 +56,7 @@ def observe(scene: Scene, last_acceleration: float, config: ObservationConfig) -
         BEV (C, H, W) uint8 and state (S,) float32, entries as dims.STATE_FEATURES.
     """
     scene = canonical(scene)
-    projection = project(scene.route, scene.ego.x, scene.ego.y)
+    projection = project(scene.route, scene.ego.x, scene.ego.y, scene.near)
     bev = rasterise(scene, projection, config)
     state = _state(scene, projection, last_acceleration)
     assert bev.shape == BEV_SHAPE and state.shape == (STATE_SIZE,), (bev.shape, state.shape)

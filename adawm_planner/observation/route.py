@@ -25,6 +25,19 @@ MAX_POINTS, MAX_COORDINATE_M, MAX_STEP_M = 100_000, 1e7, 200.0
 """Most points of a route (100 km), its largest coordinate [m] and step [m]: beyond them it is no lane's centre line."""
 
 
+NEAREST_M, BACKWARDS_M = 0.2, 1.5
+"""Least distance between two points of a route, and longest step back that is a flaw of the route and no turn [m]."""
+
+COURSE_M = 10.0
+"""How far a course looks to either side [m]: a change of lanes by one step of 3.5 m to the side is 0.2 rad of it."""
+
+BEHIND_M, AHEAD_M = 20.0, 60.0
+"""Where the next projection is looked for, from the latest one [m]: farther than a vehicle comes in a few frames."""
+
+TIE_M = 1.0
+"""Two passes of a route whose distances differ by less are equally near: half the way to the middle of the lane."""
+
+
 @dataclass(frozen=True)
 class RouteProjection:
     """Where a pose lies relative to a route."""
@@ -44,7 +57,8 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
     """Build a route from lane-centre points in driving order.
 
     Args:
-        x, y: (M,) coordinates in the map frame [m]; repeated points are dropped.
+        x, y: (M,) coordinates in the map frame [m]; points nearer than NEAREST_M to the one before are dropped, and so
+            are steps back of up to BACKWARDS_M, which CARLA's own routes make where a lane is shorter than a step.
 
     Raises:
         ValueError: fewer than two distinct points, a value that is not finite, or more, farther or sparser points than
@@ -57,9 +71,7 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
         raise ValueError(f"route has {len(points)} points, at most {MAX_POINTS} are taken")
     if len(points) and (largest := float(np.abs(points).max())) > MAX_COORDINATE_M:
         raise ValueError(f"route has a coordinate of {largest:g} m, at most {MAX_COORDINATE_M:g} m are taken")
-    if len(points) > 1:
-        moved = np.hypot(*np.diff(points, axis=0).T) > 1e-3
-        points = points[np.concatenate([[True], moved])]
+    points = _forward(points)
     if len(points) < 2:
         raise ValueError(f"route has {len(points)} distinct point(s), needs at least 2")
     steps = np.diff(points, axis=0)
@@ -72,6 +84,42 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
     to_bend, since_bend = _bend_distances(s, np.abs(curvature) > BEND_CURVATURE)
     heading = np.concatenate([yaw, yaw[-1:]])
     return Route(points[:, 0], points[:, 1], heading, s, curvature, to_bend, since_bend)
+
+
+def _forward(points: Float64) -> Float64:
+    """The points (M, 2) that lead on; the last one stays, unless it is a repetition or a step back itself."""
+    kept = list[Float64]()
+    for k, point in enumerate(points):
+        if not kept:
+            kept.append(point)
+            continue
+        step = point - kept[-1]
+        length = float(np.hypot(*step))
+        back = len(kept) > 1 and length <= BACKWARDS_M and float(step @ (kept[-1] - kept[-2])) < 0.0
+        if length < 1e-3 or back:
+            continue
+        if length >= NEAREST_M or len(kept) == 1:
+            kept.append(point)
+        elif k == len(points) - 1:
+            kept[-1] = point
+    return np.array(kept).reshape(-1, 2)
+
+
+def same_route(route: Route | None, other: Route | None) -> bool:
+    """Whether two routes lead the same way."""
+    if route is None or other is None:
+        return route is other
+    return np.array_equal(route.x, other.x) and np.array_equal(route.y, other.y)
+
+
+def course(route: Route, s: float) -> float:
+    """Direction [rad] in which a route leads around arc length `s` [m]: from COURSE_M before to as far behind it.
+
+    The heading of a single step says little where a route changes lanes by a step to the side.
+    """
+    ends = [s - COURSE_M, s + COURSE_M]
+    x, y = np.interp(ends, route.s, route.x), np.interp(ends, route.s, route.y)
+    return math.atan2(y[1] - y[0], x[1] - x[0])
 
 
 def _curvature(s: Float64, yaw: Float64) -> Float64:
@@ -101,14 +149,15 @@ def _bend_distances(s: Float64, bend: np.ndarray) -> tuple[Float64, Float64]:
 def project(route: Route, x: float, y: float, near: int | None = None) -> RouteProjection:
     """Project a position [m, map] onto the nearest segment of the route.
 
+    A route may cross itself or be driven in laps, so it is followed in order.
+
     Args:
-        near: index of an earlier projection; when given only the next 60 points and the 20 before are
-            searched, so that a route that crosses itself is followed in order.
+        near: index of the latest projection: only what lies up to BEHIND_M before and AHEAD_M after it is searched.
+            None, where the route is entered: the first pass that comes within TIE_M of the nearest one.
     """
-    first = 0 if near is None else max(0, near - 20)
-    last = len(route.x) if near is None else min(len(route.x), near + 60)
-    dx, dy = route.x[first:last] - x, route.y[first:last] - y
-    i = first + int(np.argmin(dx * dx + dy * dy))
+    first, last = (0, len(route.x)) if near is None else _around(route, near)
+    squared = (route.x[first:last] - x) ** 2 + (route.y[first:last] - y) ** 2
+    i = first + (_first_pass(np.sqrt(squared)) if near is None else int(np.argmin(squared)))
     best: RouteProjection | None = None
     for j in (i - 1, i):
         if 0 <= j < len(route.x) - 1:
@@ -117,6 +166,22 @@ def project(route: Route, x: float, y: float, near: int | None = None) -> RouteP
                 best = candidate
     assert best is not None
     return best
+
+
+def _around(route: Route, near: int) -> tuple[int, int]:
+    """Range of the points that may come after a projection at index `near`; two at least."""
+    here = route.s[near]
+    first, last = np.searchsorted(route.s, [here - BEHIND_M, here + AHEAD_M])
+    return min(int(first), near), max(int(last), near + 2)
+
+
+def _first_pass(distance: Float64) -> int:
+    """Index of the nearest point (of distances (M,) [m]) of the first pass that is near enough."""
+    near = distance <= distance.min() + TIE_M
+    begin = int(np.argmax(near))
+    leaves = np.flatnonzero(~near[begin:])
+    end = begin + int(leaves[0]) if leaves.size else len(distance)
+    return begin + int(np.argmin(distance[begin:end]))
 
 
 def _on_segment(route: Route, j: int, x: float, y: float) -> RouteProjection:

@@ -11,10 +11,10 @@ from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS,
 from adawm_planner.runtime.gate_loop import GateCounters, GateOutgoing
 from adawm_planner.safety.states import STOPS, State
 
-PROPOSAL_TOPIC = "/adawm_gate/proposed"
+PROPOSAL_TOPIC = "adawm_gate/proposed"
 """Where a planner that is held by a gate publishes what it wants."""
 
-STATUS_TOPIC = "/adawm_gate/status"
+STATUS_TOPIC = "adawm_gate/status"
 
 
 def input_topics(node: Node, role_name: str) -> dict[str, str]:

@@ -39,7 +39,7 @@ from adawm_planner.runtime.swap_state import FINAL
 from adawm_planner.runtime.swap_thread import SwapThread
 from adawm_planner.runtime.warm import History
 
-UPDATE_TOPIC = "/adawm_finetuner/adapter"
+UPDATE_TOPIC = "adawm_finetuner/adapter"
 ENVELOPE_BYTES = 64 * 2**10
 """What a message may hold besides its files."""
 

@@ -107,7 +107,7 @@ def imagined_path(scene: Scene, speed: Any) -> tuple[Float64, Float64, Float64]:
     controller steers back, and what is imagined is speed.
     """
     route, ego = scene.route, scene.ego
-    start = project(route, ego.x, ego.y).s
+    start = project(route, ego.x, ego.y, scene.near).s
     s = np.minimum(start + np.cumsum(np.maximum(np.asarray(speed, dtype=np.float64), 0.0) * DECISION_S), route.length)
     x = np.concatenate([[ego.x], np.interp(s, route.s, route.x)])
     y = np.concatenate([[ego.y], np.interp(s, route.s, route.y)])

@@ -27,11 +27,11 @@ class Corridor:
         self._drawn: DrivableMap | None = None
         self._begin_s = 0.0
 
-    def around(self, x: float, y: float) -> DrivableMap:
-        """Return the bitmap that holds the corridor near a position [m, map]."""
+    def around(self, x: float, y: float, near: int | None = None) -> DrivableMap:
+        """Return the bitmap that holds the corridor near a position [m, map]; `near` as `project` takes it."""
         if self._drawn is not None and self._route.length <= AHEAD_M:
             return self._drawn
-        s = project(self._route, x, y).s
+        s = project(self._route, x, y, near).s
         if self._drawn is None or not 0.0 <= s - self._begin_s <= RENEW_M:
             self._drawn, self._begin_s = drivable_from_route(self._stretch(s), self._width), s
         return self._drawn

@@ -43,14 +43,13 @@ class ExperienceRecorder:
         self._intervention = ""
         self._scene: Scene | None = None
         self._decision: Decision | None = None
-        self._near: int | None = None
         self._s: float | None = None
 
     def begin(self) -> None:
         """Start a new episode."""
         self.episode += 1
         self._open, self._reward, self._intervention = True, RewardTerms(), ""
-        self._scene = self._decision = self._near = self._s = None
+        self._scene = self._decision = self._s = None
 
     def intervened(self, rule: str) -> None:
         """Note that a rule of the gate has changed a command; the first since the latest experience is kept."""
@@ -78,10 +77,10 @@ class ExperienceRecorder:
 
     def _score(self, scene: Scene, collided: bool) -> bool:
         """Add the frame's reward; return whether the episode ends with it for good."""
-        at = project(scene.route, scene.ego.x, scene.ego.y, self._near)
+        at = project(scene.route, scene.ego.x, scene.ego.y, scene.near)
         advanced = 0.0 if self._s is None else at.s - self._s
         reached = at.s >= max(scene.route.length - self._rules.goal_before_end_m, 0.5 * scene.route.length)
-        self._near, self._s = at.index, at.s
+        self._s = at.s
         reward = frame_reward(scene.ego, at, advanced, collided, reached and not collided, self._rules.weights)
         self._reward = self._reward + reward
         return collided or reached or abs(at.lateral) > self._rules.off_lane_m

@@ -12,11 +12,10 @@ import math
 from collections import deque
 from dataclasses import dataclass, replace
 
-import numpy as np
-
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
+from adawm_planner.observation.route import project, same_route
 from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, FrameInputs, Part
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.odometry_way import WayCheck
@@ -112,12 +111,13 @@ class GateLoop:
         self.world: WorldClock | None = None
         self._route: Route | None = None
         self._route_is_new, self._frames_since_route = False, 0
+        self._near: int | None = None  # latest place on the route
         self._vehicle: VehicleInfo | None = None
         self._proposals: deque[_Heard] = deque(maxlen=KEPT_PROPOSALS)
         self._waiting: FrameInputs | None = None
         self._previous: FrameInputs | None = None
         self._stepped_s: float | None = None
-        self._stepped_ns = 0
+        self._stepped_ns = self._stepped_frame = 0
         self._overridden = self._release = False
 
     def on_part(self, part: Part, now_s: float) -> tuple[GateOutgoing, ...]:
@@ -158,7 +158,9 @@ class GateLoop:
 
         Some publish their route again and again: then the same one is nothing new, unless routes tell of episodes.
         """
-        repeated = self._frames_since_route < REPEATED_FRAMES and _same(route, self._route)
+        same = same_route(route, self._route)
+        repeated = same and self._frames_since_route < REPEATED_FRAMES
+        self._near = self._near if same else None
         self._route_is_new = self._route_is_new or self._release_on_new_episode or not repeated
         self._route, self._frames_since_route = route, 0
 
@@ -220,8 +222,10 @@ class GateLoop:
         faults = self._take(frame)
         reading = Reading(
             frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults,
-            wheel_speed=frame.status.speed,
+            wheel_speed=frame.status.speed, near=self._near,
         )  # fmt: skip
+        if self._route is not None and not faults:
+            self._near = project(self._route, frame.odometry.x, frame.odometry.y, self._near).index
         proposal = self._proposal_for(frame, now_s)
         self._previous, self._route_is_new = frame, False
         self._frames_since_route += 1
@@ -237,6 +241,7 @@ class GateLoop:
         if placed:
             self.memory = new_episode(self.memory, self._release_on_new_episode)
         known = not (jumped or placed)
+        self._near = self._near if known else None
         faults = self._monitor.check_frame(frame, self._route, self._vehicle, self._previous if known else None)
         lines = tuple(fault.line() for fault in faults if fault.rule != "input_missing")  # which the rules see too
         if lines or not known:
@@ -283,11 +288,12 @@ class GateLoop:
     def _step(
         self, reading: Reading, proposal: Proposal | None, stamp_ns: int, now_s: float, is_frame: bool
     ) -> GateOutgoing:
-        elapsed = self._elapsed_s(stamp_ns, now_s, is_frame)
+        elapsed = self._elapsed_s(stamp_ns, now_s)
         heard = Heard(reading, proposal, elapsed, self._overridden, self._release)
         answer = step(heard, self.memory, self._config)
         self.memory, self._release = answer.memory, False
         self._stepped_s, self._stepped_ns = now_s, stamp_ns
+        self._stepped_frame = 0 if self.world is None else self.world.frame
         proposed = None if proposal is None else proposal.command
         age = math.inf if proposal is None else proposal.age_s
         out = GateOutgoing(answer, stamp_ns, is_frame, proposed, age)
@@ -297,17 +303,17 @@ class GateLoop:
         self.counters.limited += out.intervened and not braked
         return out
 
-    def _elapsed_s(self, stamp_ns: int, now_s: float, is_frame: bool) -> float:
-        """Time since the step before: of the world where it is stepped, else of the wall."""
+    def _elapsed_s(self, stamp_ns: int, now_s: float) -> float:
+        """Time since the step before: of the world where it is stepped, else of the wall.
+
+        A stepped world that waits for a slow sensor does not move meanwhile. Where it goes on unheard its frames count.
+        """
         if self._stepped_s is None:
             return 0.0
-        stepped = self.world is not None and self.world.synchronous and is_frame
-        elapsed = (stamp_ns - self._stepped_ns) * 1e-9 if stepped else now_s - self._stepped_s
+        if self.world is None or not self.world.synchronous:
+            elapsed = now_s - self._stepped_s
+        elif stamp_ns != self._stepped_ns:
+            elapsed = (stamp_ns - self._stepped_ns) * 1e-9
+        else:
+            elapsed = FRAME_S * (self.world.frame - self._stepped_frame)
         return min(max(elapsed, 0.0), LONGEST_STEP_S)
-
-
-def _same(route: Route | None, other: Route | None) -> bool:
-    """Whether two routes go the same way."""
-    if route is None or other is None:
-        return route is other
-    return np.array_equal(route.x, other.x) and np.array_equal(route.y, other.y)

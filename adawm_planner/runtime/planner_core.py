@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from adawm_planner.data_types import Command, DrivableMap, Experience, Route, Scene, VehicleInfo
-from adawm_planner.observation.route import project
+from adawm_planner.observation.route import RouteProjection, project, same_route
 from adawm_planner.runtime.corridor import Corridor
 from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, drive_step
 from adawm_planner.runtime.engine import Engine
@@ -24,6 +24,9 @@ ARRIVED_M = 2.0
 """A vehicle that stands this close to the route's end has arrived [m]."""
 
 ARRIVED_MPS = 0.3
+
+REPEATED_FRAMES = 100
+"""The same route again within this many frames is a publisher that repeats itself, once in 5 s or faster."""
 
 
 class Mode(Enum):
@@ -75,9 +78,11 @@ class PlannerCore:
         self._stamps_ns: deque[int] = deque(maxlen=PERIOD_FRAMES)
         self._arrived = False
         self._steer = 0.0
+        self._near: int | None = None  # latest place on the route
         self._collided = False
         self._intervention = ""
-        self.route_is_new = False
+        self._route_is_new = self._route_came = False
+        self._frames_since_route = REPEATED_FRAMES
         self.history = History()
         """Decisions of the running episode; read by other threads too."""
 
@@ -92,8 +97,15 @@ class PlannerCore:
         return self._state
 
     def set_route(self, route: Route | None) -> None:
-        """Follow another route from the next frame on, as a new episode; None withdraws the route."""
-        self._route, self.route_is_new = route, True
+        """Follow another route from the next frame on, as a new episode; None withdraws the route.
+
+        Some publish their route again and again: the same one is no new episode unless the vehicle is placed anew.
+        """
+        repeated = self._frames_since_route < REPEATED_FRAMES and same_route(route, self._route)
+        self._route_came, self._frames_since_route = True, 0
+        if repeated:
+            return
+        self._route, self._route_is_new = route, True
         width = self._config.drive.observation.lane_width_m
         self._corridor = None if route is None else Corridor(route, width)
 
@@ -142,19 +154,22 @@ class PlannerCore:
         if self._route is None:
             return "waypoints"
         jumped = self._previous is not None and self.monitor.is_new_episode(frame, self._previous)
-        return "waypoints" if jumped and not self.route_is_new else None
+        return "waypoints" if jumped and not self._route_came else None
 
     def answer(self, frame: FrameInputs) -> Answer:
         """Give the one answer to a whole frame."""
-        new = self.route_is_new or self.monitor.is_new_episode(frame, self._previous)
+        new = self._route_is_new or self.monitor.is_new_episode(frame, self._previous)
         faults = self.monitor.check_frame(frame, self._route, self._vehicle, None if new else self._previous)
         faults += self._check_period(frame, new or bool(faults))
-        self._previous, self.route_is_new = frame, False
+        self._previous, self._route_is_new, self._route_came = frame, False, False
+        self._frames_since_route += 1
+        self._near = None if new else self._near
         if faults:
             return self.brake(faults)
         ended = self._restart() if new or self._state is None else []
         scene = self._scene(frame)
-        self._arrived = self._arrived or _is_at_end(scene)
+        at = project(scene.route, scene.ego.x, scene.ego.y, scene.near)
+        self._near, self._arrived = at.index, self._arrived or _is_at_end(scene, at)
         command, decision = self._hold() if self._arrived else self._drive(scene)
         if self._intervention:
             self._recorder.intervened(self._intervention)
@@ -209,10 +224,11 @@ class PlannerCore:
     def _scene(self, frame: FrameInputs) -> Scene:
         assert self._route is not None and self._vehicle is not None
         assert self._corridor is not None
-        drivable = self._map or self._corridor.around(frame.odometry.x, frame.odometry.y)
-        return Scene(frame.stamp_s, frame.ego(), frame.objects.objects, self._route, drivable, self._vehicle)
+        drivable = self._map or self._corridor.around(frame.odometry.x, frame.odometry.y, self._near)
+        return Scene(
+            frame.stamp_s, frame.ego(), frame.objects.objects, self._route, drivable, self._vehicle, self._near
+        )
 
 
-def _is_at_end(scene: Scene) -> bool:
-    s = project(scene.route, scene.ego.x, scene.ego.y).s
-    return scene.route.length - s < ARRIVED_M and abs(scene.ego.speed) < ARRIVED_MPS
+def _is_at_end(scene: Scene, at: RouteProjection) -> bool:
+    return scene.route.length - at.s < ARRIVED_M and abs(scene.ego.speed) < ARRIVED_MPS

@@ -90,12 +90,12 @@ def too_close(scene: Scene, acceleration: float) -> bool:
         acceleration: of the ego until the next decision [m/s2].
     """
     ego, others, vehicle = scene.ego, scene.objects, scene.vehicle
-    start = project(scene.route, ego.x, ego.y)
+    start = project(scene.route, ego.x, ego.y, scene.near)
     speed = max(ego.speed, 0.0)
     after = max(speed + DECISION_S * acceleration, 0.0)
     stopping = 0.5 * (speed + after) * DECISION_S + after**2 / (2.0 * BRAKING_MPS2)
     for k in range(len(others.id)):
-        at = project(scene.route, float(others.x[k]), float(others.y[k]))
+        at = project(scene.route, float(others.x[k]), float(others.y[k]), start.index)
         gap = at.s - start.s - 0.5 * (vehicle.length + float(others.length[k]))
         beside = abs(at.lateral - start.lateral) - 0.5 * (vehicle.width + float(others.width[k]))
         if at.s <= start.s or beside > CLEARANCE_M:

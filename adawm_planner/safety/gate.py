@@ -114,7 +114,7 @@ def _world(reading: Reading) -> tuple[VehicleInfo, Objects]:
 def _judge_motion(reading: Reading, config: GateConfig) -> tuple[list[Verdict], float]:
     """Judge a reading that can be trusted; also return the time to collision [s]."""
     ego, (vehicle, objects) = _ego(reading), _world(reading)
-    verdicts = judge_route(ego, reading.route, config.watch, config.stop)
+    verdicts = judge_route(ego, reading.route, reading.near, config.watch, config.stop)
     verdicts += judge_speed(ego.speed, config.command, config.stop.comfortable_mps2)
     path = own_path(ego, vehicle)
     others = others_along(path, ego, vehicle, objects)
@@ -181,7 +181,8 @@ def _own_steer(reading: Reading, memory: Memory) -> float:
     if reading.route is None:
         return memory.sent.steer
     ego, (vehicle, _) = _ego(reading), _world(reading)
-    return steering(ego, reading.route, vehicle, project(reading.route, ego.x, ego.y).s, _STEERING)
+    at = project(reading.route, ego.x, ego.y, reading.near)
+    return steering(ego, reading.route, vehicle, at.s, _STEERING)
 
 
 def _brake(state: State, config: GateConfig) -> float:

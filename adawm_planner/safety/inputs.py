@@ -13,7 +13,7 @@ import numpy as np
 
 from adawm_planner.config.gate import GateConfig, StopLimits, WatchLimits
 from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleInfo
-from adawm_planner.observation.route import project, wrap_angle
+from adawm_planner.observation.route import course, project, wrap_angle
 from adawm_planner.safety.verdict import Rule, Verdict
 
 
@@ -28,6 +28,7 @@ class Reading:
     ages: tuple[tuple[str, float], ...] = ()  # topics that lag behind the newest frame, and by how much [s]
     faults: tuple[str, ...] = ()  # what else is wrong with it, one line each
     wheel_speed: float = 0.0  # m/s, unsigned, as the vehicle itself reports it
+    near: int | None = None  # index of the latest projection onto the route; None: not on it yet
 
     def stands(self, standstill_mps: float) -> bool:
         """Whether everybody says so; an odometry that was just refused would not do."""
@@ -100,16 +101,18 @@ def judge_proposal(proposal: Proposal | None, watch: WatchLimits, stop: StopLimi
     return verdicts
 
 
-def judge_route(ego: EgoState, route: Route | None, watch: WatchLimits, stop: StopLimits) -> list[Verdict]:
-    """Return a verdict where the vehicle is off its route, or has none."""
+def judge_route(
+    ego: EgoState, route: Route | None, near: int | None, watch: WatchLimits, stop: StopLimits
+) -> list[Verdict]:
+    """Return a verdict where the vehicle is off its route, or has none; `near` as `project` takes it."""
     brake = stop.comfortable_mps2
     if route is None:
         return [Verdict(Rule.ROUTE_MISSING, 0.0, 1.0, brake)]
-    at = project(route, ego.x, ego.y)
+    at = project(route, ego.x, ego.y, near)
     verdicts = []
     if abs(at.lateral) > watch.route_m:
         verdicts.append(Verdict(Rule.ROUTE_DEPARTURE, abs(at.lateral), watch.route_m, brake))
-    off = abs(wrap_angle(ego.yaw - at.yaw))
+    off = abs(wrap_angle(ego.yaw - course(route, at.s)))
     if off > watch.heading_rad:
         verdicts.append(Verdict(Rule.ROUTE_HEADING, off, watch.heading_rad, brake))
     return verdicts

@@ -134,7 +134,7 @@ class World:
 
     def scene(self, frame: WorldFrame) -> Scene:
         """What a planner with perfect sensors knows at this frame."""
-        return Scene(frame.time, frame.ego, frame.objects, frame.route, self.drivable, self.vehicle_info)
+        return Scene(frame.time, frame.ego, frame.objects, frame.route, self.drivable, self.vehicle_info, self._near)
 
     def reset(self, seed: int, at_line: bool = False) -> WorldFrame:
         """Start the episode of `seed`; with `at_line` the ego starts standing at the first junction."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adawm_planner.observation.route import project, route_from_points, wrap_angle
+from adawm_planner.observation.route import course, project, route_from_points, same_route, wrap_angle
 
 
 def circle(radius: float, degrees: float = 180.0):
@@ -76,6 +76,59 @@ def test_projection_near_an_index_follows_a_route_that_crosses_itself() -> None:
     route = route_from_points(20.0 * np.sin(angle), 20.0 * np.cos(angle))
     second = project(route, float(route.x[150]), float(route.y[150]), near=145)
     assert second.s == pytest.approx(float(route.s[150]), abs=1.0)
+
+
+def test_the_window_is_in_metres_however_dense_the_points() -> None:
+    """One lap of 126 m after another: 60 m ahead there is nothing of the next one, in 0.25 m steps or in 4 m ones."""
+    for count in (32, 500):
+        angle = np.linspace(0.0, 4.0 * math.pi, 2 * count + 1)
+        route = route_from_points(20.0 * np.sin(angle), 20.0 * (1.0 - np.cos(angle)))
+        near: int | None = None
+        for s in np.arange(0.0, route.length, 2.0):
+            x, y = (float(np.interp(s, route.s, values)) for values in (route.x, route.y))
+            at = project(route, x, y, near)
+            assert at.s == pytest.approx(s, abs=0.5)
+            near = at.index
+
+
+def test_who_enters_a_route_enters_its_first_pass() -> None:
+    angle = np.linspace(0.0, 4.0 * math.pi, 401)
+    laps = route_from_points(40.0 * np.sin(angle), 40.0 * (1.0 - np.cos(angle)))
+    assert project(laps, 0.0, 0.3).s < 0.1
+    assert project(laps, 40.0, 40.0).s == pytest.approx(20.0 * math.pi, abs=0.2)
+    closed = route_from_points(laps.x[:200], laps.y[:200])
+    assert project(closed, -0.8, 0.0).s == 0.0, "0.8 m behind the start is nearer to the end, and not there"
+    assert project(closed, -2.5, 0.2).s > 240.0, "2.5 m behind it is on its last stretch"
+
+
+def test_steps_back_and_crowded_points_of_a_route_are_left_out() -> None:
+    """As CARLA's planner leaves them where a lane is shorter than its step of 1 m."""
+    x = [0.0, 1.0, 2.0, 3.0, 2.4, 3.4, 4.4, 4.404, 5.4, 6.4]
+    route = route_from_points(x, np.zeros(10))
+    assert route.x.tolist() == [0.0, 1.0, 2.0, 3.0, 3.4, 4.4, 5.4, 6.4]
+    assert np.abs(route.curvature).max() == 0.0 and set(route.yaw.tolist()) == {0.0}
+    assert route_from_points([0.0, 5.0, 5.1], [0.0] * 3).x.tolist() == [0.0, 5.1], "the end stays where it is"
+    assert route_from_points([0.0, 0.1], [0.0] * 2).length == pytest.approx(0.1)
+
+
+def test_a_hairpin_is_no_step_back() -> None:
+    angle = np.linspace(0.0, math.pi, 20)
+    x, y = np.append(4.0 * np.sin(angle), [-3.0, -6.0]), np.append(4.0 * (1.0 - np.cos(angle)), [8.0, 8.0])
+    assert len(route_from_points(x, y).x) == 22
+
+
+def test_the_course_is_the_heading_on_a_straight_and_on_a_circle() -> None:
+    assert course(straight_then_left(), 12.0) == pytest.approx(0.0)
+    round_about = circle(20.0)
+    at = float(np.interp(30.0, round_about.s, round_about.yaw))
+    assert course(round_about, 30.0) == pytest.approx(at, abs=0.03)
+
+
+def test_routes_are_the_same_by_their_points() -> None:
+    one, longer = route_from_points([0.0, 1.0], [0.0, 0.0]), route_from_points([0.0, 1.0, 2.0], [0.0] * 3)
+    assert same_route(one, route_from_points([0.0, 1.0], [0.0, 0.0])) and same_route(None, None)
+    assert not same_route(one, longer) and not same_route(one, None) and not same_route(None, one)
+    assert not same_route(one, route_from_points([0.0, 1.0], [0.0, 0.5]))
 
 
 def test_repeated_points_are_dropped() -> None:

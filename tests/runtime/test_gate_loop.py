@@ -248,6 +248,70 @@ def test_a_missing_part_brakes_and_is_named(missing: str, stepped: bool) -> None
     assert verdict is not None and verdict.rule is Rule.INPUT_STALE and verdict.about == missing
 
 
+@pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
+def test_a_stepped_world_that_is_slow_with_part_of_a_frame_is_braked_for_and_no_more(missing: str) -> None:
+    """carla_ros_bridge waits for each of its sensors, up to a second, with the world standing still."""
+    car = Drive()
+    car.drive(10)
+    for _ in range(5):
+        parts = car.parts()
+        car.send(*(part for name, part in parts.items() if name != missing))
+        car.wait(1.1)
+        assert car.brakes()
+        car.send(parts[missing])
+        car.drive(3)
+        assert car.last.answer.state is State.PASSING and car.last.answer.command.brake == 0.0
+
+
+def test_a_stepped_world_that_takes_seconds_between_two_frames_is_braked_for_and_no_more() -> None:
+    car = Drive()
+    car.drive(10)
+    car.wait(7.0)
+    assert len(car.sent) == 11 and car.brakes()
+    car.drive(4)
+    assert car.last.answer.state is State.PASSING and car.last.answer.command.brake == 0.0
+
+
+@pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
+def test_a_stepped_world_that_goes_on_without_part_of_its_frames_is_stopped_in_for_good(missing: str) -> None:
+    car = Drive()
+    car.drive(10)
+    for k in range(14):
+        car.frame(without=missing)
+        car.wait(0.6)
+        assert car.brakes()
+        if k < 8:
+            assert car.last.answer.state is State.RESPONDING, "less than half a second of the world's time"
+    assert car.last.answer.state is State.EMERGENCY_STOP
+
+
+def test_a_stepped_world_that_goes_on_unheard_is_stopped_in_for_good() -> None:
+    car = Drive()
+    car.drive(10)
+    for k in range(1, 40):
+        car.loop.on_world(WorldClock(10 + k, True, True), car.now)
+        car.wait(0.02)
+    assert car.last.answer.state is State.EMERGENCY_STOP
+
+
+def test_a_lap_is_followed_in_order() -> None:
+    """Where a second lap goes over the first one, and where its end crosses its start."""
+    angle = np.linspace(0.0, 2.0 * math.pi, 800)
+    eight = route_from_points(120.0 * np.sin(angle), 60.0 * np.sin(2.0 * angle))
+    car = Drive()
+    car.loop.on_route(eight)
+    for s in np.arange(1.0, eight.length - 1.0, 0.25):
+        x, y, yaw = (float(np.interp(s, eight.s, values)) for values in (eight.x, eight.y, eight.yaw))
+        parts = car.parts()
+        odometry = parts[ODOMETRY]
+        assert isinstance(odometry, OdometryInput)
+        parts[ODOMETRY] = replace(odometry, x=x, y=y, yaw=yaw)
+        car.send(*parts.values())
+        car.propose()
+        found = {verdict.rule for verdict in car.last.answer.verdicts}
+        assert not found & {Rule.ROUTE_HEADING, Rule.ROUTE_DEPARTURE}, s
+
+
 def test_silence_brakes_again_and_again_in_real_time_and_becomes_an_emergency_stop() -> None:
     car = Drive(stepped=False)
     car.drive(10)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
 
-from adawm_planner.data_types import DrivableMap
-from adawm_planner.dims import FRAMES_PER_DECISION
+from adawm_planner.data_types import DrivableMap, Route
+from adawm_planner.dims import FRAMES_PER_DECISION, STATE_FEATURES
+from adawm_planner.observation.route import route_from_points
+from adawm_planner.runtime.frame_inputs import FrameInputs
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerConfig, PlannerCore
 from tests.runtime.fake_engine import FakeEngine
@@ -70,6 +73,67 @@ def test_new_episode_resets_state_and_phase(how: str) -> None:
     assert core.episodes == 2
 
 
+@pytest.mark.parametrize("every", [1, 2, 20, 99])
+def test_a_publisher_that_repeats_its_route_begins_nothing_anew(every: int) -> None:
+    engine = FakeEngine()
+    core = make_core(engine)
+    for k in range(1, 300):
+        if k % every == 0:
+            core.set_route(straight_route())
+        core.answer(frame(k))
+    assert core.episodes == 1 and engine.firsts.count(True) == 1
+    jumped = frame(301, odometry=odometry(301, x=2.0))
+    assert core.waits_for(jumped) == "waypoints", "a vehicle that was placed anew may get another route"
+    core.set_route(straight_route())
+    assert core.waits_for(jumped) is None
+    core.answer(jumped)
+    assert core.episodes == 2
+
+
+def test_the_same_route_after_a_while_is_a_new_episode() -> None:
+    core = make_core()
+    drive(core, 1, 120)
+    core.set_route(straight_route())
+    drive(core, 121, 122)
+    assert core.episodes == 2
+
+
+def lap_route(laps: int) -> Route:
+    """Laps of 400 m around a circle, which begin eastwards at the origin."""
+    angle = np.linspace(0.0, 2.0 * math.pi * laps, 400 * laps + 1)
+    radius = 200.0 / math.pi
+    return route_from_points(radius * np.sin(angle), radius * (1.0 - np.cos(angle)))
+
+
+def on_lap(route: Route, k: int, s: float) -> FrameInputs:
+    """Frame k with the vehicle at arc length s."""
+    x, y, yaw = (float(np.interp(s, route.s, values)) for values in (route.x, route.y, route.yaw))
+    turned = odometry(k, x=x, y=y, yaw=yaw)
+    return frame(k, odometry=turned)
+
+
+def test_laps_are_driven_in_order_from_the_first() -> None:
+    core, route = make_core(), lap_route(2)
+    core.set_route(route)
+    seen = list[float]()
+    for k in range(1, 3180):  # 795 of 800 m
+        answer = core.answer(on_lap(route, k, 0.25 * k))
+        assert answer.mode is Mode.DRIVING, answer.faults
+        if answer.decision is not None:
+            seen.append(float(answer.decision.observation.state[STATE_FEATURES.index("distance_to_goal")]))
+    goal = np.minimum(route.length - 0.25 * np.arange(1, 3180, FRAMES_PER_DECISION), 60.0) / 60.0
+    np.testing.assert_allclose(seen, goal, atol=0.02)
+    assert core.episodes == 1
+
+
+def test_a_vehicle_that_stands_just_behind_the_start_of_a_lap_has_not_arrived() -> None:
+    core, route = make_core(), lap_route(1)
+    core.set_route(route)
+    for k in range(1, 5):
+        still = replace(on_lap(route, k, 0.0).odometry, x=-0.8, speed=0.0)
+        assert core.answer(frame(k, odometry=still, status=status(k, speed=0.0))).mode is Mode.DRIVING
+
+
 def test_what_the_gate_changed_is_in_the_next_experience_and_only_there() -> None:
     core = make_core()
     drive(core, 1, 5)
@@ -123,7 +187,7 @@ def test_map_is_used_when_there_is_one() -> None:
     core.set_map(DrivableMap(np.full((400, 400), 255, dtype=np.uint8), -100.0, -100.0, 0.5))
     core.answer(frame(1))
     core.set_map(None)
-    core.set_route(straight_route())
+    core.set_route(straight_route(120))
     core.answer(frame(2))
     with_map, without = (int((one.bev[0] > 0).sum()) for one in engine.observations)
     assert with_map > 900 and 0 < without < 200
@@ -132,7 +196,7 @@ def test_map_is_used_when_there_is_one() -> None:
 def test_experience_of_an_episode_is_complete_and_scored() -> None:
     core = make_core()
     first = [one for answer in drive(core, 1, 9) for one in answer.experiences]
-    core.set_route(straight_route())
+    core.set_route(straight_route(120))
     second = core.answer(frame(10)).experiences
     assert [one.is_first for one in first] == [True, False, False]
     assert [one.is_last for one in (*first, *second)] == [False] * 3 + [True, False]
@@ -156,7 +220,7 @@ def test_collision_told_with_the_next_episode_belongs_to_the_last() -> None:
     core = make_core()
     drive(core, 1, 5)
     core.note_collision()
-    core.set_route(straight_route())
+    core.set_route(straight_route(120))
     last, first = core.answer(frame(6)).experiences
     assert last.is_terminal and last.reward.collision < -1.0
     assert first.is_first and first.reward.collision == 0.0

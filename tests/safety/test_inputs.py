@@ -121,7 +121,7 @@ def test_a_proposal_must_go_forwards() -> None:
 
 
 def routed(me: EgoState, **given: Any) -> list[Verdict]:
-    return judge_route(me, given.get("route", ROUTE), CONFIG.watch, CONFIG.stop)
+    return judge_route(me, given.get("route", ROUTE), given.get("near"), CONFIG.watch, CONFIG.stop)
 
 
 def test_on_the_route_nothing_is_wrong() -> None:
@@ -129,6 +129,21 @@ def test_on_the_route_nothing_is_wrong() -> None:
     assert routed(ego(yaw=2.0 * math.pi)) == []
     upwards = route_from_points(np.zeros(100), np.arange(-50.0, 50.0))
     assert routed(ego(yaw=0.5 * math.pi), route=upwards) == []
+
+
+def test_a_crossing_of_the_own_route_is_driven_straight_over() -> None:
+    """A figure of eight: where its ways cross at right angles, the latest place tells which of them is driven."""
+    angle = np.linspace(0.0, 2.0 * math.pi, 400)
+    eight = route_from_points(60.0 * np.sin(angle), 30.0 * np.sin(2.0 * angle))
+    k = int(np.argmin(np.hypot(eight.x[150:250], eight.y[150:250]))) + 150
+    me = replace(ego(yaw=float(eight.yaw[k])), x=float(eight.x[k]), y=float(eight.y[k]))
+    assert routed(me, route=eight, near=k - 1) == []
+    assert routed(me, route=eight)[0].rule is Rule.ROUTE_HEADING, "who enters there is taken to be on the first pass"
+
+
+def test_a_route_that_begins_with_a_step_to_the_next_lane_has_the_heading_of_the_road() -> None:
+    x, y = np.array([0.0, -0.5, *np.arange(0.5, 60.0)]), np.array([0.0, *[3.5] * 61])
+    assert routed(ego(), route=route_from_points(x, y)) == []
 
 
 def test_off_the_route() -> None:
