@@ -10,7 +10,7 @@ import json
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -43,6 +43,9 @@ SHIFTS = {
 """Task and vehicle of each shift: four of the task, three of the vehicle, one of both; and which share of the
 configured rounds it gets, the same for every strategy: a left turn is learnt half as fast. The milder vehicle presets
 and low friction cost the base model nothing, see docs/adaptation.md."""
+
+UNUSED = {name: ("actor_lora", "subunits", "policy_adapter") for name in ("none", "model", "full")}
+"""Parts of the configuration that make no difference to a strategy: it trains no policy, or all of its weights."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
 POLL_S = 1.0
@@ -182,12 +185,21 @@ def result_of(path: Path, wanted: Wanted) -> dict[str, Any]:
     try:
         document: dict[str, Any] = json.loads(path.read_text())
         settings = wanted.settings(document["task"], document["vehicle"])
-        difference = first_difference({key: document[key] for key in settings}, settings)
+        unused = UNUSED.get(document["strategy"], ())
+        difference = first_difference(
+            without(unused, {key: document[key] for key in settings}), without(unused, settings)
+        )
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: not the result of a run ({error}); remove it") from error
     if difference:
         raise ValueError(f"{path}: of another run, {difference}; choose another --results or remove it")
     return document
+
+
+def without(unused: Sequence[str], settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings without those parts of the configuration that a strategy does not use."""
+    config = {name: value for name, value in settings["config"].items() if name not in unused}
+    return {**settings, "config": config}
 
 
 def run_all(cells: list[tuple[Cell, list[str]]], where: Where, workers: int, console: Console) -> list[str]:
