@@ -18,7 +18,7 @@ ROS := scripts/with_ros.sh
 help:
 	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (minutes, on idle cores)"
 	@echo "make drive TASK=right_turn_moderate EPISODES=5 SEED=5000"
-	@echo "               only drive these episodes; needs no torch (one of the three is enough, ARGS goes to adawm drive)"
+	@echo "               only drive these episodes, no finetuner, no torch (one of the three is enough, ARGS goes to adawm drive)"
 	@echo "make test      all tests (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
 	@echo "make coverage  every line and branch of the safety core, or it fails"
