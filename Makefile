@@ -2,6 +2,7 @@
 # PYTHON=... chooses the interpreter (3.10 to 3.12). A sourced ROS 2 is used; otherwise ROS 2 comes as wheels.
 
 # With any of these, `make drive` drives these episodes; without, it tells the whole story.
+# Only driving starts no finetuner and takes no adapters; the last of the options counts: ARGS=--finetuner starts it.
 TASK ?=
 EPISODES ?=
 SEED ?=
@@ -17,7 +18,7 @@ ROS := scripts/with_ros.sh
 help:
 	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (minutes, on idle cores)"
 	@echo "make drive TASK=right_turn_moderate EPISODES=5 SEED=5000"
-	@echo "               only drive these episodes; needs no torch (one of the three is enough, ARGS goes to adawm drive)"
+	@echo "               only drive these episodes, no finetuner, no torch (one of the three is enough, ARGS goes to adawm drive)"
 	@echo "make test      all tests (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
 	@echo "make coverage  every line and branch of the safety core, or it fails"
@@ -37,7 +38,7 @@ else
 drive:
 	@scripts/setup.sh drive
 	@$(ROS) adawm drive $(if $(TASK),--task $(TASK)) $(if $(EPISODES),--episodes $(EPISODES)) \
-		--seed $(or $(SEED),5000) $(ARGS)
+		--seed $(or $(SEED),5000) --no-finetuner $(ARGS)
 endif
 
 # A domain of its own keeps the tests apart from every other ROS 2 program on this machine and network.
