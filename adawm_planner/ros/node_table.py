@@ -45,7 +45,9 @@ SETTINGS = {
         Setting("state_dir", str, "~/.ros/adawm_finetuner", "folder of the finetuner's replay, bundles and progress"),
         Setting("source_dir", str, "", "folder of the base model's source rollouts; empty: state_dir"),
         Setting("signing_key", str, "", "private key file that adapters are signed with; empty: none are made"),
-        Setting("vehicle_id", str, "", "only vehicle that may take the adapters; empty: any"),
+        Setting(
+            "vehicle_id", str, "", "id of this vehicle, which adapters are bound to; empty: they are bound to none"
+        ),
         Setting("strategy", str, "adawm", "what finetuning repairs: none, model, policy, alternate or adawm"),
         Setting("realtime", bool, False, "pace the frames to the wall clock; else as fast as possible"),
     )
@@ -88,6 +90,7 @@ PLANNER = NodeSpec(
         "vehicle.width_m",
         "adapters.store",
         "adapters.trust",
+        "vehicle_id",
     ),
 )
 GATE = NodeSpec(

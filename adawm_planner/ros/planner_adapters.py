@@ -68,7 +68,7 @@ def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], Hist
         raise ValueError(f"adapters.store is set, but a {type(engine).__name__} takes no adapters; leave it empty")
     base = read_base_model(model_dir_from(values["model_dir"]), engine.planner_session)
     trust = read_trust([Path(values["adapters.trust"]).expanduser()] if values["adapters.trust"] else [])
-    context = Context(base, trust, adapter_limits_from(values), values["adapters.vehicle_id"] or None)
+    context = Context(base, trust, adapter_limits_from(values), values["vehicle_id"] or None)
     store = AdapterStore(Path(values["adapters.store"]).expanduser(), unix_s())
     try:
         return HotSwap(engine, store, context, swap_config_from(values), history, unix_s)

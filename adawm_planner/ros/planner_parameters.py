@@ -66,7 +66,7 @@ PLANNER_PARAMETERS: Final = (
         "adapters.trust", str, "",
         "public key (.pub), or a folder of them, whose bundles are accepted; empty: no bundle is accepted",
     ),
-    Parameter("adapters.vehicle_id", str, "", "id of this vehicle; empty: bundles for a certain vehicle are refused"),
+    Parameter("vehicle_id", str, "", "id of this vehicle; empty: bundles for a certain vehicle are refused"),
     Parameter("adapters.rank", int, _ADAPTERS.rank, "highest rank of a layer's factors", "", 1, 1024),
     Parameter(
         "adapters.norm_ratio", float, _ADAPTERS.norm_ratio,

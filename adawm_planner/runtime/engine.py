@@ -94,7 +94,7 @@ class OnnxEngine:
 
         Args:
             model_dir: folder with config.yaml, weights.safetensors, planner.onnx, imagine.onnx.
-            provider: auto, cpu, cuda or tensorrt; auto takes CUDA where it is there, else the CPU.
+            provider: auto, cpu, cuda or tensorrt; auto takes CUDA where it is there and starts, else the CPU.
             threads: of onnxruntime, at least 1.
             factors: of verified adapters, active as long as the engine lives; None: the base model.
 
@@ -107,11 +107,15 @@ class OnnxEngine:
             raise ValueError(f"{model_dir}: {', '.join(missing)} missing; run `adawm export` or `adawm pretrain`")
         if threads < 1:
             raise ValueError(f"threads is {threads}, must be at least 1")
+        candidates = providers_for(provider)
         with private_copy(model_dir) as copied:
-            try:
-                self._load(copied, choose_provider(provider), threads, runtime_inputs(factors or {}))
-            except ValueError as error:
-                raise ValueError(str(error).replace(str(copied), str(model_dir))) from error
+            for candidate in candidates:
+                try:
+                    self._load(copied, candidate, threads, runtime_inputs(factors or {}))
+                    break
+                except ValueError as error:
+                    if candidate == candidates[-1]:
+                        raise ValueError(str(error).replace(str(copied), str(model_dir))) from error
 
     def _load(self, folder: Path, provider: str, threads: int, inputs: Mapping[str, Float32]) -> None:
         config = read_config(folder)["world_model"]
@@ -219,8 +223,10 @@ class OnnxEngine:
         check_finite(given, model_dir / PLANNER_FILE)
 
 
-def choose_provider(wanted: str, available: list[str] | None = None) -> str:
-    """onnxruntime's name of a provider.
+def providers_for(wanted: str, available: list[str] | None = None) -> tuple[str, ...]:
+    """onnxruntime's names of the providers to try, in order.
+
+    What onnxruntime was built with need not start: CUDA wants a driver and its libraries.
 
     Args:
         wanted: auto, cpu, cuda or tensorrt.
@@ -231,7 +237,7 @@ def choose_provider(wanted: str, available: list[str] | None = None) -> str:
     """
     available = onnxruntime.get_available_providers() if available is None else available
     if wanted == "auto":
-        return PROVIDERS["cuda"] if PROVIDERS["cuda"] in available else PROVIDERS["cpu"]
+        return tuple(PROVIDERS[name] for name in ("cuda", "cpu") if PROVIDERS[name] in available)
     if wanted not in PROVIDERS:
         raise ValueError(f"provider '{wanted}' is unknown; choose auto, {', '.join(PROVIDERS)}")
     if PROVIDERS[wanted] not in available:
@@ -239,7 +245,7 @@ def choose_provider(wanted: str, available: list[str] | None = None) -> str:
             f"provider '{wanted}' is not there: onnxruntime has {', '.join(available)}; "
             "install the extra 'gpu' (onnxruntime-gpu) on a machine with the driver, or choose cpu"
         )
-    return PROVIDERS[wanted]
+    return (PROVIDERS[wanted],)
 
 
 def _taken(inputs: Mapping[str, Float32], session: Any) -> dict[str, Float32]:

@@ -18,7 +18,7 @@ from adawm_planner.config.presets import load_pretraining
 from adawm_planner.data_types import Carry, Observation
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
-from adawm_planner.runtime.engine import OnnxEngine, choose_provider
+from adawm_planner.runtime.engine import OnnxEngine, providers_for
 from adawm_planner.runtime.export import adaptable_layers, export_model
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.world_model.rssm import State
@@ -241,13 +241,24 @@ def test_a_linked_folder_loads(model_dir: Path, tmp_path: Path) -> None:
 
 def test_providers() -> None:
     cpu, cuda, tensorrt = "CPUExecutionProvider", "CUDAExecutionProvider", "TensorrtExecutionProvider"
-    assert choose_provider("auto", [cpu]) == cpu
-    assert choose_provider("auto", [tensorrt, cuda, cpu]) == cuda
-    assert choose_provider("tensorrt", [tensorrt, cuda, cpu]) == tensorrt
+    assert providers_for("auto", [cpu]) == (cpu,)
+    assert providers_for("auto", [tensorrt, cuda, cpu]) == (cuda, cpu)
+    assert providers_for("tensorrt", [tensorrt, cuda, cpu]) == (tensorrt,)
     with pytest.raises(ValueError, match="provider 'cuda' is not there: onnxruntime has CPUExecutionProvider"):
-        choose_provider("cuda", [cpu])
+        providers_for("cuda", [cpu])
     with pytest.raises(ValueError, match="provider 'gpu' is unknown; choose auto, cpu, cuda, tensorrt"):
-        choose_provider("gpu", [cpu])
+        providers_for("gpu", [cpu])
+
+
+def test_auto_takes_the_cpu_where_cuda_was_built_in_and_does_not_start(
+    model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As with onnxruntime-gpu on a machine without a driver: it says CUDA is available, and then runs without."""
+    cpu, cuda = "CPUExecutionProvider", "CUDAExecutionProvider"
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: [cuda, cpu])
+    assert OnnxEngine(model_dir, "auto").provider == cpu
+    with pytest.raises(ValueError, match="could not start CUDAExecutionProvider; it would run on CPUExecutionProvider"):
+        OnnxEngine(model_dir, "cuda")
 
 
 def test_the_engine_needs_no_torch() -> None:
