@@ -32,6 +32,8 @@ from adawm_planner.ros.diagnostics import OK
 from adawm_planner.ros.gate_node import GateNode
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from
 from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, STATUS_TOPIC
+from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
+from tests.ros.spinner import Spinner
 from tests.ros.stub_bridge import DOMAIN, FRAME_NS, Bench, StubBridge
 
 pytestmark = pytest.mark.ros
@@ -257,3 +259,25 @@ def test_diagnostics_tell_what_the_stages_take(rig: Rig) -> None:
 
     assert rig.spin_until(lambda: "publish_max_ms" in told())
     assert all(float(told()[f"{stage}_p99.9_ms"]) > 0.0 for stage in ("receive", "gate", "publish"))
+
+
+def test_each_namespace_has_a_gate_of_its_own(context: Context) -> None:
+    """Two vehicles in one world: a proposal moves the vehicle of its own namespace, and only that one."""
+    gates = [GateNode(context=context, namespace=name) for name in ("hero1", "hero2")]
+    mine, theirs = gates
+    bridge = StubBridge("ego_vehicle", context)
+    proposals = bridge.create_publisher(CarlaEgoVehicleControl, f"/hero1/{PROPOSAL_TOPIC}", qos.STREAM)
+    bench = Spinner(context, *gates, bridge)
+    try:
+        for gate in gates:
+            gate.trigger_configure()
+            gate.trigger_activate()
+            assert gate.resolve_topic_name(STATUS_TOPIC) == gate.resolve_topic_name("~/status")
+            assert gate.resolve_topic_name(UPDATE_TOPIC) == f"{gate.get_namespace()}/adawm_finetuner/adapter"
+        assert bench.spin_until(lambda: proposals.get_subscription_count() == 1)
+        proposals.publish(CarlaEgoVehicleControl(throttle=0.25))
+        assert bench.spin_until(lambda: mine.loop is not None and mine.loop.counters.proposals == 1)
+        bench.spin_for(0.3)
+        assert theirs.loop is not None and theirs.loop.counters.proposals == 0
+    finally:
+        bench.close()
