@@ -10,6 +10,9 @@ import numpy as np
 from adawm_planner.data_types import EgoState, Objects
 from adawm_planner.observation.drivable import box_corners
 
+HORIZON_S = 10.0
+"""Time to collision beyond which there is no conflict [s]: nobody keeps velocity and heading for longer in town."""
+
 
 def first_overlap(ego: EgoState, length: float, width: float, objects: Objects) -> int | None:
     """Id of the nearest object whose oriented box overlaps the ego's, or None.
@@ -49,7 +52,7 @@ def _boxes_overlap(ego: EgoState, length: float, width: float, objects: Objects,
 
 
 def time_to_collision(ego: EgoState, length: float, width: float, objects: Objects) -> float:
-    """Smallest time to collision with any object [s]: 0 where boxes overlap, infinite when none ever would.
+    """Smallest time to collision with any object [s]: 0 where boxes overlap, infinite when none would within HORIZON_S.
 
     All keep their velocity and heading, so two boxes overlap from the moment on at which their shadows overlap on the
     last of the four directions of their sides (separating axes of moving boxes; Ericson, "Real-Time Collision
@@ -72,7 +75,7 @@ def time_to_collision(ego: EgoState, length: float, width: float, objects: Objec
     always = np.abs(apart) <= reach
     begin = np.where(moving, ends.min(axis=0), np.where(always, -math.inf, math.inf)).max(axis=0)
     end = np.where(moving, ends.max(axis=0), math.inf).min(axis=0)
-    meets = (begin <= end) & (end >= 0.0)
+    meets = (begin <= end) & (end >= 0.0) & (begin <= HORIZON_S)
     return float(np.maximum(begin[meets], 0.0).min(initial=math.inf))
 
 
