@@ -160,7 +160,10 @@ def carla() -> Check:
 def onnxruntime() -> Check:
     """onnxruntime and what it can run on."""
     found = _probe("import onnxruntime as o; print(o.__version__, ', '.join(o.get_available_providers()))")
-    fix = "make setup; for CUDA or TensorRT: pip install 'adawm_planner[gpu]' instead of onnxruntime"
+    fix = (
+        "make setup; for CUDA or TensorRT instead of it: pip uninstall -y onnxruntime onnxruntime-gpu, "
+        "then pip install onnxruntime-gpu"
+    )
     return Check("onnxruntime", found.ok, found.text, "CPUExecutionProvider at least", fix)
 
 
