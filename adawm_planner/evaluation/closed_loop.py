@@ -6,15 +6,10 @@ episode depends on its seed alone, so neither the number of workers nor their or
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -25,6 +20,7 @@ from adawm_planner.evaluation.report import Evaluation
 from adawm_planner.paths import models_dir
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
+from adawm_planner.workers import children_without_sigint, death_told, worker_pool
 
 if TYPE_CHECKING:
     from adawm_planner.adapters.verify import VerifiedAdapter
@@ -160,27 +156,12 @@ def _run_in_worker(seed: int) -> EpisodeResult:
 
 def _in_processes(config: EvaluationConfig, seeds: range) -> Generator[EpisodeResult, None, None]:
     """Yield results as workers finish them; leaving early ends the workers after their running episode."""
-    workers = min(config.workers, len(seeds))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config,))
+    pool = worker_pool(min(config.workers, len(seeds)), _start_worker, config)
     try:
-        with _children_without_sigint():
-            futures: list[Future[EpisodeResult]] = [pool.submit(_run_in_worker, seed) for seed in seeds]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ValueError("a worker process ended abruptly (out of memory, or killed); try fewer --workers") from error
+        with death_told("try fewer --workers"):
+            with children_without_sigint():
+                futures: list[Future[EpisodeResult]] = [pool.submit(_run_in_worker, seed) for seed in seeds]
+            for future in as_completed(futures):
+                yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _children_without_sigint() -> Iterator[None]:
-    """Processes started in this block inherit an ignored SIGINT, so that Ctrl-C is the parent's alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
