@@ -50,6 +50,9 @@ ROUTE_BEYOND_GOAL_M = 20.0
 AT_LINE_M = 3.0
 """Distance of a standing start from the line [m], front bumper to the first junction."""
 
+SUMO_SEEDS = 2**31
+"""SUMO's own seed is an int32; larger seeds, as RL libraries draw them, differ in the ego and the departures alone."""
+
 
 @dataclass(frozen=True)
 class WorldFrame:
@@ -137,7 +140,7 @@ class World:
         return Scene(frame.time, frame.ego, frame.objects, frame.route, self.drivable, self.vehicle_info)
 
     def reset(self, seed: int, at_line: bool = False) -> WorldFrame:
-        """Start the episode of `seed`; with `at_line` the ego starts standing at the first junction."""
+        """Start the episode of `seed` (from 0); with `at_line` the ego starts standing at the first junction."""
         rng = np.random.default_rng([seed, 0])
         start_m = rng.uniform(*self.task.ego.start_m)
         speed = rng.uniform(*self.task.ego.start_speed)
@@ -224,7 +227,7 @@ class World:
             "--net-file": str(self.network.net_file),
             "--route-files": str(route_file),
             "--step-length": str(FRAME_S),
-            "--seed": str(seed),
+            "--seed": str(seed % SUMO_SEEDS),
             "--collision.action": "none",
             "--time-to-teleport": "-1",
             "--default.speeddev": "0",
