@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
 from adawm_planner.evaluation.gated_pilot import GatedPilot
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL, Pilot, make_pilot
@@ -48,10 +49,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.driver not in PILOTS:
             raise ValueError(f"driver '{self.driver}' is unknown; known are {', '.join(PILOTS)}")
-        for name, least in (("episodes", 1), ("seed", 0), ("workers", 1)):
+        for name in ("episodes", "workers"):
             value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name} is {value}, must be at least {least}")
+            if value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        episode_seeds(self.seed, self.episodes)
         if self.adapters and self.driver != WORLD_MODEL:
             raise ValueError(f"driver {self.driver} has no adapters; drop them or drive with {WORLD_MODEL}")
 
@@ -103,7 +105,7 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
     # Opened here too, so that a wrong file is one error here and not one per worker.
     loop = _Loop(config)
     finished: list[EpisodeResult] = []
-    seeds = range(config.seed, config.seed + config.episodes)
+    seeds = episode_seeds(config.seed, config.episodes)
     source = (loop.run(seed) for seed in seeds) if config.workers == 1 else _in_processes(config, seeds)
     try:
         for result in source:

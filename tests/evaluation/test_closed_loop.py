@@ -64,6 +64,19 @@ def test_nonsense_is_refused_by_name(change: dict[str, object], words: str) -> N
         EvaluationConfig(**{"task": TASK, **change})  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("command", ["evaluate", "drive"])
+@pytest.mark.parametrize(("seed", "episodes"), [("2147483648", "1"), ("2147483647", "2")])
+def test_seeds_beyond_the_simulators_are_refused_before_the_drive(command: str, seed: str, episodes: str) -> None:
+    result = CliRunner().invoke(adawm, [command, "--seed", seed, "--episodes", episodes])
+    assert result.exit_code == 1
+    assert f"seed {seed} with {episodes} episodes ends at 2147483648, highest is 2147483647" in result.output
+
+
+def test_the_highest_seed_drives() -> None:
+    evaluation = evaluate(EvaluationConfig(TASK, driver="blind", seed=2**31 - 1))
+    assert [episode.seed for episode in evaluation.episodes] == [2**31 - 1]
+
+
 def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     file = tmp_path / "result.json"
     words = ["evaluate", "--driver", "blind", "--episodes", "2", "--seed", "5000"]

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from adawm_planner.data_types import EgoState, Outcome, RewardTerms
-from adawm_planner.evaluation.compare import compare, matching
+from adawm_planner.evaluation.compare import Comparison, compare, matching
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
 from adawm_planner.evaluation.report import (
     Evaluation,
@@ -174,6 +175,13 @@ def test_mcnemar_is_the_exact_binomial() -> None:
     second = to_document(_evaluation(*[Outcome.COLLISION] * 6))
     assert compare(first, second).p_value == pytest.approx(2.0 / 2**6)
     assert compare(first, first).p_value == 1.0
+
+
+@pytest.mark.parametrize(("fewer", "changed"), [(0, 1024), (500, 1024), (2450, 5000)])
+def test_mcnemar_is_exact_for_any_number_of_seeds(fewer: int, changed: int) -> None:
+    exact = 2 * sum(Fraction(math.comb(changed, k), 2**changed) for k in range(fewer + 1))
+    assert 0.0 < float(exact) < 1.0
+    assert Comparison(changed, 0, (), fewer, changed - fewer).p_value == float(exact)
 
 
 def test_compare_refuses_what_cannot_be_paired() -> None:
