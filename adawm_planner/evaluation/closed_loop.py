@@ -7,7 +7,7 @@ episode depends on its seed alone, so neither the number of workers nor their or
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -26,7 +26,7 @@ from adawm_planner.workers import children_without_sigint, death_told, worker_po
 if TYPE_CHECKING:
     from adawm_planner.adapters.verify import VerifiedAdapter
 
-__all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "evaluate", "run_episode"]
+__all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "check", "evaluate", "run_episode"]
 
 
 @dataclass(frozen=True)
@@ -74,17 +74,38 @@ class _Loop:
     """A world and its pilot, made once per process."""
 
     def __init__(self, config: EvaluationConfig) -> None:
-        adapters = _adapters(config)
-        factors = {name: pair for each in adapters for name, pair in each.factors.items()}
-        self.adapters = tuple(f"{each.manifest.name}-{each.digest[:12]}" for each in adapters)
-        pilot = make_pilot(config.driver, config.model_dir, config.provider, factors)
+        pilot, self.adapters = _open_pilot(config)
         self.pilot = GatedPilot(pilot) if config.gate else pilot
-        self.world = World(load_task(config.task), load_vehicle(config.vehicle))
+        self.world = _open_world(config)
 
     def run(self, seed: int) -> EpisodeResult:
         result = run_episode(self.world, self.pilot, seed)
         gated = self.pilot if isinstance(self.pilot, GatedPilot) else None
         return result if gated is None else replace(result, interventions=dict(gated.interventions))
+
+
+def _open_world(config: EvaluationConfig) -> World:
+    return World(load_task(config.task), load_vehicle(config.vehicle))
+
+
+def _open_pilot(config: EvaluationConfig) -> tuple[Pilot, tuple[str, ...]]:
+    """The pilot, and the names of the adapters that it drives with."""
+    adapters = _adapters(config)
+    factors = {name: pair for each in adapters for name, pair in each.factors.items()}
+    names = tuple(f"{each.manifest.name}-{each.digest[:12]}" for each in adapters)
+    return make_pilot(config.driver, config.model_dir, config.provider, factors), names
+
+
+def check(configs: Sequence[EvaluationConfig]) -> None:
+    """Open each task and each driver of several evaluations once, so that a mistake in the last ends none half-way.
+
+    Raises:
+        ValueError: a task, vehicle, model or adapter cannot be used.
+    """
+    for config in {(config.task, config.vehicle): config for config in configs}.values():
+        _open_world(config)
+    for config in {config.driver: config for config in configs}.values():
+        _open_pilot(config)
 
 
 def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], None] | None = None) -> Evaluation:

@@ -17,7 +17,7 @@ from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
 from adawm_planner.evaluation.episode import EpisodeResult
-from adawm_planner.evaluation.report import read_json
+from adawm_planner.evaluation.report import Evaluation, read_json
 
 pytest.importorskip("libsumo")
 
@@ -97,6 +97,28 @@ def test_mistakes_are_one_clear_line(words: list[str], message: str) -> None:
     result = CliRunner().invoke(adawm, ["evaluate", "--driver", "blind", *words])
     assert result.exit_code != 0
     assert message in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("words", [["--task", "fly_to_moon"], ["--driver", "world_model", "--model-dir"]])
+def test_a_mistake_in_the_last_of_several_is_told_before_the_first_is_driven(words: list[str], tmp_path: Path) -> None:
+    words = [*words, str(tmp_path)] if words[-1] == "--model-dir" else words
+    result = CliRunner().invoke(adawm, ["evaluate", "--task", TASK, "--driver", "blind", "--episodes", "1", *words])
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 1 and result.output.startswith("Error: ")
+
+
+def test_what_was_driven_before_an_error_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies_later(config: EvaluationConfig) -> Evaluation:
+        if config.driver == "random":
+            raise ValueError("a worker process ended abruptly")
+        return evaluate(config)
+
+    monkeypatch.setattr("adawm_planner.cli.evaluate.with_progress", dies_later)
+    file = tmp_path / "result.json"
+    words = ["evaluate", "--driver", "blind", "--driver", "random", "--episodes", "1", "--json", str(file)]
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 1 and result.output.endswith("Error: a worker process ended abruptly\n")
+    assert [document["driver"] for document in read_json(file)] == ["blind"]
 
 
 def heed_ctrl_c() -> None:
