@@ -20,6 +20,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.result_file import write_json
 
 MISTAKE_EXIT, REFUSED_EXIT = 2, 1
 DAY_S = 24 * 3600
@@ -76,7 +77,7 @@ def list_(store: Path, json_file: Path | None) -> None:
                      at(each.bundle.expires_unix_s), each.bundle.digest[:SHORT])  # fmt: skip
     Console().print(view)
     rows = [{**asdict(each.bundle), "status": each.status.value, "pinned": each.pinned} for each in found]
-    write(json_file, {"schema": "adawm.adapter_list/1", "adapters": rows})
+    write_json(json_file, {"schema": "adawm.adapter_list/1", "adapters": rows})
 
 
 @adapter.command()
@@ -95,7 +96,7 @@ def inspect(bundle: Path, json_file: Path | None) -> None:
     signer = parse_signature(files[SIGNATURE_FILE])[0] if SIGNATURE_FILE in files else None
     digest = bundle_digest(files[MANIFEST_FILE])
     show({"digest": digest, "signed by": signer or "nobody", **rows_of(manifest)}, "not verified")
-    write(json_file, {"schema": "adawm.adapter_inspection/1", "digest": digest, "key_id": signer,
+    write_json(json_file, {"schema": "adawm.adapter_inspection/1", "digest": digest, "key_id": signer,
                       "manifest": json.loads(files[MANIFEST_FILE])})  # fmt: skip
 
 
@@ -135,7 +136,7 @@ def verify(
     else:
         refusal = found
     accepted = refusal is None
-    write(json_file, {"schema": "adawm.adapter_verification/1", "bundle": str(bundle), "accepted": accepted,
+    write_json(json_file, {"schema": "adawm.adapter_verification/1", "bundle": str(bundle), "accepted": accepted,
                       "refusal": refusal.to_json() if refusal else None})  # fmt: skip
     if refusal is not None:
         Console().print(Text(f"refused, {refusal}"), soft_wrap=True)
@@ -151,7 +152,7 @@ def keygen(path: Path, json_file: Path | None) -> None:
 
     private, public, name = generate_key(path)
     show({"key id": name, "private": str(private), "public": str(public)}, "new key")
-    write(json_file, {"schema": "adawm.key/1", "key_id": name, "private": str(private), "public": str(public)})
+    write_json(json_file, {"schema": "adawm.key/1", "key_id": name, "private": str(private), "public": str(public)})
 
 
 def sign_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -207,7 +208,7 @@ def sign(
     write_bundle(output, sign_bundle(files, private))
     digest = bundle_digest(files[MANIFEST_FILE])
     show({"folder": str(output), "digest": digest, **rows_of(parse_manifest(files[MANIFEST_FILE]))}, "signed")
-    write(json_file, {"schema": "adawm.adapter_signed/1", "folder": str(output), "digest": digest})
+    write_json(json_file, {"schema": "adawm.adapter_signed/1", "folder": str(output), "digest": digest})
 
 
 def rows_of(manifest: Any) -> dict[str, str]:
@@ -244,9 +245,3 @@ def show(rows: Mapping[str, str], title: str) -> None:
     for name, value in rows.items():
         view.add_row(name, Text(value, overflow="fold"))
     Console().print(view)
-
-
-def write(file: Path | None, values: Mapping[str, Any]) -> None:
-    """Write the JSON that --json asked for."""
-    if file is not None:
-        file.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
