@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, check
 from adawm_planner.evaluation.closed_loop import evaluate as run
@@ -37,7 +38,7 @@ LOG_PERIOD_S = 10.0
     help="Who drives; may be given several times.",
 )  # fmt: skip
 @episodes_option(20)
-@seed_option
+@seed_option(EVALUATION_SEED)
 @vehicle_option
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to use.")
 @model_options

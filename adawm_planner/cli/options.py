@@ -47,10 +47,10 @@ def vehicle_option(command: Decorated) -> Decorated:
     )
 
 
-def seed_option(command: Decorated) -> Decorated:
-    """`--seed S`: first episode's seed."""
+def seed_option(default: int) -> Callable[[Decorated], Decorated]:
+    """`--seed S`: first episode's seed, with a command's own default."""
     text = "Seed of the first episode; the others follow by 1."
-    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=text)(command)
+    return click.option("--seed", type=click.IntRange(min=0), default=default, show_default=True, help=text)
 
 
 def episodes_option(default: int) -> Callable[[Decorated], Decorated]:
