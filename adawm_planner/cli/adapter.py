@@ -24,6 +24,9 @@ from adawm_planner.result_file import write_json
 
 MISTAKE_EXIT, REFUSED_EXIT = 2, 1
 DAY_S = 24 * 3600
+LEAST_DAYS, MOST_DAYS = 60 / DAY_S, 36500
+"""Range of a bundle's life [days]."""
+
 SHORT = 12
 """Digits of a digest that a table shows."""
 
@@ -155,6 +158,14 @@ def keygen(path: Path, json_file: Path | None) -> None:
     write_json(json_file, {"schema": "adawm.key/1", "key_id": name, "private": str(private), "public": str(public)})
 
 
+def finite_days(context: click.Context, parameter: click.Parameter, days: float | None) -> float | None:
+    """Refuse what ends before the bundle is used, and what is no number of days (nan is in no range)."""
+    if days is not None and not LEAST_DAYS <= days <= MOST_DAYS:
+        text = f"{days:g} is not in {LEAST_DAYS:.4f}..{MOST_DAYS} days, a minute to a hundred years"
+        raise click.BadParameter(text)
+    return days
+
+
 def sign_options(command: Callable[..., None]) -> Callable[..., None]:
     """What the signer says about the bundle."""
     options = (
@@ -164,7 +175,7 @@ def sign_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="Above that of every earlier bundle of the part."),
         click.option("--key", type=PATH, required=True, help="Private key of `keygen`."),
         click.option("--output", type=PATH, required=True, help="Folder to write; must not exist."),
-        click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), default=None,
+        click.option("--expires-days", type=float, default=None, callback=finite_days,
                      help="From now on; without it the bundle never expires."),
         click.option("--vehicle-id", default=None, help="Only vehicle that may take it [default: any]."),
         click.option("--parent", default=None, help="Digest of the bundle it was trained on top of."),
