@@ -189,6 +189,14 @@ def test_a_task_with_its_own_net_works_from_any_folder(tmp_path: Path) -> None:
             {"ego": {"route": ["sea", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}},
             "no lane 'sea_0'",
         ),
+        (
+            {"ego": {"route": ["south_in", "east_out"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 9000}},
+            "task right_turn_moderate: ego.goal_m is 9000, edge 'east_out' has room for 228.5 m",
+        ),
+        (
+            {"ego": {"route": ["south_in", "east_out"], "start_m": [3000, 6000], "start_speed": [4, 8], "goal_m": 40}},
+            r"task right_turn_moderate: ego.start_m is \[3000, 6000\], edge 'south_in' has 149.5 m",
+        ),
     ],
 )
 def test_a_task_that_does_not_fit_its_net_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
