@@ -6,6 +6,7 @@ A mistake of the user is one line and exit code 2; a bundle that `verify` refuse
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -103,13 +104,21 @@ def inspect(bundle: Path, json_file: Path | None) -> None:
                       "manifest": json.loads(files[MANIFEST_FILE])})  # fmt: skip
 
 
+def whole_digest(context: click.Context, parameter: click.Parameter, digest: str | None) -> str | None:
+    """Refuse what is no digest; the 12 digits of a table do not pin a bundle that somebody else may have made."""
+    if digest is not None and re.fullmatch("[0-9a-f]{64}", digest) is None:
+        text = f"'{digest}' is not the 64 hexadecimal digits of a digest; `adawm adapter inspect BUNDLE` shows them, "
+        raise click.BadParameter(text + "and `adawm adapter list STORE --json FILE` writes them")
+    return digest
+
+
 @adapter.command()
 @click.argument("bundle", type=EXISTING)
 @click.option("--trust", type=PATH, multiple=True, help="Public key, or folder of them; may be given several times.")
 @click.option("--allow-unsigned", is_flag=True, help="Do not ask for a signature.")
 @click.option("--vehicle-id", default=None, help="Id of the vehicle that it is for.")
 @click.option("--store", type=PATH, default=None, help="Also check counter, pin and clock against this store.")
-@click.option("--digest", default=None, help="Digest that the bundle must have.")
+@click.option("--digest", default=None, callback=whole_digest, help="Digest that the bundle must have, all 64 digits.")
 @model_option
 @json_option
 def verify(

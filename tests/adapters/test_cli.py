@@ -182,6 +182,17 @@ def test_what_no_planner_would_take_is_not_signed(desk: Desk, maker: Maker) -> N
     assert not (desk.folder / "policy").exists()
 
 
+def test_the_digits_of_a_table_are_told_apart_from_a_digest(desk: Desk) -> None:
+    signed = json_of(desk.sign(json=desk.folder / "s.json"), desk.folder / "s.json")["digest"]
+    words = [desk.folder / "policy", "--trust", desk.folder / "key.pub", "--digest"]
+    short = desk.verify(*words, signed[:12])  # type: ignore[arg-type]
+    assert short.exit_code == 2 and f"'{signed[:12]}' is not the 64 hexadecimal digits" in short.output
+    assert "`adawm adapter inspect BUNDLE` shows them" in short.output
+    assert desk.verify(*words, signed).exit_code == 0  # type: ignore[arg-type]
+    assert signed in desk.run("inspect", desk.folder / "policy").output.replace("\n", "").replace(" ", "")
+    assert desk.verify(*words, "0" * 64).exit_code == 1  # type: ignore[arg-type]
+
+
 def test_the_private_key_is_neither_shown_nor_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     made, signed = desk.run("keygen", desk.folder / "k"), desk.sign(key=desk.folder / "key.pem")
