@@ -130,7 +130,7 @@ def publish(seen: Sequence[Observation], engine: Engine, count: int, heard: Any)
 
 @click.command()
 @click.option("--messages", type=click.IntRange(min=10), default=2000, show_default=True, help="Messages to send.")
-@seed_option
+@seed_option(0)
 @json_option
 def experience(messages: int, seed: int, json_file: Path | None) -> None:
     """What publishing an Experience costs the planner's tick."""

@@ -33,7 +33,7 @@ Document = Mapping[str, Any]
 @click.option("--task", "tasks", multiple=True, type=click.Choice(BUILT_IN_TASKS), default=BUILT_IN_TASKS,
               show_default="all", help="May be given several times.")  # fmt: skip
 @episodes_option(200)
-@seed_option
+@seed_option(0)
 @json_option
 def gate(tasks: tuple[str, ...], episodes: int, seed: int, json_file: Path | None) -> None:
     """What the safety gate costs and prevents on the built-in tasks."""

@@ -62,7 +62,7 @@ def measure(steps: int, objects: int, seed: int) -> dict[str, Any]:
 @click.command(name="gate_step")
 @click.option("--steps", type=click.IntRange(min=1), default=5000, show_default=True, help="How many.")
 @click.option("--objects", type=click.IntRange(min=1), default=64, show_default=True, help="Others around.")
-@seed_option
+@seed_option(0)
 @json_option
 def gate_step(steps: int, objects: int, seed: int, json_file: Path | None) -> None:
     """Time the safety gate's core with others around it."""

@@ -33,6 +33,7 @@ from adawm_planner.data_types import Float64
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from benchmarks.record import ROOT, with_origin, write
@@ -120,7 +121,8 @@ def identify(
         return
     path = json_file or RESULT
     write(path, with_origin("identify", result, ("torch", "libsumo")))
-    path.with_suffix(".md").write_text(to_markdown(result) + "\n", encoding="utf-8")
+    if path.is_file():  # nothing lies beside /dev/stdout
+        write_text(path.with_suffix(".md"), to_markdown(result) + "\n")
 
 
 def parse_sizes(text: str) -> list[int]:

@@ -246,7 +246,7 @@ def start(children: Children, settings: dict[str, Any], gate: bool = False) -> N
 @click.option("--frames", type=click.IntRange(min=10), default=1000, show_default=True, help="Frames to each node.")
 @click.option("--gate", is_flag=True, help="With the safety gate behind the planner; the echo takes two hops as well.")
 @click.option("--realtime", is_flag=True, help="One frame per 0.05 s; else the next frame follows the answer.")
-@seed_option
+@seed_option(0)
 @model_options
 @json_option
 def latency(

@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from adawm_planner.adapters.strict_json import parse
+from adawm_planner.result_file import write_text
 from benchmarks import targets
 from benchmarks.page_sections import (
     Document,
@@ -81,10 +82,10 @@ class Promise:
               show_default="docs/performance.md", help="The page.")  # fmt: skip
 def page(results: Path, out: Path) -> None:
     """Write docs/performance.md from the committed results."""
-    text = markdown(results)
-    out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(text, encoding="utf-8")
     absent = [section.file for section in SECTIONS if not (results / section.file).is_file()]
+    if len(absent) == len(SECTIONS):
+        raise click.ClickException(f"{results} holds no result, such as {absent[0]}; {out} stays as it is")
+    write_text(out, markdown(results))
     console = Console(highlight=False)
     console.print(f"{out} written from {len(SECTIONS) - len(absent)} results", soft_wrap=True)
     for file in absent:

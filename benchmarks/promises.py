@@ -21,6 +21,7 @@ from adawm_planner.adapters.refusal import Reason
 from adawm_planner.cli.options import json_option
 from adawm_planner.diagnosis.check import RULES as FINDINGS
 from adawm_planner.faults.table import Due, find
+from adawm_planner.result_file import write_text
 from adawm_planner.safety.rss import safe_distance_lateral, safe_distance_same_direction
 from adawm_planner.safety.verdict import RULES
 from benchmarks.record import ROOT, with_origin, write
@@ -433,7 +434,6 @@ def promises(page: Path | None, json_file: Path | None) -> None:
         for each in row.figures:
             console.print(f"      {each.line()}", markup=False, soft_wrap=True)
     if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(markdown(), encoding="utf-8")
+        write_text(page, markdown())
     states = {str(row.number): row.state.value for row in PROMISES}
     write(json_file, with_origin("promises", {"states": states}, ()))

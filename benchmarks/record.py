@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import platform
 import subprocess
@@ -14,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from adawm_planner.result_file import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
 SCHEMA = "adawm.benchmark/1"
@@ -63,9 +64,7 @@ def without_json(words: Sequence[str]) -> list[str]:
 
 def write(path: Path | None, result: Mapping[str, Any]) -> None:
     """Write a result where the user asked for it."""
-    if path is not None:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(json.dumps(result, indent=2, allow_nan=False) + "\n", encoding="utf-8")
+    write_json(path, result)
 
 
 def _git(*words: str) -> str | None:

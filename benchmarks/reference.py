@@ -32,7 +32,7 @@ DIGITS = 4
     help="Who drives; may be given several times.",
 )  # fmt: skip
 @episodes_option(200)
-@seed_option
+@seed_option(0)
 @vehicle_option
 @model_options
 @json_option

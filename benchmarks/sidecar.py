@@ -177,7 +177,7 @@ def ratios(upper: Sequence[Sequence[float]], lower: Sequence[Sequence[float]]) -
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task whose frames are sent.")
 @click.option("--blocks", type=click.IntRange(min=2), default=60, show_default=True, help="Blocks of each side.")
 @click.option("--frames", type=click.IntRange(min=10), default=200, show_default=True, help="Frames of a block.")
-@seed_option
+@seed_option(0)
 @json_option
 def sidecar(task: str, blocks: int, frames: int, seed: int, json_file: Path | None) -> None:
     """The planner's tick with a finetuner at full load beside it, and without."""

@@ -25,6 +25,7 @@ from adawm_planner.cli.processes import Interrupted, interruptible
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.story.phases import Phase
 from adawm_planner.story.record import SCHEMA
@@ -86,7 +87,7 @@ def story(shifts: tuple[str, ...], seeds: int, preset: str, runs: Path, results:
     found = documents(results, settings)
     if found:
         summary = summarise(found)
-        (results / "story.md").write_text(to_markdown(summary))
+        write_text(results / "story.md", to_markdown(summary))
         console.print(to_markdown(summary), soft_wrap=True)
         write(json_file or results / "story.json", with_origin("story", summary, ("torch", "peft", "libsumo")))
     if failed:

@@ -277,7 +277,7 @@ def growth(rss: Sequence[int]) -> float | None:
 @click.option("--tick-ms", type=click.FloatRange(min=1.0), default=50.0, show_default=True, help="Period of a tick.")
 @click.option("--rank", type=click.IntRange(1, 64), default=8, show_default=True, help="Of the adapters.")
 @click.option("--load", "busy", type=click.IntRange(0, 64), default=1, show_default=True, help="Busy processes.")
-@seed_option
+@seed_option(0)
 @json_option
 def swap(swaps: int, tick_ms: float, rank: int, busy: int, seed: int, json_file: Path | None) -> None:
     """Hot swaps under load: missed ticks, mixed outputs, flip time, memory."""

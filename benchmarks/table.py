@@ -26,6 +26,7 @@ from adawm_planner.cli.options import json_option
 from adawm_planner.cli.processes import Interrupted, interruptible
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
 from adawm_planner.config.presets import to_mapping
+from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from benchmarks.record import ROOT, with_origin, write
 from benchmarks.table_report import compact, figures, summarise, to_markdown
@@ -136,7 +137,7 @@ def report(
     if not documents:
         raise click.ClickException(f"no run finished; see the logs in {where.runs}")
     summary = summarise(documents)
-    (where.results / "table.md").write_text(to_markdown(summary))
+    write_text(where.results / "table.md", to_markdown(summary))
     figures(documents, where.results)
     console.print(to_markdown(summary), highlight=False)
     write(json_file or where.results / "table.json", with_origin("table", summary, ("torch", "peft", "libsumo")))

@@ -53,12 +53,12 @@ class Rollouts:
 
 
 def check_place(task: str, vehicle: str) -> None:
-    """Raise ValueError when task or vehicle cannot be used, before anything is driven."""
+    """Raise ValueError when task, net or vehicle cannot be used, before anything is driven."""
     # Only here, so that training on stored data needs no simulator.
     from adawm_planner.simulator.tasks import load_task, load_vehicle
+    from adawm_planner.simulator.world import World
 
-    load_task(task)
-    load_vehicle(vehicle)
+    World(load_task(task), load_vehicle(vehicle))
 
 
 class Place:

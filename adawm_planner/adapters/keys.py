@@ -28,6 +28,9 @@ KEY_ID_DIGITS = 16
 LARGEST_KEY_FILE = 16 * 2**10
 """Bytes; a PEM file of an Ed25519 key has about 120."""
 
+PUBLIC_LABEL = b"-----BEGIN PUBLIC KEY-----"
+"""First line of a public key in a PEM file (RFC 7468, section 13)."""
+
 SIGNATURE_BYTES = 64
 
 Trust = Mapping[str, Ed25519PublicKey]
@@ -43,9 +46,14 @@ def generate_key(stem: Path) -> tuple[Path, Path, str]:
     """Write STEM.pem (private, mode 0600) and STEM.pub, and return both paths and the key id.
 
     Raises:
-        ValueError: one of the files exists; nothing is overwritten.
+        ValueError: the stem is no name or has a key's suffix already, or one of the files exists; nothing is
+            overwritten.
         OSError: the folder cannot be written.
     """
+    if stem.name in ("", ".."):
+        raise ValueError(f"'{stem}' is no name for a key; keys/me makes keys/me.pem and keys/me.pub")
+    if stem.suffix in (PRIVATE_SUFFIX, PUBLIC_SUFFIX):
+        raise ValueError(f"{stem}: give the name without {stem.suffix}, which is added: {stem.with_suffix('')}")
     private, public = stem.with_name(stem.name + PRIVATE_SUFFIX), stem.with_name(stem.name + PUBLIC_SUFFIX)
     for path in (private, public):
         if path.exists() or path.is_symlink():
@@ -65,6 +73,8 @@ def read_private_key(path: Path) -> Ed25519PrivateKey:
             holds any of its content.
     """
     content = _content(path)
+    if PUBLIC_LABEL in content:
+        raise ValueError(f"{path}: this is the public key; the private one is in the {PRIVATE_SUFFIX} file beside it")
     mode = path.stat().st_mode & 0o777
     if mode & 0o077:
         raise ValueError(f"{path}: mode is {mode:04o}, others could read the private key; run chmod 600 {path}")

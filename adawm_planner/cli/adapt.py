@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +12,7 @@ from rich.table import Table
 
 from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option
+from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MODEL_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -66,9 +66,7 @@ def adapt(
     folder = run_folder or Path("runs/adapt") / preset / cell.name
     document = Adaptation(cell, config, model_dir, cache, folder).execute()
     show(document, Console())
-    if json_file is not None:
-        json_file.parent.mkdir(parents=True, exist_ok=True)
-        json_file.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n")
+    write_json(json_file, document)
 
 
 @click.command()
@@ -96,8 +94,7 @@ def baseline(
     for name, sample in made.samples.items():
         view.add_row(name, f"{sample.mean:.4f}", f"{sample.deviation:.4f}", str(sample.episodes))
     Console().print(view)
-    if json_file is not None:
-        json_file.write_text(json.dumps(asdict(made), indent=1) + "\n")
+    write_json(json_file, asdict(made))
 
 
 def show(document: dict[str, Any], console: Console) -> None:

@@ -6,6 +6,7 @@ A mistake of the user is one line and exit code 2; a bundle that `verify` refuse
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
@@ -20,9 +21,13 @@ from rich.table import Table
 from rich.text import Text
 
 from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.result_file import write_json
 
 MISTAKE_EXIT, REFUSED_EXIT = 2, 1
 DAY_S = 24 * 3600
+LEAST_DAYS, MOST_DAYS = 60 / DAY_S, 36500
+"""Range of a bundle's life [days]."""
+
 SHORT = 12
 """Digits of a digest that a table shows."""
 
@@ -76,7 +81,7 @@ def list_(store: Path, json_file: Path | None) -> None:
                      at(each.bundle.expires_unix_s), each.bundle.digest[:SHORT])  # fmt: skip
     Console().print(view)
     rows = [{**asdict(each.bundle), "status": each.status.value, "pinned": each.pinned} for each in found]
-    write(json_file, {"schema": "adawm.adapter_list/1", "adapters": rows})
+    write_json(json_file, {"schema": "adawm.adapter_list/1", "adapters": rows})
 
 
 @adapter.command()
@@ -95,8 +100,16 @@ def inspect(bundle: Path, json_file: Path | None) -> None:
     signer = parse_signature(files[SIGNATURE_FILE])[0] if SIGNATURE_FILE in files else None
     digest = bundle_digest(files[MANIFEST_FILE])
     show({"digest": digest, "signed by": signer or "nobody", **rows_of(manifest)}, "not verified")
-    write(json_file, {"schema": "adawm.adapter_inspection/1", "digest": digest, "key_id": signer,
+    write_json(json_file, {"schema": "adawm.adapter_inspection/1", "digest": digest, "key_id": signer,
                       "manifest": json.loads(files[MANIFEST_FILE])})  # fmt: skip
+
+
+def whole_digest(context: click.Context, parameter: click.Parameter, digest: str | None) -> str | None:
+    """Refuse what is no digest; the 12 digits of a table do not pin a bundle that somebody else may have made."""
+    if digest is not None and re.fullmatch("[0-9a-f]{64}", digest) is None:
+        text = f"'{digest}' is not the 64 hexadecimal digits of a digest; `adawm adapter inspect BUNDLE` shows them, "
+        raise click.BadParameter(text + "and `adawm adapter list STORE --json FILE` writes them")
+    return digest
 
 
 @adapter.command()
@@ -105,7 +118,7 @@ def inspect(bundle: Path, json_file: Path | None) -> None:
 @click.option("--allow-unsigned", is_flag=True, help="Do not ask for a signature.")
 @click.option("--vehicle-id", default=None, help="Id of the vehicle that it is for.")
 @click.option("--store", type=PATH, default=None, help="Also check counter, pin and clock against this store.")
-@click.option("--digest", default=None, help="Digest that the bundle must have.")
+@click.option("--digest", default=None, callback=whole_digest, help="Digest that the bundle must have, all 64 digits.")
 @model_option
 @json_option
 def verify(
@@ -135,7 +148,7 @@ def verify(
     else:
         refusal = found
     accepted = refusal is None
-    write(json_file, {"schema": "adawm.adapter_verification/1", "bundle": str(bundle), "accepted": accepted,
+    write_json(json_file, {"schema": "adawm.adapter_verification/1", "bundle": str(bundle), "accepted": accepted,
                       "refusal": refusal.to_json() if refusal else None})  # fmt: skip
     if refusal is not None:
         Console().print(Text(f"refused, {refusal}"), soft_wrap=True)
@@ -151,7 +164,15 @@ def keygen(path: Path, json_file: Path | None) -> None:
 
     private, public, name = generate_key(path)
     show({"key id": name, "private": str(private), "public": str(public)}, "new key")
-    write(json_file, {"schema": "adawm.key/1", "key_id": name, "private": str(private), "public": str(public)})
+    write_json(json_file, {"schema": "adawm.key/1", "key_id": name, "private": str(private), "public": str(public)})
+
+
+def finite_days(context: click.Context, parameter: click.Parameter, days: float | None) -> float | None:
+    """Refuse what ends before the bundle is used, and what is no number of days (nan is in no range)."""
+    if days is not None and not LEAST_DAYS <= days <= MOST_DAYS:
+        text = f"{days:g} is not in {LEAST_DAYS:.4f}..{MOST_DAYS} days, a minute to a hundred years"
+        raise click.BadParameter(text)
+    return days
 
 
 def sign_options(command: Callable[..., None]) -> Callable[..., None]:
@@ -163,7 +184,7 @@ def sign_options(command: Callable[..., None]) -> Callable[..., None]:
                      help="Above that of every earlier bundle of the part."),
         click.option("--key", type=PATH, required=True, help="Private key of `keygen`."),
         click.option("--output", type=PATH, required=True, help="Folder to write; must not exist."),
-        click.option("--expires-days", type=click.FloatRange(min=0, min_open=True), default=None,
+        click.option("--expires-days", type=float, default=None, callback=finite_days,
                      help="From now on; without it the bundle never expires."),
         click.option("--vehicle-id", default=None, help="Only vehicle that may take it [default: any]."),
         click.option("--parent", default=None, help="Digest of the bundle it was trained on top of."),
@@ -207,7 +228,7 @@ def sign(
     write_bundle(output, sign_bundle(files, private))
     digest = bundle_digest(files[MANIFEST_FILE])
     show({"folder": str(output), "digest": digest, **rows_of(parse_manifest(files[MANIFEST_FILE]))}, "signed")
-    write(json_file, {"schema": "adawm.adapter_signed/1", "folder": str(output), "digest": digest})
+    write_json(json_file, {"schema": "adawm.adapter_signed/1", "folder": str(output), "digest": digest})
 
 
 def rows_of(manifest: Any) -> dict[str, str]:
@@ -244,9 +265,3 @@ def show(rows: Mapping[str, str], title: str) -> None:
     for name, value in rows.items():
         view.add_row(name, Text(value, overflow="fold"))
     Console().print(view)
-
-
-def write(file: Path | None, values: Mapping[str, Any]) -> None:
-    """Write the JSON that --json asked for."""
-    if file is not None:
-        file.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from dataclasses import asdict
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from rich.progress import Progress
 from rich.table import Table
 
 from adawm_planner.cli.options import json_option
+from adawm_planner.result_file import write_json
 
 
 @click.command()
@@ -51,5 +51,4 @@ def collect(
     table = Table("decisions", "episodes", "outcomes", "seconds")
     table.add_row(str(report.decisions), str(report.episodes), str(report.outcomes), f"{report.seconds:.0f}")
     Console().print(table)
-    if json_file is not None:
-        json_file.write_text(json.dumps({"schema": "adawm.collection/1", **asdict(report)}, indent=1))
+    write_json(json_file, {"schema": "adawm.collection/1", **asdict(report)})

@@ -28,6 +28,7 @@ from adawm_planner import paths
 from adawm_planner.cli.options import json_option
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.diagnosis.versions import TESTED, judge_interfaces, judge_versions, known_hashes
+from adawm_planner.result_file import write_json
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
 INTERFACE_PACKAGES = ("adawm_msgs", "carla_msgs", "carla_waypoint_types", "derived_object_msgs", "tf2_msgs")
@@ -53,9 +54,8 @@ def doctor(graph: bool, role_name: str, seconds: float, json_file: Path | None) 
     """Say what is missing or wrong in this installation, and on the running ROS graph."""
     checks = run() + versions() + (on_graph(role_name, seconds) if graph else [])
     Console().print(table(checks))
-    if json_file is not None:
-        result = {"schema": "adawm.doctor/1", "checks": [{**asdict(one), "level": one.level} for one in checks]}
-        json_file.write_text(json.dumps(result, indent=2))
+    found = [{**asdict(one), "level": one.level} for one in checks]
+    write_json(json_file, {"schema": "adawm.doctor/1", "checks": found})
     wrong = [f"{one.name} {one.subject}".strip() for one in checks if one.level == "error"]
     if wrong:
         raise click.ClickException(f"{len(wrong)} of {len(checks)} checks failed: {', '.join(wrong)}")

@@ -23,6 +23,8 @@ from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, generate_
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
+from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.paths import launch_dir
@@ -65,7 +67,7 @@ class Run:
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
 @episodes_option(5)
-@seed_option
+@seed_option(EVALUATION_SEED)
 @vehicle_option
 @click.option("--realtime", is_flag=True, help="Pace the frames to the wall clock; else as fast as possible.")
 @model_options
@@ -108,6 +110,7 @@ def drive(
     """Drive episodes in the real ROS stack: planner and simulator bridge as processes of their own, over DDS."""
     # Read here too: a wrong file is told in one line and not in a node's log.
     task_name, preset_name = load_task(task).name, load_vehicle(vehicle).name
+    episode_seeds(seed, episodes)
     require_ros()
     settings = stack_settings(task, vehicle, episodes, seed, realtime, gate, model_dir, provider)
     console = Console(highlight=False)

@@ -13,8 +13,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.data_types import Outcome
-from adawm_planner.evaluation.closed_loop import EvaluationConfig
+from adawm_planner.evaluation.closed_loop import EvaluationConfig, check
 from adawm_planner.evaluation.closed_loop import evaluate as run
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.episode import EpisodeResult
@@ -37,7 +38,7 @@ LOG_PERIOD_S = 10.0
     help="Who drives; may be given several times.",
 )  # fmt: skip
 @episodes_option(20)
-@seed_option
+@seed_option(EVALUATION_SEED)
 @vehicle_option
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to use.")
 @model_options
@@ -84,17 +85,18 @@ def evaluate(
         for task in expand(tasks)
         for driver in drivers
     ]
+    check(configs)
     console, documents, interrupted = Console(), [], False
-    for config in configs:
-        try:
+    try:
+        for config in configs:
             evaluation = with_progress(config)
-        except KeyboardInterrupt:
-            interrupted = True
-            break
-        documents.append(to_document(evaluation))
-        if interrupted := len(evaluation.episodes) < evaluation.requested:
-            break
-    finish(console, documents, references, json_file)
+            documents.append(to_document(evaluation))
+            if interrupted := len(evaluation.episodes) < evaluation.requested:
+                break
+    except KeyboardInterrupt:
+        interrupted = True
+    finally:  # after an error too: what was driven before it is not lost
+        finish(console, documents, references, json_file)
     if interrupted:
         console.print("[yellow]interrupted: only the finished episodes are reported[/]")
         raise SystemExit(INTERRUPTED_EXIT)

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
@@ -38,7 +38,4 @@ def export(
         write_card(output, run_folder, list(scores))
     sizes = {name: (output / name).stat().st_size for name in MODEL_FILES}
     Console().print(f"{output}: " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items()))
-    if json_file is not None:
-        json_file.write_text(
-            json.dumps({"schema": "adawm.export/1", "digest": digest(output), "bytes": sizes}, indent=1)
-        )
+    write_json(json_file, {"schema": "adawm.export/1", "digest": digest(output), "bytes": sizes})

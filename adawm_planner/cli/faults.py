@@ -20,11 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from adawm_planner.cli.benchmark import import_benchmark
 from adawm_planner.cli.drive import require_ros
-from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.cli.options import default_model_dir, json_option, writable
 from adawm_planner.cli.processes import Children, Interrupted, interruptible, ros_environment, tail
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
+from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task
 
@@ -46,7 +47,8 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 @click.option("--speed", type=click.FloatRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"),
               show_default=True, help="Folder of what has been measured, and of the logs.")  # fmt: skip
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), help="Write docs/faults.md to this file.")
+@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
+              help="Write docs/faults.md to this file.")  # fmt: skip
 @json_option
 def faults(
     names: tuple[str, ...],
@@ -176,5 +178,4 @@ def report(campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_
         console.print(line, highlight=False, soft_wrap=True)
     record.write(json_file, document)
     if page is not None:
-        page.parent.mkdir(parents=True, exist_ok=True)
-        page.write_text(markdown(document), encoding="utf-8")
+        write_text(page, markdown(document))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from adawm_planner.paths import models_dir
+from adawm_planner.result_file import check_writable
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -25,21 +25,18 @@ def json_option(command: Decorated) -> Decorated:
         "--json",
         "json_file",
         type=click.Path(dir_okay=False, writable=True, path_type=Path),
-        callback=_folder_exists,
+        callback=writable,
         help="Also write the result as JSON to this file.",
     )(command)
 
 
-def _folder_exists(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
-    """Make the file's folder before the run: a result must not be lost for want of one."""
-    if file is None:
-        return None
-    try:
-        file.parent.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise click.BadParameter(f"folder {file.parent} cannot be made ({error.strerror})") from None
-    if not os.access(file.parent, os.W_OK):
-        raise click.BadParameter(f"folder {file.parent} is not writable")
+def writable(context: click.Context, parameter: click.Parameter, file: Path | None) -> Path | None:
+    """Try the file before the run, and make its folder: a result must not be lost for want of either."""
+    if file is not None:
+        try:
+            check_writable(file)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
     return file
 
 
@@ -50,10 +47,10 @@ def vehicle_option(command: Decorated) -> Decorated:
     )
 
 
-def seed_option(command: Decorated) -> Decorated:
-    """`--seed S`: first episode's seed."""
+def seed_option(default: int) -> Callable[[Decorated], Decorated]:
+    """`--seed S`: first episode's seed, with a command's own default."""
     text = "Seed of the first episode; the others follow by 1."
-    return click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help=text)(command)
+    return click.option("--seed", type=click.IntRange(min=0), default=default, show_default=True, help=text)
 
 
 def episodes_option(default: int) -> Callable[[Decorated], Decorated]:

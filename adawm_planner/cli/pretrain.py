@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import click
 from rich.console import Console
 
 from adawm_planner.cli.options import json_option
+from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 
@@ -33,7 +33,7 @@ def pretrain(
     from adawm_planner.config.presets import load_pretraining
     from adawm_planner.pretraining.collect import rig_factory
     from adawm_planner.pretraining.model_card import write_card
-    from adawm_planner.pretraining.pipeline import FACTS_FILE
+    from adawm_planner.pretraining.pipeline import FACTS_FILE, read_facts
     from adawm_planner.pretraining.pipeline import pretrain as run_pipeline
     from adawm_planner.runtime.export import export_model
 
@@ -46,8 +46,5 @@ def pretrain(
     export_model(final, output)
     write_card(output, run_folder, [])
     console.print(f"Model written to {output}; score it with: adawm evaluate --model-dir {output}")
-    if json_file is not None:
-        facts = json.loads((run_folder / FACTS_FILE).read_text())
-        json_file.write_text(
-            json.dumps({"schema": "adawm.pretraining/1", "model": str(output), "facts": facts}, indent=1)
-        )
+    facts = read_facts(run_folder / FACTS_FILE)
+    write_json(json_file, {"schema": "adawm.pretraining/1", "model": str(output), "facts": facts})

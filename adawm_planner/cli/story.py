@@ -9,7 +9,6 @@ matter of `story.phases`.
 from __future__ import annotations
 
 import errno
-import json
 import os
 import subprocess
 import sys
@@ -39,6 +38,7 @@ from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.story import load_story
 from adawm_planner.paths import models_dir
+from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Event, Offered
@@ -324,7 +324,7 @@ class Telling:
         digest = self._ros.pop("digest", None)
         document = {**self._record.document(self._ros, self.wall_s), "model_digest": digest}
         for file in filter(None, (self._files.document, json_file)):
-            file.write_text(json.dumps(document, indent=1, allow_nan=False) + "\n", encoding="utf-8")
+            write_json(file, document, indent=1)
         draw(document, self._files.figure)
         self._console.print(summary(document))
         self._console.print(verdict(document))

@@ -6,18 +6,15 @@ episode depends on its seed alone, so neither the number of workers nor their or
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from collections.abc import Callable, Generator, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor, as_completed
-from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, as_completed
 from dataclasses import dataclass, replace
-from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
 from adawm_planner.evaluation.gated_pilot import GatedPilot
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL, Pilot, make_pilot
@@ -25,11 +22,12 @@ from adawm_planner.evaluation.report import Evaluation
 from adawm_planner.paths import models_dir
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
+from adawm_planner.workers import children_without_sigint, death_told, worker_pool
 
 if TYPE_CHECKING:
     from adawm_planner.adapters.verify import VerifiedAdapter
 
-__all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "evaluate", "run_episode"]
+__all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "check", "evaluate", "run_episode"]
 
 
 @dataclass(frozen=True)
@@ -40,7 +38,7 @@ class EvaluationConfig:
     vehicle: str = "nominal"  # built-in name or path
     driver: str = "world_model"
     episodes: int = 1
-    seed: int = 0  # of the first episode; the others follow by 1
+    seed: int = EVALUATION_SEED  # of the first episode; the others follow by 1; lower ones were trained on
     workers: int = 1  # processes
     model_dir: Path | None = None  # only read by the world model; None: the shipped base model
     provider: str = "auto"  # of onnxruntime
@@ -52,10 +50,11 @@ class EvaluationConfig:
     def __post_init__(self) -> None:
         if self.driver not in PILOTS:
             raise ValueError(f"driver '{self.driver}' is unknown; known are {', '.join(PILOTS)}")
-        for name, least in (("episodes", 1), ("seed", 0), ("workers", 1)):
+        for name in ("episodes", "workers"):
             value = getattr(self, name)
-            if value < least:
-                raise ValueError(f"{name} is {value}, must be at least {least}")
+            if value < 1:
+                raise ValueError(f"{name} is {value}, must be at least 1")
+        episode_seeds(self.seed, self.episodes)
         if self.adapters and self.driver != WORLD_MODEL:
             raise ValueError(f"driver {self.driver} has no adapters; drop them or drive with {WORLD_MODEL}")
 
@@ -76,17 +75,38 @@ class _Loop:
     """A world and its pilot, made once per process."""
 
     def __init__(self, config: EvaluationConfig) -> None:
-        adapters = _adapters(config)
-        factors = {name: pair for each in adapters for name, pair in each.factors.items()}
-        self.adapters = tuple(f"{each.manifest.name}-{each.digest[:12]}" for each in adapters)
-        pilot = make_pilot(config.driver, config.model_dir, config.provider, factors)
+        pilot, self.adapters = _open_pilot(config)
         self.pilot = GatedPilot(pilot) if config.gate else pilot
-        self.world = World(load_task(config.task), load_vehicle(config.vehicle))
+        self.world = _open_world(config)
 
     def run(self, seed: int) -> EpisodeResult:
         result = run_episode(self.world, self.pilot, seed)
         gated = self.pilot if isinstance(self.pilot, GatedPilot) else None
         return result if gated is None else replace(result, interventions=dict(gated.interventions))
+
+
+def _open_world(config: EvaluationConfig) -> World:
+    return World(load_task(config.task), load_vehicle(config.vehicle))
+
+
+def _open_pilot(config: EvaluationConfig) -> tuple[Pilot, tuple[str, ...]]:
+    """The pilot, and the names of the adapters that it drives with."""
+    adapters = _adapters(config)
+    factors = {name: pair for each in adapters for name, pair in each.factors.items()}
+    names = tuple(f"{each.manifest.name}-{each.digest[:12]}" for each in adapters)
+    return make_pilot(config.driver, config.model_dir, config.provider, factors), names
+
+
+def check(configs: Sequence[EvaluationConfig]) -> None:
+    """Open each task and each driver of several evaluations once, so that a mistake in the last ends none half-way.
+
+    Raises:
+        ValueError: a task, vehicle, model or adapter cannot be used.
+    """
+    for config in {(config.task, config.vehicle): config for config in configs}.values():
+        _open_world(config)
+    for config in {config.driver: config for config in configs}.values():
+        _open_pilot(config)
 
 
 def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], None] | None = None) -> Evaluation:
@@ -107,7 +127,7 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
     # Opened here too, so that a wrong file is one error here and not one per worker.
     loop = _Loop(config)
     finished: list[EpisodeResult] = []
-    seeds = range(config.seed, config.seed + config.episodes)
+    seeds = episode_seeds(config.seed, config.episodes)
     source = (loop.run(seed) for seed in seeds) if config.workers == 1 else _in_processes(config, seeds)
     try:
         for result in source:
@@ -160,27 +180,12 @@ def _run_in_worker(seed: int) -> EpisodeResult:
 
 def _in_processes(config: EvaluationConfig, seeds: range) -> Generator[EpisodeResult, None, None]:
     """Yield results as workers finish them; leaving early ends the workers after their running episode."""
-    workers = min(config.workers, len(seeds))
-    pool = ProcessPoolExecutor(workers, get_context("spawn"), _start_worker, (config,))
+    pool = worker_pool(min(config.workers, len(seeds)), _start_worker, config)
     try:
-        with _children_without_sigint():
-            futures: list[Future[EpisodeResult]] = [pool.submit(_run_in_worker, seed) for seed in seeds]
-        for future in as_completed(futures):
-            yield future.result()
-    except BrokenProcessPool as error:
-        raise ValueError("a worker process ended abruptly (out of memory, or killed); try fewer --workers") from error
+        with death_told("try fewer --workers"):
+            with children_without_sigint():
+                futures: list[Future[EpisodeResult]] = [pool.submit(_run_in_worker, seed) for seed in seeds]
+            for future in as_completed(futures):
+                yield future.result()
     finally:
         pool.shutdown(wait=True, cancel_futures=True)
-
-
-@contextmanager
-def _children_without_sigint() -> Iterator[None]:
-    """Processes started in this block inherit an ignored SIGINT, so that Ctrl-C is the parent's alone."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)

@@ -31,8 +31,8 @@ class Comparison:
         """Exact two-sided McNemar test (Psychometrika 12, 1947) that both succeed equally often."""
         changed = self.only_first_succeeds + self.only_second_succeeds
         fewer = min(self.only_first_succeeds, self.only_second_succeeds)
-        tail = float(sum(math.comb(changed, k) for k in range(fewer + 1))) / 2.0**changed
-        return min(2.0 * tail, 1.0)
+        # In integers, which no number of seeds overflows: Python rounds their quotient, and only that.
+        return min(2 * sum(math.comb(changed, k) for k in range(fewer + 1)) / (1 << changed), 1.0)
 
     def to_json(self) -> dict[str, Any]:
         """This comparison as plain JSON values."""

@@ -12,10 +12,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from adawm_planner.data_types import EgoState, Outcome, RewardTerms
+from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import Comfort, comfort, driving_score
 
 if TYPE_CHECKING:
     from adawm_planner.simulator.world import WorldFrame
+
+STAMP_DIGITS = 6
+"""Digits of a second that mean something in a duration: 7.7 s is told as 7.7, not as 7.700000000000001."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +72,7 @@ class EpisodeRecorder:
     def __init__(self, seed: int) -> None:
         """Start an episode of this seed."""
         self.seed = seed
-        self._times: list[float] = []
+        self._frames: list[int] = []
         self._egos: list[EgoState] = []
         self._route_s: list[float] = []
         self._ttc_min = math.inf
@@ -85,7 +89,7 @@ class EpisodeRecorder:
             raise ValueError(f"episode {self.seed} already ended with {self._last.outcome.value}")
         if self._last is not None:  # the first frame belongs to no tick and earned nothing
             self._reward = self._reward + frame.reward
-        self._times.append(frame.time)
+        self._frames.append(frame.frame)
         self._egos.append(frame.ego)
         self._route_s.append(frame.route_s)
         self._ttc_min = min(self._ttc_min, frame.ttc)
@@ -100,7 +104,10 @@ class EpisodeRecorder:
         last = self._last
         if last is None or last.outcome is None:
             raise ValueError(f"episode {self.seed} has not ended")
-        time, speed = np.asarray(self._times), np.asarray([ego.speed for ego in self._egos])
+        # Counted from the first frame: the world's own stamps depend in their last bits on what ran before.
+        time = FRAME_S * (np.asarray(self._frames) - self._frames[0])
+        speed = np.asarray([ego.speed for ego in self._egos])
+        duration = round(float(time[-1]), STAMP_DIGITS)
         steps = np.diff(time)
         distance = float((0.5 * np.abs(speed[1:] + speed[:-1]) * steps).sum())
         completion = 1.0 if last.outcome is Outcome.SUCCESS else self._completion(last.goal_s)
@@ -113,12 +120,12 @@ class EpisodeRecorder:
         return EpisodeResult(
             seed=self.seed,
             outcome=last.outcome,
-            duration_s=float(time[-1] - time[0]),
+            duration_s=duration,
             frames=len(steps),
             ttc_min_s=self._ttc_min,
             route_completion=completion,
             distance_m=distance,
-            mean_speed_mps=distance / float(time[-1] - time[0]),
+            mean_speed_mps=distance / duration,
             driving_score=driving_score(completion, int(last.outcome is Outcome.COLLISION)),
             reward=self._reward,
             comfort=motion,

@@ -15,6 +15,7 @@ from typing import Any
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
+from adawm_planner import result_file
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.metrics import DRIVING_SCORE_FORMULA, mean_finite, wilson_interval
@@ -114,11 +115,8 @@ def _comfort_detail(episodes: Sequence[EpisodeResult]) -> dict[str, float]:
 
 
 def write_json(path: Path, documents: Sequence[dict[str, Any]]) -> None:
-    """Write one document as itself, several as a list; the file appears whole or not at all."""
-    text = json.dumps(documents[0] if len(documents) == 1 else list(documents), indent=2, allow_nan=False)
-    partial = path.with_name(path.name + ".partial")
-    partial.write_text(text + "\n", encoding="utf-8")
-    partial.replace(path)
+    """Write one document as itself, several as a list; raises ValueError where the file cannot be written."""
+    result_file.write_json(path, documents[0] if len(documents) == 1 else list(documents))
 
 
 def read_json(path: Path) -> list[dict[str, Any]]:

@@ -6,9 +6,10 @@ noisily, so that an episode depends on its job alone. The files go to `dataset`.
 
 from __future__ import annotations
 
-import multiprocessing
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from itertools import count, islice
@@ -21,6 +22,7 @@ from adawm_planner.config.pretraining import CollectionConfig
 from adawm_planner.data_types import Float64
 from adawm_planner.dims import ACTION_COUNT
 from adawm_planner.pretraining.dataset import Episodes, chunk_files, join, load_chunk, save_chunk
+from adawm_planner.workers import children_without_sigint, death_told, worker_pool
 
 CHUNK_DECISIONS = 2000
 """Decisions after which a chunk is written, and so the most that a kill can lose."""
@@ -213,33 +215,49 @@ class Fleet:
     """Worker processes that drive jobs; 0 workers drive in this process. Use as a context."""
 
     def __init__(self, factory: RigFactory, workers: int) -> None:
-        """Start the processes, each with a world of its own."""
-        self.workers = workers
-        self._local = _Worker(factory) if workers == 0 else None
-        context = multiprocessing.get_context("spawn")
-        self._pool = context.Pool(workers, _open_worker, (factory,)) if workers else None
+        """Worlds are opened when the first job is driven, one per process."""
+        self.workers, self._factory = workers, factory
+        self._local: _Worker | None = None
+        self._pool = worker_pool(workers, _open_worker, factory) if workers else None
 
     def __enter__(self) -> Fleet:
         return self
 
     def __exit__(self, *reason: object) -> None:
         if self._pool is not None:
-            self._pool.terminate()
-            self._pool.join()
+            self._pool.shutdown(wait=True, cancel_futures=True)
 
     def drive(self, jobs: Iterator[Job]) -> Iterator[Driven]:
-        """Driven jobs in the order of `jobs`, which may be endless: only a few are under way at a time."""
-        if self._local is not None:
-            yield from map(self._local.run, jobs)
-            return
-        assert self._pool is not None
-        pending = [self._pool.apply_async(_run_job, (job,)) for job in islice(jobs, 2 * self.workers)]
-        while pending:
-            driven = pending.pop(0).get()
-            job = next(jobs, None)
-            if job is not None:
-                pending.append(self._pool.apply_async(_run_job, (job,)))
-            yield driven
+        """Driven jobs in the order of `jobs`, which may be endless: only a few are under way at a time.
+
+        Raises:
+            ValueError: the world cannot be opened, or a worker process died.
+        """
+        if self._local is None:
+            # Opened here with workers too, so that what is wrong is one error here and not one per worker.
+            self._local = _Worker(self._factory)
+        if self._pool is None:
+            return map(self._local.run, jobs)
+        return self._in_processes(self._pool, jobs)
+
+    def _in_processes(self, pool: ProcessPoolExecutor, jobs: Iterator[Job]) -> Iterator[Driven]:
+        pending: deque[Future[Driven]] = deque()
+        try:
+            with death_told("what is stored is kept: try again with fewer workers"):
+                for job in islice(jobs, 2 * self.workers):
+                    pending.append(_submitted(pool, job))
+                while pending:
+                    driven = pending.popleft().result()
+                    pending += [_submitted(pool, job) for job in islice(jobs, 1)]
+                    yield driven
+        finally:
+            for future in pending:
+                future.cancel()
+
+
+def _submitted(pool: ProcessPoolExecutor, job: Job) -> Future[Driven]:
+    with children_without_sigint():
+        return pool.submit(_run_job, job)
 
 
 def round_jobs(config: CollectionConfig, seed: int, round_index: int, weights: str, sample: bool) -> Iterator[Job]:
@@ -341,5 +359,14 @@ def score(fleet: Fleet, weights: str, seeds: Sequence[int]) -> Score:
 
 
 def rig_factory(task: str, vehicle: str) -> RigFactory:
-    """Factory of driving worlds that can be sent to another process."""
+    """Factory of driving worlds that can be sent to another process.
+
+    Raises:
+        ValueError: the task or the vehicle is unknown, or its file is wrong.
+    """
+    # Only here, so that training on other worlds needs no simulator.
+    from adawm_planner.simulator.tasks import load_task, load_vehicle
+
+    load_task(task)
+    load_vehicle(vehicle)
     return partial(driving_rig, task, vehicle)

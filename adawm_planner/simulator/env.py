@@ -14,6 +14,7 @@ from gymnasium import spaces
 
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.config.observation import ObservationConfig
+from adawm_planner.config.presets import load_pretraining
 from adawm_planner.control.tracking import track
 from adawm_planner.data_types import Outcome, RewardTerms
 from adawm_planner.dims import (
@@ -51,14 +52,19 @@ class DrivingEnv(gymnasium.Env[Observed, np.int64]):
         self.action_space = spaces.Discrete(ACTION_COUNT)
         self.render_mode = render_mode
         self._control, self._observing = ControlConfig(), ObservationConfig()
+        self._drawn_seeds = load_pretraining().collection.train_seeds
         self.frame: WorldFrame
 
     def reset(
         self, *, seed: int | None = None, options: dict[str, Any] | None = None
     ) -> tuple[Observed, dict[str, Any]]:
-        """Start an episode; `options={"start": "at_line"}` begins standing at the junction."""
+        """Start an episode; `options={"start": "at_line"}` begins standing at the junction.
+
+        A seed is the episode's own, whichever it is; without one an episode of the training seeds is drawn, so that
+        training never meets an episode of evaluation.
+        """
         super().reset(seed=seed)
-        episode = int(self.np_random.integers(0, 10_000)) if seed is None else seed
+        episode = int(self.np_random.integers(*self._drawn_seeds)) if seed is None else seed
         self.frame = self.world.reset(episode, at_line=(options or {}).get("start") == "at_line")
         self._last_acceleration = 0.0
         return self._observe(), self._info(RewardTerms())

@@ -16,6 +16,7 @@ import tempfile
 import xml.etree.ElementTree as ET
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import takewhile
 from pathlib import Path
 
 import numpy as np
@@ -148,11 +149,20 @@ def _built(inputs: list[Path], arguments: list[str]) -> tuple[Path, Path]:
         run = subprocess.run([netconvert, *arguments, *_OPTIONS, *outputs], capture_output=True, text=True)
         if run.returncode != 0:
             shutil.rmtree(work)
-            lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
-            raise ValueError(f"netconvert rejects {inputs[0]}: {lines[-1]}")
+            raise ValueError(f"netconvert rejects {inputs[0]}: {_reason(run)}")
         _finish_opendrive(work / "map.xodr")
         _publish(work, folder)
     return folder / "map.net.xml", folder / "map.xodr"
+
+
+def _reason(run: subprocess.CompletedProcess[str]) -> str:
+    """The first error that netconvert told, in one line: those after it follow from it, the last says that it quits."""
+    lines = run.stderr.strip().splitlines() or [f"exit status {run.returncode}"]
+    first = next((index for index, line in enumerate(lines) if line.startswith("Error:")), None)
+    if first is None:
+        return lines[-1]
+    more = takewhile(lambda line: line.startswith(" "), lines[first + 1 :])
+    return " ".join([lines[first].removeprefix("Error:").strip(), *(line.strip() for line in more)])
 
 
 def _finish_opendrive(file: Path) -> None:

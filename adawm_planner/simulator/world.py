@@ -47,8 +47,14 @@ from adawm_planner.simulator.vehicle import EgoVehicle, VehiclePreset
 ROUTE_BEYOND_GOAL_M = 20.0
 """The route goes on this far behind the goal, so that a passing vehicle need not stop at it [m]."""
 
+BEFORE_END_M = 1.0
+"""The goal lies at least this far before the end of its edge [m]."""
+
 AT_LINE_M = 3.0
 """Distance of a standing start from the line [m], front bumper to the first junction."""
+
+SUMO_SEEDS = 2**31
+"""SUMO's own seed is an int32; larger seeds, as RL libraries draw them, differ in the ego and the departures alone."""
 
 
 @dataclass(frozen=True)
@@ -90,12 +96,13 @@ class World:
         """Load the task's net.
 
         Raises:
-            ValueError: the net cannot be built or does not hold the task's routes.
+            ValueError: the net cannot be built, does not hold the task's routes, or has too short edges for them.
         """
         self.task, self.vehicle = task, vehicle
         self.network = _network(task.map_source)
         self.map_name = task.map
         self._ego_path = self.network.path(list(task.ego.route), task.ego.lane)
+        _check_lengths(task, self._ego_path)
         self._paths = {
             (i, decoy): self.network.path(list(edges), flow.lane)
             for i, flow in enumerate(task.flows)
@@ -137,7 +144,7 @@ class World:
         return Scene(frame.time, frame.ego, frame.objects, frame.route, self.drivable, self.vehicle_info, self._near)
 
     def reset(self, seed: int, at_line: bool = False) -> WorldFrame:
-        """Start the episode of `seed`; with `at_line` the ego starts standing at the first junction."""
+        """Start the episode of `seed` (from 0); with `at_line` the ego starts standing at the first junction."""
         rng = np.random.default_rng([seed, 0])
         start_m = rng.uniform(*self.task.ego.start_m)
         speed = rng.uniform(*self.task.ego.start_speed)
@@ -207,7 +214,7 @@ class World:
         last = min(last, float(path.s[-1]))
         count = max(int(round(last - first)), 1) + 1
         self._route = route_from_points(*path.at(np.linspace(first, last, count)))
-        self._goal_s = min(goal, last - 1.0) - first
+        self._goal_s = min(goal, last - BEFORE_END_M) - first
         self._stop_line_s = path.junction_entry_s - first
         self._near, self._route_s, self._arrived = None, 0.0, False
 
@@ -224,7 +231,7 @@ class World:
             "--net-file": str(self.network.net_file),
             "--route-files": str(route_file),
             "--step-length": str(FRAME_S),
-            "--seed": str(seed),
+            "--seed": str(seed % SUMO_SEEDS),
             "--collision.action": "none",
             "--time-to-teleport": "-1",
             "--default.speeddev": "0",
@@ -324,6 +331,22 @@ class World:
         if (self._frame - self._first_frame) * FRAME_S >= self.task.limits.time - 1e-9:
             return Outcome.TIMEOUT
         return None
+
+
+def _check_lengths(task: Task, path: LanePath) -> None:
+    """Refuse a start or a goal that the first or the last edge of the ego's path has no room for.
+
+    The goal of a route of one edge is that edge's end, whatever `goal_m` says.
+
+    Raises:
+        ValueError: naming the entry, its value and the limit.
+    """
+    (low, high), goal, edges = task.ego.start_m, task.ego.goal_m, task.ego.route
+    before, behind = path.junction_entry_s, float(path.s[-1]) - path.junction_exit_s - BEFORE_END_M
+    if high > before:
+        raise ValueError(f"task {task.name}: ego.start_m is [{low:g}, {high:g}], edge '{edges[0]}' has {before:.1f} m")
+    if len(edges) > 1 and goal > behind:
+        raise ValueError(f"task {task.name}: ego.goal_m is {goal:g}, edge '{edges[-1]}' has room for {behind:.1f} m")
 
 
 def _nearest_s(path: LanePath, x: float, y: float) -> float:

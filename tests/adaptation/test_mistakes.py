@@ -21,6 +21,7 @@ from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.dataset import save_chunk
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.runtime.model_files import WEIGHTS_FILE, digest
+from adawm_planner.simulator.tasks import TASKS_DIR
 from tests.adaptation.conftest import random_episodes
 
 Mistake = Callable[..., str]
@@ -69,6 +70,19 @@ def test_unknown_task_and_vehicle_before_anything_is_driven(mistake: Mistake) ->
     assert "vehicle 'flying' is neither a file nor built in" in mistake("adapt", "--vehicle", "flying")
     assert "task 'x'" in mistake("benchmark", "table", "--shift", "x:nominal")
     assert "'x' is not TASK:VEHICLE" in mistake("benchmark", "table", "--shift", "x")
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"), [("map", "nowhere", "does not exist"), ("route", ["south_in", "moon"], "no connection")]
+)
+def test_a_task_that_does_not_fit_its_net_before_anything_is_driven(
+    mistake: Mistake, entry: str, value: Any, said: str
+) -> None:
+    task = yaml.safe_load((TASKS_DIR / "right_turn_moderate.yaml").read_text())
+    (task if entry in task else task["ego"])[entry] = value
+    Path("mine.yaml").write_text(yaml.safe_dump(task))
+    assert said in mistake("adapt", "--task", "mine.yaml")
     assert not Path("runs").exists()
 
 

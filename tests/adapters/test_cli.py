@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from adawm_planner.adapters.bundle import BUNDLE_FILES
 from adawm_planner.adapters.from_run import FACTORS_FILE
 from adawm_planner.adapters.offline import open_adapters
 from adawm_planner.adapters.store import AdapterStore
+from adawm_planner.cli.adapter import DAY_S
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Observation
 from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
@@ -145,7 +147,7 @@ def test_a_store_is_listed_and_its_counter_counts(desk: Desk) -> None:
 def test_mistakes_are_one_line(desk: Desk, maker: Maker) -> None:
     folder = desk.folder
     one_line(desk.run("keygen", folder / "key"), "key.pem", "never overwritten")
-    one_line(desk.sign(key=folder / "key.pub"), "key.pub", "chmod 600")
+    one_line(desk.sign(key=folder / "key.pub"), "key.pub", "this is the public key")
     one_line(desk.sign(key=folder / "nowhere.pem"), "nowhere.pem", "cannot be read")
     one_line(desk.sign(name="wet road"), "name must be 1 to 64 letters")
     one_line(desk.sign(parent="abc"), "parent must be a sha256")
@@ -180,6 +182,17 @@ def test_what_no_planner_would_take_is_not_signed(desk: Desk, maker: Maker) -> N
     assert not (desk.folder / "policy").exists()
 
 
+def test_the_digits_of_a_table_are_told_apart_from_a_digest(desk: Desk) -> None:
+    signed = json_of(desk.sign(json=desk.folder / "s.json"), desk.folder / "s.json")["digest"]
+    words = [desk.folder / "policy", "--trust", desk.folder / "key.pub", "--digest"]
+    short = desk.verify(*words, signed[:12])  # type: ignore[arg-type]
+    assert short.exit_code == 2 and f"'{signed[:12]}' is not the 64 hexadecimal digits" in short.output
+    assert "`adawm adapter inspect BUNDLE` shows them" in short.output
+    assert desk.verify(*words, signed).exit_code == 0  # type: ignore[arg-type]
+    assert signed in desk.run("inspect", desk.folder / "policy").output.replace("\n", "").replace(" ", "")
+    assert desk.verify(*words, "0" * 64).exit_code == 1  # type: ignore[arg-type]
+
+
 def test_the_private_key_is_neither_shown_nor_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     made, signed = desk.run("keygen", desk.folder / "k"), desk.sign(key=desk.folder / "key.pem")
@@ -188,9 +201,20 @@ def test_the_private_key_is_neither_shown_nor_logged(desk: Desk, caplog: pytest.
         assert secret not in text and secret not in caplog.text
 
 
-def test_evaluation_takes_verified_bundles_only(desk: Desk) -> None:
-    for part in ("dynamics", "policy"):
-        desk.sign(part, **{"expires-days": 1e-9, "vehicle-id": "car-2"})
+@pytest.mark.parametrize("days", ["0.000001", "0", "-1", "nan", "inf", "1e300"])
+def test_a_life_that_is_none_is_refused(desk: Desk, days: str) -> None:
+    result = desk.sign(**{"expires-days": days})
+    assert result.exit_code == 2 and "Traceback" not in result.output
+    assert f"{float(days):g} is not in 0.0007..36500 days" in result.output
+    assert not (desk.folder / "policy").exists()
+
+
+def test_evaluation_takes_verified_bundles_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as earlier:  # expired by now, which evaluation does not mind
+        yesterday = time.time() - DAY_S
+        earlier.setattr(time, "time", lambda: yesterday)
+        for part in ("dynamics", "policy"):
+            desk.sign(part, **{"expires-days": 0.5, "vehicle-id": "car-2"})
     bundles, model = [desk.folder / "dynamics", desk.folder / "policy"], desk.maker.model_dir
     trust = [desk.folder / "key.pub"]
     assert [each.manifest.part for each in open_adapters(bundles, model, trust, False)] == ["dynamics", "policy"]

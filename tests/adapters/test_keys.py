@@ -55,6 +55,25 @@ def test_a_private_key_that_others_can_read_is_refused(tmp_path: Path) -> None:
         read_private_key(private)
 
 
+@pytest.mark.parametrize("suffix", [".pem", ".pub"])
+def test_a_name_that_has_the_suffix_already_is_refused(tmp_path: Path, suffix: str) -> None:
+    with pytest.raises(ValueError, match=f"me{suffix}: give the name without {suffix}, which is added: .*/me$"):
+        generate_key(tmp_path / f"me{suffix}")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("stem", ["", "/", ".."])
+def test_a_name_that_is_none_is_refused(stem: str) -> None:
+    with pytest.raises(ValueError, match="is no name for a key; keys/me makes keys/me.pem"):
+        generate_key(Path(stem))
+
+
+def test_the_public_key_in_place_of_the_private_one_is_told(tmp_path: Path) -> None:
+    _, public, _ = generate_key(tmp_path / "me")
+    with pytest.raises(ValueError, match="me.pub: this is the public key; the private one is in the .pem file"):
+        read_private_key(public)
+
+
 def test_files_that_are_no_key_are_named_and_not_quoted(tmp_path: Path) -> None:
     private, public, _ = generate_key(tmp_path / "me")
     secret = private.read_text().splitlines()[1]

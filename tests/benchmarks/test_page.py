@@ -210,3 +210,11 @@ def test_the_command_writes_the_page_and_names_what_is_missing(tmp_path: Path) -
     done = CliRunner().invoke(adawm, words)
     assert done.exit_code == 0 and out.read_text() == markdown(tmp_path)
     assert "missing:" in done.output and "right_turn_moderate_gate_realtime.json" in done.output
+
+
+def test_a_folder_without_any_result_leaves_the_page_as_it_is(tmp_path: Path) -> None:
+    out = tmp_path / "page.md"
+    out.write_text("before")
+    done = CliRunner().invoke(adawm, ["benchmark", "page", "--results", str(tmp_path), "--out", str(out)])
+    assert done.exit_code == 1 and out.read_text() == "before"
+    assert f"Error: {tmp_path} holds no result, such as {SECTIONS[0].file}; {out} stays as it is" in done.output

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import click
+import pytest
 from click.testing import CliRunner
 
 from adawm_planner.cli.main import adawm
+from adawm_planner.config.presets import load_pretraining
+from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.evaluation.closed_loop import EvaluationConfig
 
 ONE = ["evaluate", "--driver", "blind", "--episodes", "1", "--json"]
 
@@ -22,3 +27,13 @@ def test_json_that_cannot_be_written_is_refused_before_the_run() -> None:
     assert result.exit_code == 2
     assert "folder /proc/nowhere cannot be made" in result.output
     assert "closed-loop evaluation" not in result.output
+
+
+@pytest.mark.parametrize("command", ["evaluate", "drive"])
+def test_driving_for_a_score_begins_where_nothing_was_trained(command: str) -> None:
+    loaded = adawm.get_command(click.Context(adawm), command)
+    assert loaded is not None
+    default = {each.name: each.default for each in loaded.params}["seed"]
+    assert default == EVALUATION_SEED == EvaluationConfig("right_turn_moderate").seed
+    collection = load_pretraining().collection
+    assert default >= max(*collection.train_seeds, *collection.validation_seeds)

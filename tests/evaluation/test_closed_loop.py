@@ -16,8 +16,7 @@ from click.testing import CliRunner
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
-from adawm_planner.evaluation.episode import EpisodeResult
-from adawm_planner.evaluation.report import read_json
+from adawm_planner.evaluation.report import Evaluation, read_json
 
 pytest.importorskip("libsumo")
 
@@ -30,20 +29,14 @@ def test_results_do_not_depend_on_the_number_of_workers_or_on_what_ran_before() 
     here = evaluate(EvaluationConfig(TASK, driver="blind", episodes=4, seed=5000))
     spread = evaluate(EvaluationConfig(TASK, driver="blind", episodes=4, seed=5000, workers=2))
     assert [episode.seed for episode in here.episodes] == [5000, 5001, 5002, 5003]
-    # Equal to the last bit but for the stamps, which count on for the life of a world.
-    assert [_rounded(episode) for episode in here.episodes] == [_rounded(episode) for episode in spread.episodes]
-    assert _rounded(here.episodes[3]) == _rounded(alone.episodes[0])
-
-
-def _rounded(episode: EpisodeResult) -> tuple[int, Outcome, int, float, float, float]:
-    values = (episode.ttc_min_s, episode.distance_m, episode.reward.total)
-    return (episode.seed, episode.outcome, episode.frames, *(round(value, 6) for value in values))  # type: ignore[return-value]
+    assert here.episodes == spread.episodes
+    assert here.episodes[3] == alone.episodes[0]
 
 
 def test_outcomes_and_their_measures_agree() -> None:
     evaluation = evaluate(EvaluationConfig(TASK, driver="blind", episodes=6, seed=5000))
     for episode in evaluation.episodes:
-        assert episode.duration_s == pytest.approx(0.05 * episode.frames)
+        assert episode.duration_s == round(0.05 * episode.frames, 6)
         assert (episode.collision_id is not None) == (episode.outcome is Outcome.COLLISION)
         assert (episode.route_completion == 1.0) == (episode.outcome is Outcome.SUCCESS)
     assert {episode.outcome for episode in evaluation.episodes} == {Outcome.SUCCESS, Outcome.COLLISION}
@@ -62,6 +55,19 @@ def test_every_episode_is_announced() -> None:
 def test_nonsense_is_refused_by_name(change: dict[str, object], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         EvaluationConfig(**{"task": TASK, **change})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("command", ["evaluate", "drive"])
+@pytest.mark.parametrize(("seed", "episodes"), [("2147483648", "1"), ("2147483647", "2")])
+def test_seeds_beyond_the_simulators_are_refused_before_the_drive(command: str, seed: str, episodes: str) -> None:
+    result = CliRunner().invoke(adawm, [command, "--seed", seed, "--episodes", episodes])
+    assert result.exit_code == 1
+    assert f"seed {seed} with {episodes} episodes ends at 2147483648, highest is 2147483647" in result.output
+
+
+def test_the_highest_seed_drives() -> None:
+    evaluation = evaluate(EvaluationConfig(TASK, driver="blind", seed=2**31 - 1))
+    assert [episode.seed for episode in evaluation.episodes] == [2**31 - 1]
 
 
 def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
@@ -84,6 +90,28 @@ def test_mistakes_are_one_clear_line(words: list[str], message: str) -> None:
     result = CliRunner().invoke(adawm, ["evaluate", "--driver", "blind", *words])
     assert result.exit_code != 0
     assert message in result.output and "Traceback" not in result.output
+
+
+@pytest.mark.parametrize("words", [["--task", "fly_to_moon"], ["--driver", "world_model", "--model-dir"]])
+def test_a_mistake_in_the_last_of_several_is_told_before_the_first_is_driven(words: list[str], tmp_path: Path) -> None:
+    words = [*words, str(tmp_path)] if words[-1] == "--model-dir" else words
+    result = CliRunner().invoke(adawm, ["evaluate", "--task", TASK, "--driver", "blind", "--episodes", "1", *words])
+    assert result.exit_code == 1
+    assert len(result.output.splitlines()) == 1 and result.output.startswith("Error: ")
+
+
+def test_what_was_driven_before_an_error_is_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def dies_later(config: EvaluationConfig) -> Evaluation:
+        if config.driver == "random":
+            raise ValueError("a worker process ended abruptly")
+        return evaluate(config)
+
+    monkeypatch.setattr("adawm_planner.cli.evaluate.with_progress", dies_later)
+    file = tmp_path / "result.json"
+    words = ["evaluate", "--driver", "blind", "--driver", "random", "--episodes", "1", "--json", str(file)]
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 1 and result.output.endswith("Error: a worker process ended abruptly\n")
+    assert [document["driver"] for document in read_json(file)] == ["blind"]
 
 
 def heed_ctrl_c() -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import json
 import math
 from dataclasses import dataclass, replace
+from fractions import Fraction
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
 from adawm_planner.data_types import EgoState, Outcome, RewardTerms
-from adawm_planner.evaluation.compare import compare, matching
+from adawm_planner.evaluation.compare import Comparison, compare, matching
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
 from adawm_planner.evaluation.report import (
     Evaluation,
@@ -28,7 +29,7 @@ from adawm_planner.evaluation.report import (
 class Frame:
     """The fields of a WorldFrame that the recorder reads."""
 
-    time: float
+    frame: int
     ego: EgoState
     route_s: float
     goal_s: float = 50.0
@@ -41,9 +42,9 @@ class Frame:
 def _episode(seed: int, outcome: Outcome, ttc: tuple[float, ...] = (math.inf,), reached: float = 50.0) -> EpisodeResult:
     recorder = EpisodeRecorder(seed)
     for i in range(101):
-        time, s = 100.0 + 0.05 * i, reached * i / 100.0
+        s = reached * i / 100.0
         ego = EgoState(s, 0.0, 0.0, reached / 5.0, 0.0, 0.0, 0.0)
-        frame = Frame(time, ego, s, ttc=ttc[i % len(ttc)], outcome=outcome if i == 100 else None)
+        frame = Frame(2000 + i, ego, s, ttc=ttc[i % len(ttc)], outcome=outcome if i == 100 else None)
         recorder.add(frame)  # type: ignore[arg-type]
     return recorder.result()
 
@@ -57,7 +58,7 @@ def test_recorder_measures_time_distance_completion_and_smallest_ttc() -> None:
     result = _episode(7, Outcome.COLLISION, ttc=(math.inf, 3.0, 1.5), reached=25.0)
     assert result.seed == 7
     assert result.frames == 100
-    assert result.duration_s == pytest.approx(5.0)
+    assert result.duration_s == 5.0
     assert result.distance_m == pytest.approx(25.0)
     assert result.mean_speed_mps == pytest.approx(5.0)
     assert result.route_completion == pytest.approx(0.5)
@@ -71,10 +72,10 @@ def test_recorder_refuses_frames_after_the_end_and_a_result_before_it() -> None:
     with pytest.raises(ValueError, match="3 has not ended"):
         recorder.result()
     ego = EgoState(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
-    recorder.add(Frame(0.0, ego, 0.0))  # type: ignore[arg-type]
-    recorder.add(Frame(0.1, ego, 0.1, outcome=Outcome.TIMEOUT))  # type: ignore[arg-type]
+    recorder.add(Frame(0, ego, 0.0))  # type: ignore[arg-type]
+    recorder.add(Frame(1, ego, 0.1, outcome=Outcome.TIMEOUT))  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="already ended with timeout"):
-        recorder.add(Frame(0.2, ego, 0.2))  # type: ignore[arg-type]
+        recorder.add(Frame(2, ego, 0.2))  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ttc", [math.inf, 0.75])
@@ -174,6 +175,13 @@ def test_mcnemar_is_the_exact_binomial() -> None:
     second = to_document(_evaluation(*[Outcome.COLLISION] * 6))
     assert compare(first, second).p_value == pytest.approx(2.0 / 2**6)
     assert compare(first, first).p_value == 1.0
+
+
+@pytest.mark.parametrize(("fewer", "changed"), [(0, 1024), (500, 1024), (2450, 5000)])
+def test_mcnemar_is_exact_for_any_number_of_seeds(fewer: int, changed: int) -> None:
+    exact = 2 * sum(Fraction(math.comb(changed, k), 2**changed) for k in range(fewer + 1))
+    assert 0.0 < float(exact) < 1.0
+    assert Comparison(changed, 0, (), fewer, changed - fewer).p_value == float(exact)
 
 
 def test_compare_refuses_what_cannot_be_paired() -> None:

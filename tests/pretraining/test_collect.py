@@ -2,19 +2,35 @@
 
 from __future__ import annotations
 
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
 from dataclasses import replace
-from itertools import islice
+from itertools import count, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.dims import ACTION_COUNT
-from adawm_planner.pretraining.collect import Fleet, Job, collect_round, drive_episode, round_jobs, score
+from adawm_planner.pretraining.collect import (
+    Fleet,
+    Job,
+    Rig,
+    RigFactory,
+    collect_round,
+    drive_episode,
+    round_jobs,
+    score,
+)
 from adawm_planner.pretraining.dataset import load_folder
 from tests.pretraining.crossing import GO, STOP, crossing_rig
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = load_pretraining(preset="debug").collection
 
 
@@ -104,3 +120,44 @@ def test_score_counts_outcomes(tmp_path: Path) -> None:
         driven = score(fleet, str(tmp_path), range(4))
     assert sum(driven.outcomes.values()) == 4 and set(driven.outcomes) <= {"success", "collision", "timeout"}
     assert driven.success == driven.outcomes.get("success", 0) / 4 and driven.mean_decisions > 2
+
+
+def in_a_worker() -> bool:
+    return multiprocessing.parent_process() is not None
+
+
+def shut_rig() -> Rig:
+    if in_a_worker():
+        raise ValueError("nothing opens here")
+    return crossing_rig()
+
+
+def killed_rig() -> Rig:
+    """A rig whose process is killed in its second episode."""
+    rig = crossing_rig()
+    reset, calls = rig.env.reset, count(1)
+
+    def reset_or_die(**options: Any) -> Any:
+        if next(calls) == 2 and in_a_worker():
+            os.kill(os.getpid(), signal.SIGKILL)
+        return reset(**options)
+
+    rig.env.reset = reset_or_die  # type: ignore[method-assign]
+    return rig
+
+
+@pytest.mark.parametrize(("factory", "driven"), [(shut_rig, 0), (killed_rig, 1)])
+def test_a_worker_that_cannot_start_or_is_killed_ends_the_drive(factory: RigFactory, driven: int) -> None:
+    jobs, ended = (Job(seed=seed, driver="expert") for seed in count()), []
+    with Fleet(factory, 1) as fleet, pytest.raises(ValueError, match="a worker process ended abruptly"):
+        for one in fleet.drive(jobs):
+            ended.append(one.job.seed)
+    assert ended == list(range(driven))
+
+
+@pytest.mark.parametrize(("words", "message"), [(["--task", "nope"], "task 'nope'"), (["--vehicle", "tank"], "'tank'")])
+def test_a_mistake_of_the_user_is_one_line_at_once(words: list[str], message: str, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "adawm_planner.cli.main", "collect", "--workers", "2", "--output", str(tmp_path)]
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 1
+    assert message in done.stderr and len(done.stderr.splitlines()) == 1

@@ -30,12 +30,23 @@ def kept(cache: Path) -> list[Path]:
     return list(cache.rglob("map.*"))
 
 
-@pytest.mark.parametrize("content", ["", "no xml", "<nodes>", "<nodes/>", '<nodes><node id="a"/></nodes>'])
-def test_plain_xml_that_netconvert_rejects_is_named(tmp_path: Path, cache: Path, content: str) -> None:
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        ("", "invalid document structure In file .*intersection.nod.xml"),
+        ("no xml", "invalid document structure In file .*intersection.nod.xml"),
+        ("<nodes>", "unterminated|input ended"),
+        ("<nodes/>", "No nodes loaded|not known"),
+        ('<nodes><node id="a"/></nodes>', r"Missing position \(at node ID='a'\)"),
+    ],
+)
+def test_plain_xml_that_netconvert_rejects_is_told_with_its_reason(
+    tmp_path: Path, cache: Path, content: str, reason: str
+) -> None:
     folder = copied(tmp_path / "net", "intersection.nod.xml", content)
-    with pytest.raises(ValueError, match="netconvert rejects .*net/intersection.nod.xml: .+") as refused:
+    with pytest.raises(ValueError, match=f"netconvert rejects .*net/intersection.nod.xml: .*({reason})") as refused:
         load_network(folder)
-    assert "\n" not in str(refused.value) and not kept(cache)
+    assert "\n" not in str(refused.value) and "Quitting" not in str(refused.value) and not kept(cache)
 
 
 @pytest.mark.parametrize("content", ["", "no xml", "<net>", "<net/>", "<other/>"])

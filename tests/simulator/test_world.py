@@ -14,6 +14,8 @@ import yaml
 from gymnasium.utils.env_checker import check_env
 
 import adawm_planner.simulator  # noqa: F401  (registers the environments)
+from adawm_planner.config.presets import load_pretraining
+from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.data_types import Command, Outcome
 from adawm_planner.dims import ACTION_COUNT
 from adawm_planner.simulator.drivers import make_driver
@@ -53,6 +55,24 @@ def test_same_seed_same_episode_bit_for_bit_also_after_others_and_elsewhere() ->
     child.start()
     assert queue.get(timeout=120) == first
     child.join()
+
+
+def test_episodes_without_a_seed_are_of_the_training_seeds(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, drawn = DrivingEnv("right_turn_moderate"), []
+    frame = env.world.reset(0)
+    monkeypatch.setattr(env.world, "reset", lambda seed, at_line: drawn.append(seed) or frame)
+    env.reset(seed=1)
+    for _ in range(1000):
+        env.reset()
+    low, high = load_pretraining().collection.train_seeds
+    assert drawn[0] == 1 and len(set(drawn)) > 500
+    assert min(drawn) >= low and max(drawn) < high <= EVALUATION_SEED
+
+
+@pytest.mark.parametrize("seed", [2**31 - 1, 2**31, 2**32 - 1])
+def test_seeds_of_32_bits_are_episodes_of_their_own(seed: int) -> None:
+    env = DrivingEnv("right_turn_moderate")
+    assert trace(seed, env=env) == trace(seed, env=env) != trace(seed - 2**31 if seed >= 2**31 else 0, env=env)
 
 
 def test_an_episode_times_out_at_the_same_frame_whatever_ran_before() -> None:
@@ -168,6 +188,14 @@ def test_a_task_with_its_own_net_works_from_any_folder(tmp_path: Path) -> None:
         (
             {"ego": {"route": ["sea", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}},
             "no lane 'sea_0'",
+        ),
+        (
+            {"ego": {"route": ["south_in", "east_out"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 9000}},
+            "task right_turn_moderate: ego.goal_m is 9000, edge 'east_out' has room for 228.5 m",
+        ),
+        (
+            {"ego": {"route": ["south_in", "east_out"], "start_m": [3000, 6000], "start_speed": [4, 8], "goal_m": 40}},
+            r"task right_turn_moderate: ego.start_m is \[3000, 6000\], edge 'south_in' has 149.5 m",
         ),
     ],
 )
