@@ -166,7 +166,8 @@ def promises(results: Path, found: Mapping[str, Document | None]) -> list[str]:
 PLANNER_ONLY = "latency/right_turn_moderate.json"
 GATED = "latency/right_turn_moderate_gate.json"
 PACED = "latency/right_turn_moderate_gate_realtime.json"
-SIDECAR, SWAP, SOAK = "finetuning/sidecar.json", "adapters/swap.json", "soak/soak.json"
+SIDECAR, SWAP = "finetuning/sidecar.json", "adapters/swap.json"
+SOAK, LATER = "soak/soak.json", "soak/soak_after.json"
 THROUGHPUT, TRAINING = "throughput/right_turn_moderate.json", "adaptation/training.json"
 
 SECTIONS = (
@@ -176,6 +177,7 @@ SECTIONS = (
     Section("With a finetuner at full load", SIDECAR, "sidecar --seed 4000", sidecar),
     Section("Swapping adapters", SWAP, "swap --tick-ms 20", swap),
     Section("An hour of driving", SOAK, "soak --minutes 60", soak),
+    Section("The hour after it", LATER, "soak --minutes 60 --seed 6000 --after RUN", soak),
     Section("The environment", THROUGHPUT, "throughput", throughput),
     Section("Updates", TRAINING, "training", training),
 )
@@ -284,8 +286,9 @@ PROMISES = (
     Promise("swaps beside a busy process: missed ticks", "0", SWAP, _unmoved),
     Promise("an hour with the sidecar: missed ticks", "0", SOAK, _whole(_driven)),
     *(
-        Promise(f"an hour with the sidecar: growth of the {title}'s memory in % per hour",
-                f"<= {targets.GROWTH_PERCENT_PER_HOUR:g}", SOAK, _whole(_grown(process)))
+        Promise(f"{hour} with the sidecar: growth of the {title}'s memory in % per hour",
+                f"<= {targets.GROWTH_PERCENT_PER_HOUR:g}", file, _whole(_grown(process)))
+        for hour, file in (("an hour", SOAK), ("the hour after it", LATER))
         for title, process in (("planner", "adawm_planner"), ("gate", "adawm_gate"))
     ),
     Promise(

@@ -180,6 +180,27 @@ def test_runs_are_not_mixed_and_a_missing_package_is_named(place: Path, monkeypa
     assert "'psutil' is missing: pip install 'adawm_planner[dev]'" in called(place)[1]
 
 
+def test_the_two_hours_in_the_docs_are_the_committed_ones() -> None:
+    page = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    results = ROOT / "benchmarks" / "results" / "soak"
+    base, first, second = (
+        json.loads((results / name).read_text(encoding="utf-8"))
+        for name in ("base.json", "soak.json", "soak_after.json")
+    )
+    assert (base["gate"], base["seed"], base["vehicle"]) == (True, second["seed"], second["vehicle"])
+    assert base["episodes"] == second["episodes"]["count"] and base["adapters"] == []
+    assert {name: second["after"][name] for name in ("commit", "seed", "ran_s")} == {
+        name: first[name] for name in ("commit", "seed", "ran_s")
+    }
+    for found in (base, first["episodes"], second["episodes"]):
+        count = found["count"] if "count" in found else found["episodes"]
+        low, high = found["success_ci95"]
+        rate = found["success_rate"]
+        assert f"{round(rate * count)} of {count}, {rate:.2f} ({low:.2f}-{high:.2f})" in page
+        assert f"{rate:.2f}" in readme
+
+
 @pytest.mark.ros
 @pytest.mark.slow
 def test_a_few_seconds_of_a_real_one(tmp_path: Path) -> None:
