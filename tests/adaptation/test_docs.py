@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import pytest
 
@@ -36,3 +37,26 @@ def test_costs_are_the_committed_ones(part: str) -> None:
     figures = json.loads((RESULTS / "training.json").read_text(encoding="utf-8"))[part]
     cells = [f"{1e3 * figures[kind]['seconds_per_update']:.0f} ms" for kind in ("low_rank", "full")]
     assert f"| {part} | {cells[0]} | {cells[1]} | {figures['ratio']['seconds_per_update']:.1f} |" in PAGE
+
+
+def test_rank_64_is_the_committed_runs() -> None:
+    section = PAGE.split("### Rank 64")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith(("| left", "| right", "| roundabout"))]
+    assert rows
+    for row in rows:
+        task = row.split("|")[1].strip()
+        name = f"{task}-nominal-{{}}-0.json"
+        low, high, full = (
+            json.loads((RESULTS / folder / name.format(strategy)).read_text(encoding="utf-8"))
+            for folder, strategy in (("rank16/runs", "adawm"), ("runs", "adawm"), ("runs", "full"))
+        )
+        assert (low["config"]["actor_lora"]["rank"], high["config"]["actor_lora"]["rank"]) == (16, 64)
+        after = [_success(document["after"]) for document in (low, high, full)]
+        home = [f"{d['source_after']['success_rate']:.2f}" for d in (low, high)]
+        cells = [task, f"{high['before']['success_rate']:.2f}", *after, *home]
+        assert row == f"| {' | '.join(cells)} |"
+
+
+def _success(found: dict[str, Any]) -> str:
+    low, high = found["success_ci95"]
+    return f"{found['success_rate']:.2f} ({low:.2f}-{high:.2f})"
