@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
 
@@ -43,3 +44,18 @@ class Spinner:
         self._executor.shutdown()
         for node in self._nodes:
             node.destroy_node()
+
+
+def end(*processes: subprocess.Popen[str]) -> None:
+    """End processes that a test is done with.
+
+    They are asked first: a kill may leave the middleware's shared memory such that it breaks those that go on.
+    """
+    for process in processes:
+        process.terminate()
+    for process in processes:
+        try:
+            process.wait(10.0)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()

@@ -44,6 +44,7 @@ from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
 from adawm_planner.ros.planner_node import PlannerNode
 from tests.adapters.conftest import KEY, Maker
 from tests.adapters.forgery import signed_again, with_factors, with_manifest_bytes
+from tests.ros.spinner import end
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 from tests.runtime.swap_rig import digest_of
 
@@ -380,7 +381,7 @@ def test_a_killed_planner_comes_back_with_what_was_committed(
         assert driven.spin_until(lambda: bool(driven.status), 20.0)
         assert driven.digests() == [digest_of(files)]
     finally:
-        planner.kill()
+        end(planner)
         driven.close()
 
 

@@ -33,7 +33,7 @@ from adawm_planner.ros.gate_node import GateNode
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from
 from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, STATUS_TOPIC
 from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
-from tests.ros.spinner import Spinner
+from tests.ros.spinner import Spinner, end
 from tests.ros.stub_bridge import DOMAIN, FRAME_NS, Bench, StubBridge
 
 pytestmark = pytest.mark.ros
@@ -241,8 +241,7 @@ def test_a_killed_planner_is_braked_for_by_the_gate_process(context: Context) ->
         gate.send_signal(signal.SIGTERM)
         assert gate.wait(timeout=20) == 0
     finally:
-        planner.kill()
-        gate.kill()
+        end(planner, gate)
         bench.close()
 
 

@@ -20,7 +20,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from adawm_planner.ros import qos
-from tests.ros.spinner import BOUND_S
+from tests.ros.spinner import BOUND_S, end
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 
 pytestmark = pytest.mark.ros
@@ -76,7 +76,7 @@ def test_signal_leaves_the_vehicle_braking_and_exits_with_zero(context: Context,
         assert bridge.commands[-1].brake > 0.0 and bridge.commands[-1].throttle == 0.0
         output, _ = planner.communicate(timeout=20)
     finally:
-        planner.kill()
+        end(planner)
         bench.close()
     assert planner.returncode == 0, output
     assert "Traceback" not in output

@@ -21,6 +21,7 @@ from adawm_planner.ros import qos
 from adawm_planner.ros.convert import stamp_to_ns
 from adawm_planner.simulator.actors import EGO_ID
 from tests.ros.bridge_client import BridgeClient, start_bridge
+from tests.ros.spinner import end
 
 pytestmark = pytest.mark.ros
 JUMP_M = 2.0
@@ -43,7 +44,7 @@ def test_two_episodes_their_scores_and_the_end() -> None:
         bridge.send_signal(signal.SIGTERM)
         output, _ = bridge.communicate(timeout=20)
     finally:
-        bridge.kill()
+        end(bridge)
         client.close()
     assert bridge.returncode == 0 and "Traceback" not in output, output
     scores = [json.loads(message.data) for message in episodes.messages]
@@ -85,7 +86,7 @@ def test_surplus_and_missing_commands_are_named() -> None:
         bridge.send_signal(signal.SIGTERM)
         output, _ = bridge.communicate(timeout=20)
     finally:
-        bridge.kill()
+        end(bridge)
         client.close()
     assert f"Missing command from actor ids [{EGO_ID}]" in output, output
     assert f"Unexpected vehicle control command received from {EGO_ID}" in output, output
@@ -115,6 +116,6 @@ def test_signal_while_it_waits_for_a_client(number: signal.Signals) -> None:
         bridge.send_signal(number)
         output, _ = bridge.communicate(timeout=20)
     finally:
-        bridge.kill()
+        end(bridge)
         client.close()
     assert bridge.returncode == 0 and "Traceback" not in output, output
