@@ -158,9 +158,8 @@ class GateLoop:
 
         Some publish their route again and again: then the same one is nothing new, unless routes tell of episodes.
         """
-        same = same_route(route, self._route)
-        repeated = same and self._frames_since_route < REPEATED_FRAMES
-        self._near = self._near if same else None
+        repeated = self._frames_since_route < REPEATED_FRAMES and same_route(route, self._route)
+        self._near = self._near if repeated else None  # the same lap may be sent again, to be driven again
         self._route_is_new = self._route_is_new or self._release_on_new_episode or not repeated
         self._route, self._frames_since_route = route, 0
 

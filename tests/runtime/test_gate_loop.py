@@ -312,6 +312,23 @@ def test_a_lap_is_followed_in_order() -> None:
         assert not found & {Rule.ROUTE_HEADING, Rule.ROUTE_DEPARTURE}, s
 
 
+def test_the_same_lap_sent_again_is_entered_anew() -> None:
+    angle = np.linspace(0.0, 2.0 * math.pi, 400)
+    lap = route_from_points(60.0 * np.sin(angle), 60.0 * (1.0 - np.cos(angle)))
+    car = Drive()
+    for _ in range(2):
+        car.loop.on_route(lap)
+        for s in np.arange(1.0, lap.length, 0.25):
+            x, y, yaw = (float(np.interp(s, lap.s, values)) for values in (lap.x, lap.y, lap.yaw))
+            parts = car.parts()
+            odometry = parts[ODOMETRY]
+            assert isinstance(odometry, OdometryInput)
+            parts[ODOMETRY] = replace(odometry, x=x, y=y, yaw=yaw)
+            car.send(*parts.values())
+            car.propose()
+            assert Rule.ROUTE_DEPARTURE not in {verdict.rule for verdict in car.last.answer.verdicts}, s
+
+
 def test_silence_brakes_again_and_again_in_real_time_and_becomes_an_emergency_stop() -> None:
     car = Drive(stepped=False)
     car.drive(10)
