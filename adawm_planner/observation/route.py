@@ -88,6 +88,11 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
 
 def _forward(points: Float64) -> Float64:
     """The points (M, 2) that lead on; the last one stays, unless it is a repetition or a step back itself."""
+    steps = np.diff(points, axis=0)
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
+    backwards = ((steps[1:] * steps[:-1]).sum(axis=1) < 0.0) & (lengths[1:] <= BACKWARDS_M)
+    if (lengths >= NEAREST_M).all() and not backwards.any():
+        return points  # as nearly every route is: the loop would take as long as all the rest
     kept = list[Float64]()
     for k, point in enumerate(points):
         if not kept:
