@@ -222,8 +222,9 @@ PROMISES = (
          _period("largest_gap", "largest gap", 1.5, "periods"),
          _period("rsd", "RSD", 0.10)),
         commands=(f"adawm benchmark latency --gate --realtime --frames 6000 --seed 4000 --json {RESULTS / PACED}",),
-        lacking="only rclpy's single-threaded executor is used, and tried; the largest gap is one of 6,000 frames, "
-        "and was 1.61 periods in another run at the same commit",
+        lacking="rclpy's single-threaded executor alone: its experimental events executor ends the node at an adapter "
+        "service (docs/planner_node.md); the largest gap is one of 6,000 frames, and was 1.61 periods in another run "
+        "at the same commit",
     ),
     Promise(
         2, "Inference fits into the cycle", "35 ms at most, the median 25 ms, on the CPU",
