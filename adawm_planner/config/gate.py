@@ -68,10 +68,11 @@ class WatchLimits(_Limits):
 
 @dataclass(frozen=True)
 class RssLimits(_Limits):
-    """Responsibility-Sensitive Safety (Shalev-Shwartz et al. 2017); accelerations as ad-rss-lib suggests them.
+    """Responsibility-Sensitive Safety (Shalev-Shwartz et al. 2017); accelerations as ad-rss-lib has them, but for two.
 
     The response times are not its 1 s and 2 s of a human: the gate answers every frame, and what a vehicle ahead
-    does is seen in the next one.
+    does is seen in the next one. So no acceleration during the response is counted, where it has 3.5 m/s2; and the own
+    brakes are taken for what the vehicle gives, 6 m/s2, where it counts on 4.
     """
 
     response_s: float = limit(0.2, "s", 0.05, 5.0, "until the own brakes answer: a decision and the brakes' lag")
@@ -93,7 +94,7 @@ class PathLimits(_Limits):
 
     delay_s: float = limit(0.2, "s", 0.05, 2.0, "until the brakes answer, and how long the check may still wait")
     brake_mps2: float = limit(6.0, "m/s2", 0.5, 12.0, "deceleration that is counted on")
-    horizon_s: float = limit(3.0, "s", 0.5, 6.0, "how far others are foreseen at their present velocity")
+    horizon_s: float = limit(4.0, "s", 0.5, 6.0, "how far others are foreseen at their present velocity")
     margin_m: float = limit(0.3, "m", 0.0, 5.0, "distance kept in front")
     side_m: float = limit(0.0, "m", 0.0, 2.0, "distance kept beside")
     clear_s: float = limit(0.2, "s", 0.0, 5.0, "time without danger before the brakes are released")
@@ -140,4 +141,16 @@ class GateConfig:
             raise ValueError(
                 f"gate.command.brake_mps2 is {self.command.brake_mps2}, must be at least stop.emergency_mps2, "
                 f"{self.stop.emergency_mps2}: full brake cannot give it"
+            )
+        if self.command.brake_mps2 < self.stop.hold_mps2:
+            raise ValueError(
+                f"gate.stop.hold_mps2 is {self.stop.hold_mps2}, must be at most command.brake_mps2, "
+                f"{self.command.brake_mps2}: full brake cannot give it"
+            )
+        fastest = self.command.overspeed * self.command.speed_mps
+        standing_s = self.path.delay_s + fastest / self.path.brake_mps2
+        if self.path.horizon_s < standing_s:
+            raise ValueError(
+                f"gate.path.horizon_s is {self.path.horizon_s}, must be at least {standing_s:.2f} s, what a stop from "
+                "overspeed x speed_mps takes by path.delay_s and path.brake_mps2; raise it, or lower command.speed_mps"
             )

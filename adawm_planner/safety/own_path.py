@@ -1,8 +1,9 @@
 """The vehicle's own motion in, the path it makes out, and where others are along it.
 
 The path is the circle of the present yaw rate: no plan is asked, so a bad one cannot hide an obstacle (as
-Autoware's emergency braking does with the IMU's path). Coordinates: s along the path from the vehicle's centre,
-l to its left, both in metres.
+Autoware's emergency braking does with the IMU's path). It begins along the velocity of the vehicle's centre, which in a
+turn is not where the body points: the rear axle moves along the body, and the centre into the turn.
+Coordinates: s along the path from the vehicle's centre, l to its left, both in metres.
 """
 
 from __future__ import annotations
@@ -26,13 +27,15 @@ class OwnPath:
     """Circle through the vehicle's centre."""
 
     curvature: float  # 1/m, left positive
+    slip: float = 0.0  # rad, where the path begins relative to the body's heading, left positive
 
     def at(self, s: Float64) -> tuple[Float64, Float64, Float64]:
-        """Poses in the vehicle's frame [m, m, rad] at path lengths of any shape [m]."""
-        k = self.curvature
+        """Poses of the body in the vehicle's frame [m, m, rad] at path lengths of any shape [m]."""
+        k, cos, sin = self.curvature, math.cos(self.slip), math.sin(self.slip)
         if abs(k) < STRAIGHT:
-            return s, np.zeros_like(s), np.zeros_like(s)
-        return np.sin(k * s) / k, (1.0 - np.cos(k * s)) / k, k * s
+            return s * cos, s * sin, np.zeros_like(s)
+        x, y = np.sin(k * s) / k, (1.0 - np.cos(k * s)) / k
+        return cos * x - sin * y, sin * x + cos * y, k * s
 
 
 @dataclass(frozen=True)
@@ -48,17 +51,19 @@ class Others:
     half_width: Float64  # m
     gap_ahead: Float64  # m along the path from bumper to bumper, negative beside and behind
     gap_beside: Float64  # m across the path, body to body, negative on the path
-    turned: Float64  # rad, heading of the path there relative to the vehicle's now
+    turned: Float64  # rad, how far the path has turned there
     angle: Float64  # rad, heading relative to the path there, in [-pi, pi)
     along: Float64  # m/s along the path's direction there
     nearing: Float64  # m/s across the path, towards it
 
 
 def own_path(ego: EgoState, vehicle: VehicleInfo) -> OwnPath:
-    """Return the path of the present motion; its curvature is never tighter than the steering allows."""
-    tightest = math.tan(vehicle.max_steer) / vehicle.wheelbase
-    curvature = ego.yaw_rate / ego.speed if abs(ego.speed) >= SLOWEST_MPS else 0.0
-    return OwnPath(min(max(curvature, -tightest), tightest))
+    """Return the path of the present motion; it never turns or slips more than the steering allows."""
+    if abs(ego.speed) < SLOWEST_MPS:
+        return OwnPath(0.0)
+    tightest, steepest = math.tan(vehicle.max_steer) / vehicle.wheelbase, vehicle.max_steer
+    curvature, slip = ego.yaw_rate / ego.speed, math.atan(ego.lateral_speed / ego.speed)
+    return OwnPath(min(max(curvature, -tightest), tightest), min(max(slip, -steepest), steepest))
 
 
 def others_along(path: OwnPath, ego: EgoState, vehicle: VehicleInfo, objects: Objects) -> Others:
@@ -68,7 +73,8 @@ def others_along(path: OwnPath, ego: EgoState, vehicle: VehicleInfo, objects: Ob
     x, y = cos * dx + sin * dy, cos * dy - sin * dx
     vx, vy = cos * objects.vx + sin * objects.vy, cos * objects.vy - sin * objects.vx
     yaw = objects.yaw - ego.yaw
-    s, left, heading = _project(path.curvature, x, y)
+    s, left, turned = _project(path, x, y)
+    heading = path.slip + turned
     angle = (yaw - heading + np.pi) % (2.0 * np.pi) - np.pi
     c, d = np.abs(np.cos(angle)), np.abs(np.sin(angle))
     half_length, half_width = 0.5 * objects.length, 0.5 * objects.width
@@ -84,15 +90,17 @@ def others_along(path: OwnPath, ego: EgoState, vehicle: VehicleInfo, objects: Ob
         half_width=half_width,
         gap_ahead=s - 0.5 * vehicle.length - (c * half_length + d * half_width),
         gap_beside=np.abs(left) - 0.5 * vehicle.width - (c * half_width + d * half_length),
-        turned=heading,
+        turned=turned,
         angle=angle,
         along=along,
         nearing=-np.sign(left) * leftward,
     )
 
 
-def _project(k: float, x: Float64, y: Float64) -> tuple[Float64, Float64, Float64]:
-    """Path length, distance to the left, and heading of the path at the foot point."""
+def _project(path: OwnPath, x: Float64, y: Float64) -> tuple[Float64, Float64, Float64]:
+    """Path length, distance to the left, and turn of the path at the foot point."""
+    cos, sin, k = math.cos(path.slip), math.sin(path.slip), path.curvature
+    x, y = cos * x + sin * y, cos * y - sin * x
     if abs(k) < STRAIGHT:
         return x, y, np.zeros_like(x)
     side, radius = math.copysign(1.0, k), 1.0 / abs(k)

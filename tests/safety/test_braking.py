@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import math
 from dataclasses import replace
 from typing import Any
@@ -13,11 +14,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from adawm_planner.config.gate import PathLimits
-from adawm_planner.data_types import EgoState, Objects
+from adawm_planner.data_types import Command, EgoState, Objects
 from adawm_planner.dims import FRAME_S
 from adawm_planner.safety.braking import Foresight, judge_braking
 from adawm_planner.safety.own_path import others_along, own_path
 from adawm_planner.safety.verdict import Rule
+from adawm_planner.simulator.collision import first_overlap
+from adawm_planner.simulator.tasks import load_vehicle
+from adawm_planner.simulator.vehicle import EgoVehicle
 from tests.safety.scenes import LENGTH, VEHICLE, ego, objects
 
 LIMITS = PathLimits()
@@ -54,7 +58,7 @@ def test_time_to_collision_is_the_way_over_the_speed() -> None:
     both = judge(ego(10.0), objects((BODIES + 19.99, 0.0, 0.0, 0.0), (BODIES + 14.99, 0.0, 0.0, 0.0)), limits)
     assert both.time_to_collision_s == pytest.approx(1.5)
     for nothing in (
-        judge(ego(10.0), objects((BODIES + 31.0, 0.0, 0.0, 0.0)), limits),
+        judge(ego(10.0), objects((BODIES + 41.0, 0.0, 0.0, 0.0)), limits),
         judge(ego(0.0), objects((BODIES + 0.1, 0.0, 0.0, 0.0)), limits),
         judge(ego(-1.0), objects((BODIES - 0.1, 0.0, 0.0, 0.0)), limits),
         judge(ego(10.0), objects(), limits),
@@ -152,8 +156,35 @@ def test_braking_at_the_first_warning_always_stops_in_time(speed: float, gap: fl
 
 def test_the_horizon_is_the_last_look() -> None:
     limits = replace(LIMITS, margin_m=0.0)
-    assert judge(ego(10.0), objects((BODIES + 29.9, 0.0, 0.0, 0.0)), limits).met.any()
-    assert not judge(ego(10.0), objects((BODIES + 30.1, 0.0, 0.0, 0.0)), limits).met.any()
+    assert judge(ego(10.0), objects((BODIES + 39.9, 0.0, 0.0, 0.0)), limits).met.any()
+    assert not judge(ego(10.0), objects((BODIES + 40.1, 0.0, 0.0, 0.0)), limits).met.any()
+
+
+@pytest.mark.parametrize("steer", [-1.0, -0.7, -0.4, 0.4, 0.7, 1.0])
+@pytest.mark.parametrize("aside", [-0.8, 0.0, 0.8])
+def test_who_stands_where_a_turning_vehicle_goes_is_not_hit(steer: float, aside: float) -> None:
+    vehicle = turning(steer, 5.0)
+    path = copy.deepcopy(vehicle)
+    for _ in range(30):
+        path.tick(Command(throttle=0.1, steer=steer))
+    there = path.state
+    x, y = there.x - aside * math.sin(there.yaw), there.y + aside * math.cos(there.yaw)
+    someone = replace(objects((x, y, 0.0, 0.0)), length=np.array([0.5]), width=np.array([0.5]))
+    braking = False
+    for _ in range(100):
+        braking = braking or judge(vehicle.state, someone).verdict is not None
+        vehicle.tick(Command(brake=1.0, steer=steer) if braking else Command(throttle=0.1, steer=steer))
+        assert first_overlap(vehicle.state, VEHICLE.length, VEHICLE.width, someone) is None
+    assert braking and vehicle.state.speed == 0.0
+
+
+def turning(steer: float, speed: float) -> EgoVehicle:
+    """A vehicle that has turned for as long as its steering needs."""
+    vehicle = EgoVehicle(load_vehicle("nominal"))
+    vehicle.reset(0.0, 0.0, 0.3, speed)
+    for _ in range(20):
+        vehicle.tick(Command(throttle=0.1, steer=steer))
+    return vehicle
 
 
 def test_a_car_that_only_braking_would_meet_is_not_braked_for_whoever_else_is_there() -> None:

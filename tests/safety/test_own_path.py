@@ -10,7 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adawm_planner.data_types import Command
 from adawm_planner.safety.own_path import OwnPath, others_along, own_path
+from adawm_planner.simulator.tasks import load_vehicle
+from adawm_planner.simulator.vehicle import EgoVehicle
 from tests.safety.scenes import LENGTH, VEHICLE, WIDTH, ego, objects
 
 TIGHTEST = math.tan(VEHICLE.max_steer) / VEHICLE.wheelbase
@@ -36,6 +39,49 @@ def test_poses_on_a_circle_and_on_a_line() -> None:
     x, y, heading = OwnPath(-math.pi / 20.0).at(np.array([10.0]))  # a quarter of a turn to the right
     assert (x[0], y[0], heading[0]) == pytest.approx((20.0 / math.pi, -20.0 / math.pi, -math.pi / 2.0))
     assert OwnPath(2e-4).at(np.array([10.0]))[1][0] == pytest.approx(0.01, rel=1e-3)
+
+
+@pytest.mark.parametrize("steer", [-1.0, -0.5, 0.3, 1.0])
+def test_the_path_is_where_a_turning_vehicle_goes(steer: float) -> None:
+    vehicle = EgoVehicle(load_vehicle("nominal"))
+    vehicle.reset(3.0, -4.0, 2.0, 5.0)
+    for _ in range(20):
+        vehicle.tick(Command(throttle=0.1, steer=steer))
+    me, way = vehicle.state, 0.0
+    path = own_path(me, VEHICLE)
+    for _ in range(20):
+        before = vehicle.state
+        vehicle.tick(Command(throttle=0.1, steer=steer))
+        way += math.hypot(vehicle.state.x - before.x, vehicle.state.y - before.y)
+    (x,), (y,), (yaw,) = path.at(np.array([way]))
+    cos, sin = math.cos(me.yaw), math.sin(me.yaw)
+    gone = (vehicle.state.x - me.x - cos * x + sin * y, vehicle.state.y - me.y - sin * x - cos * y)
+    assert way > 4.0 and math.hypot(*gone) < 0.2
+    assert math.remainder(vehicle.state.yaw - me.yaw - yaw, math.tau) == pytest.approx(0.0, abs=0.05)
+
+
+def test_no_path_slips_more_than_the_steering() -> None:
+    assert own_path(ego(5.0, lateral_speed=1.0), VEHICLE).slip == pytest.approx(math.atan(0.2))
+    assert own_path(ego(-5.0, lateral_speed=1.0), VEHICLE).slip == pytest.approx(-math.atan(0.2))
+    assert own_path(ego(5.0, lateral_speed=9.0), VEHICLE).slip == VEHICLE.max_steer
+    assert own_path(ego(5.0, lateral_speed=-9.0), VEHICLE).slip == -VEHICLE.max_steer
+    assert own_path(ego(0.49, lateral_speed=0.4), VEHICLE).slip == 0.0
+
+
+@given(st.floats(-0.5, 0.5), st.floats(-15.0, 15.0), st.floats(-8.0, 8.0))
+def test_a_path_that_slips_is_the_turned_one(slip: float, x: float, y: float) -> None:
+    cos, sin = math.cos(slip), math.sin(slip)
+    there = (cos * x - sin * y, sin * x + cos * y, slip + 0.7, 3.0)
+    plain = others_along(OwnPath(0.1), ego(), VEHICLE, objects((x, y, 0.7, 3.0)))
+    turned = others_along(OwnPath(0.1, slip), ego(), VEHICLE, objects(there))
+    for name in ("gap_ahead", "gap_beside", "turned", "angle", "along", "nearing"):
+        assert getattr(turned, name)[0] == pytest.approx(getattr(plain, name)[0], abs=1e-6), name
+    px, py, yaw = OwnPath(0.1, slip).at(np.array([4.0]))
+    qx, qy, _ = OwnPath(0.1).at(np.array([4.0]))
+    assert (px[0], py[0]) == pytest.approx((cos * qx[0] - sin * qy[0], sin * qx[0] + cos * qy[0]))
+    assert yaw[0] == pytest.approx(0.4)
+    ax, ay, _ = OwnPath(0.0, slip).at(np.array([4.0]))
+    assert (ax[0], ay[0]) == pytest.approx((4.0 * cos, 4.0 * sin))
 
 
 @given(st.floats(-0.2, 0.2), st.floats(0.5, 12.0), st.floats(-2.0, 2.0), st.floats(-3.0, 3.0))
