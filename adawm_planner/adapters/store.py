@@ -8,6 +8,7 @@ what no line names is removed when the store is opened.
 from __future__ import annotations
 
 import fcntl
+import logging
 import os
 import shutil
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from adawm_planner.adapters.log import AppendLog, read_log
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store_state import Event, Installed, PartState, Status, StoreState, replay
 from adawm_planner.adapters.verify import Context, Seen, VerifiedAdapter, verify
+
+_log = logging.getLogger(__name__)
 
 LOG_FILE = "log.jsonl"
 LOCK_FILE = "lock"
@@ -112,11 +115,21 @@ class AdapterStore:
             refuse(
                 Reason.DUPLICATE, "a bundle is taken once", digest, "a new one", "Nothing to do: it is known already"
             )
-        create_folder(self._folder(digest), adapter.files, self.root / STAGING)
         names = ("name", "base", "parent", "counter", "created_unix_s", "expires_unix_s")
         described = {name: getattr(manifest, name) for name in names}
-        self._note(Event.INSTALLED, manifest.part, digest, now_unix_s, bundle=described)
-        self._make_room(now_unix_s)
+        folder = self._folder(digest)
+        if folder.exists():
+            shutil.rmtree(folder)  # no line names it: it could not be removed when its own could not be written
+        try:
+            create_folder(folder, adapter.files, self.root / STAGING)
+            self._note(Event.INSTALLED, manifest.part, digest, now_unix_s, bundle=described)
+        except OSError:
+            shutil.rmtree(folder, ignore_errors=True)
+            raise
+        try:
+            self._make_room(now_unix_s)
+        except OSError as error:  # this bundle is installed all the same; the next one makes room again
+            _log.warning("%s: %s: the files of old bundles stay for now; free some disk", self.root, error)
 
     def activate(self, digest: str, now_unix_s: int) -> None:
         """Begin an installed bundle's probation.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -12,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from adawm_planner.adapters.log import AppendLog
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused
 from adawm_planner.adapters.store import BUNDLES, LOG_FILE, AdapterStore, entries, read_state
 from adawm_planner.adapters.store_state import Status
@@ -255,6 +257,45 @@ def test_a_full_disk_leaves_the_store_as_it_was(
         assert (store.root / LOG_FILE).read_bytes() == log and not store.seen().pinned
     store.install(adapters[1], NOW)
     assert store.part("policy").current == adapters[0].digest
+
+
+def fail(*arguments: Any, **options: Any) -> Any:
+    raise OSError(28, "No space left on device")
+
+
+def test_a_bundle_that_the_log_could_not_name_is_installed_later_as_if_never_tried(
+    store: AdapterStore, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(AppendLog, "append", fail)
+        with pytest.raises(OSError, match="No space left"):
+            store.install(adapters[0], NOW)
+        assert list((store.root / BUNDLES).iterdir()) == [] and store.entries() == []
+        patched.setattr(shutil, "rmtree", lambda *arguments, **options: None)
+        with pytest.raises(OSError, match="No space left"):
+            store.install(adapters[0], NOW)
+    assert [path.name for path in (store.root / BUNDLES).iterdir()] == [adapters[0].digest], "it could not be removed"
+    committed(store, adapters[0])
+    assert store.part("policy").current == adapters[0].digest
+
+
+def test_old_files_that_cannot_make_room_do_not_cost_the_new_bundle(
+    tmp_path: Path, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    append = AppendLog.append
+
+    def no_removal(log: AppendLog, values: Mapping[str, Any]) -> Mapping[str, Any]:
+        return fail() if values["event"] == "removed" else append(log, values)
+
+    with AdapterStore(tmp_path / "store", NOW, keep=1) as store:
+        store.install(adapters[0], NOW)
+        with monkeypatch.context() as patched:
+            patched.setattr(AppendLog, "append", no_removal)
+            store.install(adapters[1], NOW)
+        assert "No space left on device: the files of old bundles stay for now" in caplog.text
+        assert len(list((tmp_path / "store" / BUNDLES).iterdir())) == 2
+        store.install(adapters[2], NOW)
+        assert [path.name for path in (tmp_path / "store" / BUNDLES).iterdir()] == [adapters[2].digest]
 
 
 # Killed at every step
