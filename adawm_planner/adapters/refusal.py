@@ -34,6 +34,7 @@ class Reason(Enum):
     DUPLICATE = "duplicate"  # known already; nothing to do
     COUNTER = "counter"  # a rollback
     COUNTER_STEP = "counter_step"  # a fast-forward
+    PARENT = "parent"  # trained on top of a bundle that was rolled back
     FILE_DIGEST = "file_digest"
     UNKNOWN_LAYER = "unknown_layer"
     OTHER_PART = "other_part"  # a layer of another part

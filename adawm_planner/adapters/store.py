@@ -99,6 +99,10 @@ class AdapterStore:
         """What drives in a part. Raises ValueError for an unknown part."""
         return self._state.part(_known_part(part))
 
+    def is_rolled_back(self, digest: str) -> bool:
+        """Whether a bundle was rolled back, by whomever, and does not drive again since."""
+        return digest in self._state.rolled_back
+
     def entries(self) -> list[Entry]:
         """Every bundle ever accepted, the newest first."""
         return entries(self._state)

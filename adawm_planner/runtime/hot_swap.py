@@ -39,7 +39,8 @@ class Trial:
 
     swap: Swap
     adapter: VerifiedAdapter
-    answer: m.Answered | None = None  # of the operator who asked for it
+    pushed: bool  # by a finetuner; False: an operator loads it
+    answer: m.Answered | None = None  # of the operator, until it is given
     engine: AdaptableEngine | None = None  # with it, from SHADOW on
     warm: Warm | None = None  # where that engine is beside the live one
     counts: ShadowCounts = field(default_factory=ShadowCounts)
@@ -163,6 +164,8 @@ class HotSwap:
         if isinstance(found, VerifiedAdapter) and self._knows(found.digest):
             found = Refusal(Reason.DUPLICATE, "a bundle is taken once", found.digest, "a new one",
                             "Nothing to do: it is on its way already")  # fmt: skip
+        if isinstance(found, VerifiedAdapter) and answer is None:
+            found = self._of_good_parent(found)
         if isinstance(found, Refusal):
             self._refused(found)
             if answer is not None:
@@ -181,14 +184,36 @@ class HotSwap:
             return
         if waiting is not None:
             self._abort(self._waiting.pop(part), _superseded(found.digest))
+        pushed = answer is None
         if answer is not None and (self._trial is not None or self.ready is not None):
             answer(m.Reply(True, "verified: waits until the bundle on its way is committed or dropped"))
             answer = None
-        self._waiting[part] = Trial(Swap(found.digest, part).after(Step.PASSED), found, answer)
+        self._waiting[part] = Trial(Swap(found.digest, part).after(Step.PASSED), found, pushed, answer)
 
     def _knows(self, digest: str) -> bool:
         trials = [*self._waiting.values(), *([self._trial] if self._trial else [])]
         return digest in {each.adapter.digest for each in trials}
+
+    def _of_good_parent(self, found: VerifiedAdapter) -> VerifiedAdapter | Refusal:
+        """Refuse a pushed bundle that carries on what was rolled back, whoever did: its maker could not yet know.
+
+        An operator who loads one knows; shadow and probation judge it then as any other.
+        """
+        parent = found.manifest.parent
+        if parent is None or not self._store.is_rolled_back(parent):
+            return found
+        return Refusal(Reason.PARENT, "a pushed bundle must not be trained on top of one that was rolled back", parent,
+                       "what drives, or the base model", "Nothing to do: the next round starts from what drives; "
+                       "an operator may load this one")  # fmt: skip
+
+    def _clear(self) -> None:
+        """Take out of the store what was given up while its disk was full. Raises OSError when it still is."""
+        trial = self._trial
+        tried = None if trial is None or trial.swap.stage is Stage.REVERTING else trial.adapter.digest
+        for part in PARTS:
+            active = self._store.part(part).active
+            if active is not None and active != tried:
+                self._store.rollback(part, self._now(), "refused")
 
     def _next(self) -> None:
         """Begin with the next bundle that waits, when nothing else is going on."""
@@ -204,8 +229,13 @@ class HotSwap:
 
     def _begin(self, trial: Trial) -> None:
         """Load, probe, install; from then on it runs in shadow. Raises Refused, or OSError when it cannot be kept."""
-        # Verified again: while it waited, its part may have been pinned or its counter overtaken.
+        # Before it is installed, which uses up its counter: beside what is left over it could never drive.
+        self._clear()
+        # Verified again: while it waited, its part may have been pinned, its counter overtaken or its parent
+        # rolled back.
         found = verify(trial.adapter.files, self._fresh(), self._now(), trial.adapter.digest)
+        if isinstance(found, VerifiedAdapter) and trial.pushed:
+            found = self._of_good_parent(found)
         if isinstance(found, Refusal):
             raise Refused(found)
         alone, engine = load_adapters([found]), self._engine(self._with(found))
@@ -352,13 +382,13 @@ class HotSwap:
         self._end(trial, Step.FAILED, refusal)
 
     def _forget(self, trial: Trial) -> None:
-        """Take a bundle's probation out of the store. Where that fails, the next start does it."""
+        """Take a bundle's probation out of the store. Where that fails, `_clear` does it later, or the next start."""
         if self._store.part(trial.swap.part).active != trial.adapter.digest:
             return
         try:
             self._store.rollback(trial.swap.part, self._now(), "refused")
         except OSError:
-            _log.exception("the adapter store cannot be written; the next start rolls %s back", trial.adapter.digest)
+            _log.exception("the adapter store cannot be written; %s is rolled back in it later", trial.adapter.digest)
 
     def _end(self, trial: Trial, step: Step, refusal: Refusal | None = None) -> None:
         self._latest = trial.swap = trial.swap.after(step, refusal)
@@ -374,6 +404,7 @@ class HotSwap:
         if event.part not in ("", *PARTS):
             event.answer(m.Reply(False, f"part '{event.part}' is unknown; choose {', '.join(PARTS)}, or none for both"))
             return
+        self._clear()  # or the step back would be from what drives no longer
         parts = [part for part in PARTS if event.part in ("", part)]
         changed = [part for part in parts if self._drives(part)]
         withdrawn = self._withdraw(parts, changed)
@@ -421,6 +452,7 @@ class HotSwap:
         event.answer(m.Reply(True, f"{len(found)} bundles", found))
 
     def _pin(self, event: m.Pin) -> None:
+        self._clear()  # or it would be taken for what drives
         current = {self._store.part(part).current: part for part in PARTS}
         part = event.what if event.what in PARTS else current.get(event.what)
         if part is None:

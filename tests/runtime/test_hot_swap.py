@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from adawm_planner.adapters.bundle import write_bundle
+from adawm_planner.adapters.log import AppendLog
 from adawm_planner.adapters.peft_files import TENSOR_FILE
 from adawm_planner.adapters.refusal import Reason, refuse
 from adawm_planner.adapters.store import AdapterStore
@@ -42,6 +43,10 @@ def policy(maker: Maker) -> Files:
 @pytest.fixture(scope="module")
 def dynamics(maker: Maker) -> Files:
     return maker.files(part="dynamics", name="world", counter=1)
+
+
+def full(*arguments: Any, **options: Any) -> Any:
+    raise OSError(28, "No space left on device")
 
 
 def committed(rig: Rig, files: Files) -> None:
@@ -169,6 +174,51 @@ def test_probation_rolls_a_bad_adapter_back(rig: Rig, policy: Files) -> None:
     assert rig.stage == "rolled_back" and report.swap is not None and report.swap.refusal is not None
     assert report.swap.refusal.reason is Reason.PROBATION and "0 of" in report.last_refusal
     assert rig.core.engine.adapter_digests == () and rig.store.part("policy").current is None
+
+
+def test_what_was_trained_on_top_of_a_bundle_that_is_rolled_back_never_drives(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    child = rig.maker.files(counter=8, name="child", parent=digest_of(policy))
+    rig.push(child)
+    assert rig.stage == "probation" and rig.swap.report.refusals == 0, "it waits"
+    rig.episodes(False, False, False, False)
+    assert rig.swap.report.last_refusal.startswith("parent:") and rig.core.engine.adapter_digests == ()
+    assert digest_of(child) not in rig.store.seen().known
+    rig.push(rig.maker.files(part="dynamics", counter=1, name="world"))
+    good = rig.maker.files(counter=8, name="good")
+    rig.push(good)
+    rig.push(rig.maker.files(counter=9, name="later-child", parent=digest_of(policy)))
+    assert rig.swap.report.last_refusal.startswith("parent:"), "and does not take the place of one that may drive"
+    rig.drive(4)
+    rig.episodes(True, True, True)
+    rig.drive(4)
+    assert digest_of(good) in rig.core.engine.adapter_digests
+
+
+@pytest.mark.parametrize("by", ["operator", "restart"])
+def test_whoever_rolled_the_parent_back_a_pushed_child_is_refused_and_an_operators_is_tried(
+    rig: Rig, policy: Files, maker: Maker, tmp_path: Path, by: str
+) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    if by == "operator":
+        assert rig.ask(m.RollBack, "policy", False).success
+    else:
+        rig.close()
+        again = Rig(maker, tmp_path / "store")
+        rig.store, rig.thread, rig.swap, rig.core = again.store, again.thread, again.swap, again.core
+    child = maker.files(counter=8, name="child", parent=digest_of(policy))
+    rig.push(child)
+    assert rig.swap.report.last_refusal.startswith("parent:") and digest_of(child) not in rig.store.seen().known
+    write_bundle(tmp_path / "bundle", child)
+    assert rig.ask(m.Load, tmp_path / "bundle", None).success and rig.stage == "shadow"
+
+
+def test_what_was_trained_on_top_of_what_drives_is_taken(rig: Rig, policy: Files) -> None:
+    committed(rig, policy)
+    committed(rig, rig.maker.files(counter=8, name="child", parent=digest_of(policy)))
+    assert rig.swap.report.refusals == 0
 
 
 def test_an_error_while_driving_on_probation_rolls_back_at_once(
@@ -363,9 +413,6 @@ def test_a_restart_brings_back_what_was_committed_and_nothing_else(
 def test_a_store_that_cannot_be_written_costs_the_candidate_alone(
     rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
     monkeypatch.setattr(AdapterStore, "install", full)
     rig.push(policy)
     assert rig.stage == "refused" and "No space left" in rig.swap.report.last_refusal
@@ -378,9 +425,6 @@ def test_a_store_that_cannot_be_written_costs_the_candidate_alone(
 
 
 def test_an_operator_rolls_back_on_a_full_disk(rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    def full(*arguments: Any) -> None:
-        raise OSError(28, "No space left on device")
-
     rig.push(policy)
     rig.drive(4)
     monkeypatch.setattr(AdapterStore, "rollback", full)
@@ -388,6 +432,42 @@ def test_an_operator_rolls_back_on_a_full_disk(rig: Rig, policy: Files, monkeypa
     assert not reply.success and "No space left" in reply.message
     rig.drive(1)
     assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+
+
+def left_over(rig: Rig, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The disk is full from the commit to the end of the way back: the store goes on naming what drives no longer."""
+    rig.push(files)
+    rig.drive(4)
+    with monkeypatch.context() as patched:
+        patched.setattr(AppendLog, "append", full)
+        rig.episodes(True, True, True)
+    assert rig.stage == "rolled_back" and digest_of(files) not in rig.core.engine.adapter_digests
+    assert rig.store.part("policy").active == digest_of(files)
+
+
+def test_what_a_full_disk_left_in_the_store_gives_way_to_the_next_bundle(
+    rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    left_over(rig, policy, monkeypatch)
+    second = rig.maker.files(counter=8, name="second")
+    with monkeypatch.context() as patched:
+        patched.setattr(AdapterStore, "rollback", full)
+        rig.push(second)
+    assert rig.stage == "refused" and "No space left" in rig.swap.report.last_refusal
+    assert digest_of(second) not in rig.store.seen().known, "or it could not be pushed again"
+    committed(rig, second)
+    assert rig.store.part("policy").good == (digest_of(second),)
+
+
+def test_an_operator_rolls_back_and_pins_what_drives_and_not_what_a_full_disk_left(
+    rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(rig, policy)
+    left_over(rig, rig.maker.files(counter=8, name="second"), monkeypatch)
+    assert rig.ask(m.Pin, digest_of(policy), True).success and rig.ask(m.Pin, "policy", False).success
+    left_over(rig, rig.maker.files(counter=9, name="third"), monkeypatch)
+    assert rig.ask(m.RollBack, "policy", False).success
+    assert rig.core.engine.adapter_digests == () and rig.store.part("policy").current is None
 
 
 def test_an_error_in_the_flip_costs_no_tick(rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch) -> None:
