@@ -48,6 +48,7 @@ class Answer:
     scene: Scene | None = None  # None when braking
     decision: Decision | None = None  # None between decisions
     experiences: tuple[Experience, ...] = ()
+    rerouted: bool = False  # another route came while the vehicle drove: that ended an episode, nothing the policy did
 
 
 @dataclass(frozen=True)
@@ -158,7 +159,8 @@ class PlannerCore:
 
     def answer(self, frame: FrameInputs) -> Answer:
         """Give the one answer to a whole frame."""
-        new = self._route_is_new or self.monitor.is_new_episode(frame, self._previous)
+        jumped = self.monitor.is_new_episode(frame, self._previous)
+        new, rerouted = self._route_is_new or jumped, not jumped and self._is_rerouted(frame)
         faults = self.monitor.check_frame(frame, self._route, self._vehicle, None if new else self._previous)
         faults += self._check_period(frame, new or bool(faults))
         self._previous, self._route_is_new, self._route_came = frame, False, False
@@ -175,7 +177,7 @@ class PlannerCore:
             self._recorder.intervened(self._intervention)
         gained = self._recorder.frame(scene, self._take_collision(), decision)
         mode = Mode.ARRIVED if self._arrived else Mode.DRIVING
-        return Answer(command, mode, (), scene, decision, (*ended, *gained))
+        return Answer(command, mode, (), scene, decision, (*ended, *gained), rerouted)
 
     def brake(self, faults: tuple[Fault, ...]) -> Answer:
         """Brake with the wheel held where it was; the recurrent state is given up.
@@ -191,6 +193,11 @@ class PlannerCore:
     def braking_command(self) -> Command:
         """Return the command that stops the vehicle."""
         return Command(steer=self._steer, brake=self._config.fault_brake)
+
+    def _is_rerouted(self, frame: FrameInputs) -> bool:
+        """Whether another route came under way. One for a vehicle that stands may be there because it never moved."""
+        speeds = [abs(each.odometry.speed) for each in (self._previous, frame) if each is not None]
+        return self._route_is_new and min(speeds) >= ARRIVED_MPS
 
     def _check_period(self, frame: FrameInputs, afresh: bool) -> tuple[Fault, ...]:
         if afresh:

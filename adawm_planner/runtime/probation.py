@@ -49,12 +49,13 @@ class EpisodeWatch:
         (self._instead.add if now else self._instead.discard)(by)
         self._intervened = self._intervened or now
 
-    def add(self, one: Experience, by_fault: bool) -> EpisodeOutcome | None:
+    def add(self, one: Experience, cut: bool) -> EpisodeOutcome | None:
         """Take one experience.
 
         Args:
             one: in the order they were made.
-            by_fault: the episode is cut because an input cannot be trusted, which says nothing about the adapter.
+            cut: the episode ends because an input cannot be trusted, or because another route came while the vehicle
+                drove, which says nothing about the adapter.
         """
         if one.is_first:
             self._adapters, self._whole, self._total = one.adapter_digests, True, 0.0
@@ -66,7 +67,7 @@ class EpisodeWatch:
             return None
         adapters, intervened = self._adapters, self._intervened
         self._adapters = None
-        if adapters is None or (by_fault and not one.is_terminal and not intervened):
+        if adapters is None or (cut and not one.is_terminal and not intervened):
             return None
         why = "intervention" if intervened else _end(one)
         return EpisodeOutcome(adapters, self._whole, why == "goal", why, self._total)

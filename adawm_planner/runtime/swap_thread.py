@@ -97,7 +97,7 @@ class SwapThread:
         answer, self._mode = out.answer, out.answer.mode
         for one in answer.experiences:
             # An episode that ends with this answer was cut by a fault exactly when this answer does not drive.
-            outcome = self._watch.add(one, by_fault=answer.mode not in DROVE)
+            outcome = self._watch.add(one, cut=answer.mode not in DROVE or answer.rerouted)
             if outcome is not None:
                 self.post(EpisodeEnded(outcome))
         for fault in answer.faults:

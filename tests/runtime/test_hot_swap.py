@@ -19,10 +19,12 @@ from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.active_adapters import BASE, load_adapters
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.planner_core import Mode
+from adawm_planner.runtime.planner_loop import Outgoing
 from adawm_planner.runtime.swap_state import Stage
 from adawm_planner.runtime.warm import KEPT, History, advance, rewarm
 from tests.adapters.conftest import NOW, Maker
 from tests.adapters.forgery import with_factors, with_tensors
+from tests.runtime.inputs import frame, odometry, status, straight_route
 from tests.runtime.swap_rig import OPEN, Rig, digest_of, outputs, same
 
 Files = dict[str, bytes]
@@ -213,6 +215,26 @@ def test_whoever_rolled_the_parent_back_a_pushed_child_is_refused_and_an_operato
     assert rig.swap.report.last_refusal.startswith("parent:") and digest_of(child) not in rig.store.seen().known
     write_bundle(tmp_path / "bundle", child)
     assert rig.ask(m.Load, tmp_path / "bundle", None).success and rig.stage == "shadow"
+
+
+def test_another_route_under_way_says_nothing_about_an_adapter_and_one_for_a_vehicle_that_stands_does(
+    rig: Rig, policy: Files
+) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    rig.core.set_route(straight_route(1900))
+    rig.drive(1)
+    assert rig.stage == "probation" and rig.swap.report.figures["probation_episodes"] == "0"
+    rig.core.set_route(straight_route(1800))
+    rig.k += 1
+    still = {"odometry": odometry(rig.k, speed=0.0), "status": status(rig.k, speed=0.0)}
+    rig.thread.after_answer(Outgoing(rig.core.answer(frame(rig.k, **still)), rig.k, 0.0, is_frame=True))
+    figures = rig.swap.report.figures
+    assert (figures["probation_episodes"], figures["probation_successes"]) == ("1", "0")
+    rig.core.set_route(straight_route(1700))
+    rig.core.note_collision()
+    rig.drive(1)
+    assert rig.swap.report.figures["probation_episodes"] == "2", "what it did before counts"
 
 
 def test_what_was_trained_on_top_of_what_drives_is_taken(rig: Rig, policy: Files) -> None:

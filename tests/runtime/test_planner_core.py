@@ -73,6 +73,19 @@ def test_new_episode_resets_state_and_phase(how: str) -> None:
     assert core.episodes == 2
 
 
+@pytest.mark.parametrize(
+    ("how", "speed", "rerouted"), [("route", 5.0, True), ("route", 0.0, False), ("jump", 5.0, False), ("", 5.0, False)]
+)
+def test_an_episode_is_cut_by_a_route_under_way_alone(how: str, speed: float, rerouted: bool) -> None:
+    core = make_core()
+    drive(core, 1, 6)
+    if how:
+        core.set_route(straight_route(80))
+    seen = odometry(7, speed=speed, **({"x": 60.0} if how == "jump" else {}))
+    answer = core.answer(frame(7, odometry=seen, status=status(7, speed=speed)))
+    assert not answer.faults and answer.rerouted == rerouted
+
+
 @pytest.mark.parametrize("every", [1, 2, 20, 99])
 def test_a_publisher_that_repeats_its_route_begins_nothing_anew(every: int) -> None:
     engine = FakeEngine()
