@@ -75,6 +75,7 @@ class FaultBridge:
         self._vehicle, self._held, self._faulty = EgoVehicle(preset), True, False
         self._vehicle.reset(5.0, 0.0, 0.0, speed_mps)
         self._info_message = fault_messages.vehicle_message(preset.info)
+        self._route_message = fault_messages.route_message()  # made once: at every frame it would hold up this bridge
         self._command, self._number, self._lost, self._ahead_x, self._due = Command(), 0, 0, 0.0, 0.0
 
     def connect(self, wanted: int, limit_s: float, alive: Callable[[], None]) -> None:
@@ -95,7 +96,7 @@ class FaultBridge:
                 raise TimeoutError(f"planner and gate did not connect within {limit_s:g} s")
             self._executor.spin_once(timeout_sec=0.1)
         self._info.publish(self._info_message)
-        self._publishers[ROUTE].publish(fault_messages.route_message())
+        self._publishers[ROUTE].publish(self._route_message)
         self._spin_until(time.monotonic() + 0.2)
         self._due = time.monotonic()
 
@@ -171,7 +172,7 @@ class FaultBridge:
         if self._fault.kind is Kind.LOSS and self._lost == LOST_FRAMES and self.trace.due_s is None:
             self.trace.due_s = self.trace.frames[-1].at_s
         if self._faulty and self._fault.where == ROUTE and self._fault.kind is Kind.DUPLICATE:
-            self._publishers[ROUTE].publish(fault_messages.route_message())
+            self._publishers[ROUTE].publish(self._route_message)
 
     def _spoil_route(self) -> None:
         if self._fault.kind is Kind.KILL:

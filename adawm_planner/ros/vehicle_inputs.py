@@ -12,6 +12,7 @@ from typing import Any, Protocol
 from carla_msgs.msg import CarlaEgoVehicleInfo, CarlaEgoVehicleStatus, CarlaStatus
 from derived_object_msgs.msg import ObjectArray
 from nav_msgs.msg import Odometry, Path
+from rclpy.serialization import deserialize_message
 
 from adawm_planner.data_types import Route, VehicleInfo
 from adawm_planner.ros import convert, qos
@@ -22,6 +23,9 @@ from adawm_planner.runtime.watchdog import WorldClock
 
 Topic = tuple[type[Any], str, Any, Callable[[Any], None]]
 """Message type, name, quality of service, and who takes the messages."""
+
+STAMP_END = 12
+"""Bytes of a serialized message up to the end of its header's stamp: CDR's own four, seconds, nanoseconds."""
 
 
 class VehicleSink(Protocol):
@@ -41,7 +45,7 @@ class VehicleSink(Protocol):
 
 
 class VehicleInputs:
-    """Subscribes and converts; keeps nothing but the ego's own id."""
+    """Subscribes and converts; keeps nothing but the ego's own id and the newest route."""
 
     def __init__(
         self, node: WatchedNode, values: dict[str, Any], sink: VehicleSink, before: Sequence[Topic] = (),
@@ -59,6 +63,8 @@ class VehicleInputs:
         self._node, self._sink = node, sink
         self._size = (values["vehicle.length_m"], values["vehicle.width_m"])
         self._ego_id: int | None = None
+        self._path = b""  # the newest route as it came, without its stamp
+        self._route: Route | None = None
         prefix = f"/carla/{values['role_name']}"
         # What is sent once comes first: of several waiting messages the executor takes them in this order.
         table: list[Topic] = [
@@ -72,7 +78,9 @@ class VehicleInputs:
             *after,
         ]
         self._open = [
-            node.create_subscription(kind, name, call, profile, event_callbacks=node.watch.subscription(name))
+            node.create_subscription(
+                kind, name, call, profile, raw=kind is Path, event_callbacks=node.watch.subscription(name)
+            )
             for kind, name, profile, call in table
         ]
 
@@ -104,11 +112,18 @@ class VehicleInputs:
         self._node.note("vehicle", State(OK, text))
         self._sink.on_vehicle(vehicle)
 
-    def _on_route(self, message: Path) -> None:
+    def _on_route(self, raw: bytes) -> None:
+        """Hand on a route; the same one again is not unpacked, so that a publisher may repeat it at every frame."""
+        if raw[STAMP_END:] != self._path:
+            self._path, self._route = raw[STAMP_END:], self._unpacked(raw)
+        self._sink.on_route(self._route)
+
+    def _unpacked(self, raw: bytes) -> Route | None:
+        """The route of a serialized Path; None where it cannot be used, or was withdrawn."""
         try:
-            route = convert.route_from_path(message)
+            route = convert.route_from_path(deserialize_message(raw, Path))
             state = State(OK, f"{route.length:.0f} m") if route else State(WARN, "withdrawn: the path is empty")
         except ValueError as error:
             route, state = None, State(ERROR, f"waypoints refused: {error}; publish another path")
         self._node.note("route", state)
-        self._sink.on_route(route)
+        return route

@@ -18,7 +18,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
 from sensor_msgs.msg import Image
 
-from adawm_planner.ros import qos
+from adawm_planner.ros import convert, qos
 from adawm_planner.ros.experience_input import captured_from
 from adawm_planner.ros.planner_node import PlannerNode, timing_state
 from tests.ros.stub_bridge import Bench, StubBridge
@@ -76,6 +76,26 @@ def test_exactly_one_command_per_frame_with_its_stamp(driving: Bench) -> None:
     stamps = [command.header.stamp.sec * 10**9 + command.header.stamp.nanosec for command in driving.bridge.commands]
     assert stamps == [k * 50_000_000 for k in range(1, 22)]
     assert driving.planner.loop.counters.decisions == 6
+
+
+def test_a_route_that_is_repeated_at_every_frame_is_unpacked_once(
+    driving: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lengths = []
+    unpack = convert.route_from_path
+
+    def counted(message: Path) -> Any:
+        lengths.append(len(message.poses))
+        return unpack(message)
+
+    monkeypatch.setattr(convert, "route_from_path", counted)
+    for k in range(2, 8):
+        driving.bridge.publish_route(90)
+        assert step(driving, k).throttle > 0.0
+    assert lengths == [91]
+    driving.bridge.publish_route(80)
+    step(driving, 8)
+    assert lengths == [91, 81]
 
 
 @pytest.mark.parametrize("name", ["odometry", "objects", "vehicle_status"])
