@@ -2,7 +2,8 @@
 
 Everything a round made is on disk before `state.json` names it, and `state.json` is replaced at once: a finetuner
 killed at any moment finds either the round as if it had never begun, or all of it. What a killed round left behind is
-removed when the memory is opened, and was never published.
+removed when the memory is opened, and was never published. `state.json` is there before anything else is, so that
+bundles or students without it are a loss, which is told and never swept away.
 
 | in the folder | what |
 |---|---|
@@ -29,7 +30,9 @@ STATE_FILE = "state.json"
 STUDENTS, BUNDLES = "students", "bundles"
 BASE = "base"
 KEPT_BUNDLES = 32
-"""Newest bundles whose files and students are kept."""
+"""Newest bundles whose files and students are kept, beside those that drove in the last round."""
+
+ANEW = "a new one needs a new adapters.store of the planner too, because counters begin again"
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,18 @@ class Memory:
         """Open or make it; what a killed round left is removed.
 
         Raises:
-            ValueError: state.json is damaged, of another version, or of another base model.
+            ValueError: state.json is lost, damaged, of another version, or of another base model.
             OSError: the folder cannot be made or written.
         """
         self.folder = folder
         for name in (STUDENTS, BUNDLES):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        self.known = read_known(folder, base) or Known(base)
-        self._sweep()
+        known = read_known(folder, base)
+        if known is None:
+            self.keep(Known(base))
+        else:
+            self.known = known
+            self._sweep()
 
     def student(self, name: str) -> Path:
         """File of the student behind a bundle's digest, or of BASE."""
@@ -79,8 +86,14 @@ class Memory:
         return next((one for one in self.known.made if one.digest == digest), None)
 
     def keep(self, known: Known) -> None:
-        """Make this the truth; the oldest bundles beyond KEPT_BUNDLES are forgotten."""
-        self.known = replace(known, made=known.made[-KEPT_BUNDLES:])
+        """Make this the truth; of the bundles beyond the newest KEPT_BUNDLES, those that do not drive are forgotten.
+
+        One part may be repaired again and again while an old adapter of the other still drives: without its student no
+        later round could begin.
+        """
+        driving = () if known.report is None else known.report["acting"]
+        old, newest = known.made[:-KEPT_BUNDLES], known.made[-KEPT_BUNDLES:]
+        self.known = replace(known, made=(*(one for one in old if one.digest in driving), *newest))
         content = json.dumps({"schema": SCHEMA, **asdict(self.known)}, indent=1, allow_nan=False) + "\n"
         replace_file(self.folder / STATE_FILE, content.encode())
         self._sweep()
@@ -103,13 +116,19 @@ def bundle_folder(folder: Path, made: Made) -> Path:
 
 
 def read_known(folder: Path, base: str) -> Known | None:
-    """What state.json of a folder holds; None where there is none.
+    """What state.json of a folder holds; None where nothing has been made yet.
 
     Raises:
-        ValueError: it is damaged, of another version, or of another base model than `base`.
+        ValueError: it is damaged, of another version, or of another base model than `base`; or it is lost, though what
+            it names is there.
     """
     path = folder / STATE_FILE
     if not path.exists():
+        left = _left(folder)
+        if left:
+            raise ValueError(
+                f"{path}: is missing, though {left} is there; restore it, or name another state_dir: {ANEW}"
+            )
         return None
     try:
         values = json.loads(path.read_text())
@@ -118,12 +137,20 @@ def read_known(folder: Path, base: str) -> Known | None:
         made = tuple(Made(**one) for one in values.pop("made"))
         known = Known(**values, made=made)
     except (AttributeError, KeyError, TypeError, ValueError, OSError) as error:
-        raise ValueError(f"{path}: not a finetuner's state ({error}); name another state_dir, or remove it") from error
+        raise ValueError(
+            f"{path}: not a finetuner's state ({error}); restore it, or name another state_dir: {ANEW}"
+        ) from error
     if known.base != base:
         raise ValueError(
-            f"{path}: is of base model {known.base[:12]}, model_dir holds {base[:12]}; name another state_dir"
+            f"{path}: is of base model {known.base[:12]}, model_dir holds {base[:12]}; name another state_dir: {ANEW}"
         )
     return known
+
+
+def _left(folder: Path) -> str:
+    """One bundle or student of a folder, as its place in there; empty where there is none."""
+    found = [*folder.glob(f"{BUNDLES}/*"), *folder.glob(f"{STUDENTS}/*")]
+    return min((str(path.relative_to(folder)) for path in found if path.name != f"{BASE}.safetensors"), default="")
 
 
 def acting(memory: Memory, digests: Sequence[str]) -> dict[str, Made] | str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import sys
 import threading
 import time
@@ -26,7 +27,17 @@ from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folde
 from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
-from adawm_planner.finetuning.memory import STATE_FILE, Memory, acting, bundle_folder, read_known
+from adawm_planner.finetuning.memory import (
+    BASE,
+    KEPT_BUNDLES,
+    STATE_FILE,
+    Known,
+    Made,
+    Memory,
+    acting,
+    bundle_folder,
+    read_known,
+)
 from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
 from adawm_planner.finetuning.round import Workshop, in_turn, put_together, run_round
 from adawm_planner.finetuning.supervisor import Supervisor
@@ -241,11 +252,63 @@ def test_a_strange_adapter_is_told(place: Workplace) -> None:
 def test_a_memory_of_another_model_or_damaged_is_refused(place: Workplace) -> None:
     memory = Memory(place.state_dir, place.base)
     memory.keep(replace(memory.known, round=3))
-    with pytest.raises(ValueError, match="is of base model"):
+    anew = (
+        "name another state_dir: a new one needs a new adapters.store of the planner too, because counters begin again"
+    )
+    with pytest.raises(ValueError, match=f"is of base model .*; {anew}"):
         read_known(place.state_dir, "c" * 64)
     (place.state_dir / STATE_FILE).write_text("{")
-    with pytest.raises(ValueError, match="not a finetuner's state"):
+    with pytest.raises(ValueError, match=f"not a finetuner's state .*; restore it, or {anew}"):
         Memory(place.state_dir, place.base)
+
+
+def filled(folder: Path, names: list[str], drives: str = "") -> Memory:
+    """A memory of made-up bundles PART-COUNTER, the last round of which was driven by one of them."""
+    memory = Memory(folder, "b" * 64)
+    for name in names:
+        part, counter = name.split("-")
+        made = Made(name, part, int(counter))
+        bundle_folder(folder, made).mkdir()
+        memory.student(name).write_bytes(b"student")
+        report = {"acting": ["b" * 64, drives]} if drives else None
+        memory.keep(replace(memory.known, made=(*memory.known.made, made), report=report))
+    return memory
+
+
+def test_an_adapter_that_drives_is_kept_however_old_it_is(tmp_path: Path) -> None:
+    names = ["dynamics-1", *(f"policy-{k}" for k in range(1, KEPT_BUNDLES + 10))]
+    memory = filled(tmp_path, names, drives="dynamics-1")
+    assert acting(memory, ["dynamics-1"]) == {"dynamics": Made("dynamics-1", "dynamics", 1)}
+    again = Memory(tmp_path, "b" * 64)
+    assert [one.digest for one in again.known.made] == ["dynamics-1", *names[-KEPT_BUNDLES:]]
+    assert again.student("dynamics-1").is_file() and bundle_folder(tmp_path, again.known.made[0]).is_dir()
+    assert len(list((tmp_path / "bundles").iterdir())) == len(list((tmp_path / "students").iterdir())) == 33
+    gone = {"acting": ["b" * 64, names[-1]]}
+    again.keep(replace(again.known, report=gone))
+    assert len(again.known.made) == KEPT_BUNDLES and not again.student("dynamics-1").exists()
+
+
+@pytest.mark.parametrize("left", ["bundles", "students"])
+def test_a_lost_state_is_told_and_nothing_is_removed(tmp_path: Path, left: str) -> None:
+    filled(tmp_path, ["dynamics-1"])
+    (tmp_path / STATE_FILE).unlink()
+    shutil.rmtree(tmp_path / ("bundles" if left == "students" else "students"))
+    for _ in range(2):
+        with pytest.raises(
+            ValueError, match=rf"{STATE_FILE}: is missing, though {left}/dynamics-0*1.* is there; restore"
+        ):
+            Memory(tmp_path, "b" * 64)
+    assert list((tmp_path / left).iterdir())
+
+
+def test_a_first_round_that_was_killed_is_no_loss(tmp_path: Path) -> None:
+    memory = Memory(tmp_path, "b" * 64)
+    assert read_known(tmp_path, "b" * 64) == Known("b" * 64), "before anything can be left behind"
+    for name in (BASE, "c" * 64):
+        memory.student(name).write_bytes(b"student")
+    (tmp_path / "bundles" / "dynamics-000001").mkdir()
+    assert Memory(tmp_path, "b" * 64).known.made == () and not list((tmp_path / "bundles").iterdir())
+    assert [path.name for path in (tmp_path / "students").iterdir()] == [f"{BASE}.safetensors"]
 
 
 # ---------------------------------------------------------------- the loop
