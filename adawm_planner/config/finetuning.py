@@ -114,7 +114,10 @@ class RoundConfig:
     """What one round takes from the replay."""
 
     decisions: int = 1000
-    """New decisions after which a round is due, and the training decisions of the acting policy that it needs."""
+    """New decisions after which a round is due, and the newest training decisions of the acting policy it takes."""
+
+    least_decisions: int | None = None
+    """Of those it takes, the fewest that it needs; None: all. A round that somebody asks for begins with less."""
 
     least_episodes: int = 4
     """Training episodes of the acting policy that a round needs: fewer give no standard error worth its name."""
@@ -132,5 +135,14 @@ class RoundConfig:
         above("round", self, 0, "decisions", "held_out_episodes")
         above("round", self, -1, "burn_in")
         above("round", self, 1, "least_episodes")
+        if self.least_decisions is not None and not 0 < self.least_decisions <= self.decisions:
+            raise ValueError(
+                f"round.least_decisions is {self.least_decisions}, must be in 1..round.decisions ({self.decisions})"
+            )
         if self.window < self.decisions:
             raise ValueError(f"round.window is {self.window}, must be at least round.decisions ({self.decisions})")
+
+    @property
+    def needed(self) -> int:
+        """Training decisions of the acting policy below which there is no round."""
+        return self.decisions if self.least_decisions is None else self.least_decisions

@@ -58,7 +58,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     Args:
         stretches: the newest of the replay, in the order in which they were driven.
         base: digest of the model that is adapted.
-        config: how much a round needs.
+        config: how much a round needs, and how much it takes.
     """
     if not stretches:
         return NotYet("no episode yet")
@@ -72,10 +72,10 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     train = [one for one in ours if not one.episodes.held_out[0]]
     chosen = _newest_of(acting, train, config)
     rows, episodes = sum(_carried_out(train[k]) for k in chosen), len(chosen)
-    if rows < config.decisions or episodes < config.least_episodes:
+    if rows < config.needed or episodes < config.least_episodes:
         return NotYet(
             f"the acting policy carried out {rows} training decisions in {episodes} episodes, a round needs "
-            f"{config.decisions} in {config.least_episodes}"
+            f"{config.needed} in {config.least_episodes}"
         )
     rollouts = [train[k] for k in chosen]
     older = [one for k, one in enumerate(train) if k not in set(chosen)]
@@ -95,7 +95,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
 
 
 def _newest_of(policy: Policy, train: list[Stretch], config: RoundConfig) -> list[int]:
-    """Places of the newest stretches of a policy that are enough for a round, in order; all of them where it is not."""
+    """Places of the newest stretches of a policy that a round takes, in order; all of them where there are fewer."""
     places, rows = list[int](), 0
     for k in reversed(range(len(train))):
         if rows >= config.decisions and len(places) >= config.least_episodes:

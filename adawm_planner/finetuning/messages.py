@@ -81,6 +81,7 @@ class RoundDone:
     gate: dict[str, Any] | None  # GateReport; None: nothing was trained
     produced: str  # digest of the bundle; empty: none
     bundle: str  # its folder; empty: none
+    forced: bool = False  # it was asked for; not known of rounds that were done before this was told
 
 
 @dataclass(frozen=True)

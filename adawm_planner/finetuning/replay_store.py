@@ -2,8 +2,10 @@
 
 A store is a folder. Decisions are gathered in memory and written a chunk at a time: to a temporary name, flushed to
 the disk, then renamed to a name that holds the checksum. So a chunk is whole or absent, and a kill at any moment loses
-at most the one that was being gathered or written. What is found torn or altered is moved to `quarantine/` beside a
-file with the reason, and never read again.
+at most the one that was being gathered or written. What is torn or altered is never given out. Its writer moves it to
+`quarantine/` beside a file with the reason: when it opens the store what a killed writer left and what is misnamed, and
+when it reads (`ReplayStore.read`) a chunk that is damaged. A reader (`read_decisions`) leaves it in place, tells of it,
+and finds it again the next time.
 
 Size is bounded: quarantined files go first, then whole chunks, the oldest first, never the newest. So the replay
 forgets old driving; against forgetting the source task there are the base model's own rollouts, which are no part of
@@ -231,15 +233,16 @@ def read_decisions(
     Args:
         folder: of the store.
         newest: at least so many of the newest, in whole chunks; None for all.
-        damaged: told why a chunk is left out; its writer quarantines it when it reads it.
+        damaged: told why a chunk is left out: it is not what was written, or the disk does not give it.
 
     Raises:
         ValueError: the folder is not a store, or one of another format.
-        OSError: a file cannot be read, though it is there.
     """
     if not folder.is_dir() or not check_format(folder):
         raise ValueError(f"{folder}: is not a replay store; the finetuner makes one when it starts")
-    yield from _read_files(_newest(chunk_files(folder), newest), lambda _, reason: damaged(reason))
+    files = _newest(chunk_files(folder), newest)
+    # One bad sector must not keep a learner from all the rest for ever.
+    yield from _read_files(files, lambda _, reason: damaged(reason), leave_unreadable=True)
 
 
 def chunk_files(folder: Path) -> list[ChunkFile]:
@@ -325,7 +328,11 @@ def _newest(files: list[ChunkFile], decisions: int | None) -> list[ChunkFile]:
     return files[first:]
 
 
-def _read_files(files: list[ChunkFile], damaged: Callable[[ChunkFile, str], None]) -> Iterator[Captured]:
+def _read_files(
+    files: list[ChunkFile],
+    damaged: Callable[[ChunkFile, str], None],
+    leave_unreadable: bool = False,
+) -> Iterator[Captured]:
     for file in files:
         try:
             decisions = read(file)
@@ -333,6 +340,11 @@ def _read_files(files: list[ChunkFile], damaged: Callable[[ChunkFile, str], None
             continue  # evicted since it was listed
         except DamagedChunkError as error:
             damaged(file, str(error))
+            continue
+        except OSError as error:
+            if not leave_unreadable:
+                raise
+            damaged(file, f"{file.path.name} cannot be read ({error})")
             continue
         yield from decisions
 

@@ -116,7 +116,7 @@ class Learned:
 
 def run_round(
     workshop: Workshop, memory: Memory, material: Material, driving: Mapping[str, Made], name: str,
-    last_chunk: int, newest_chunk: Callable[[], int], tell: Told, show: Progress,
+    last_chunk: int, newest_chunk: Callable[[], int], tell: Told, show: Progress, forced: bool = False,
 ) -> RoundDone:  # fmt: skip
     """Measure, repair, judge, and leave on disk what comes of it.
 
@@ -131,11 +131,12 @@ def run_round(
             driving: the next round waits for what comes after it.
         tell: takes each phase as it begins.
         show: takes the progress of an update; what it raises ends the round, of which nothing remains.
+        forced: somebody asked for this round; it is only reported.
     """
     known = memory.known
     tell(Phase.MEASURING)
     learned = learn(workshop, memory, material, driving, name, tell, show)
-    report = _report(workshop, memory, learned, material, name)
+    report = replace(_report(workshop, memory, learned, material, name), forced=forced)
     counters, made = dict(known.counters), known.made
     if learned.made is not None:
         counters[learned.made.part] = learned.made.counter

@@ -103,6 +103,7 @@ class Worker:
             self._tell(Phase.COLLECTING, found.reason, self._seen.fresh, wanted)
             return
         material, driving = found
+        forced = self._wish.forced
         report = run_round(
             self.workshop,
             self.memory,
@@ -113,8 +114,11 @@ class Worker:
             self._newest_chunk,
             self._begin,
             self._show,
+            forced,
         )
-        self._wish, self._seen_at = replace(self._wish, forced=False), 0.0
+        if forced:  # one that was asked for while another was under way is still to come
+            self._wish = replace(self._wish, forced=False)
+        self._seen_at = 0.0
         self._send(report)
 
     def _look(self) -> None:
@@ -122,7 +126,12 @@ class Worker:
         now = time.monotonic()
         if now - self._seen_at < LOOK_S:
             return
-        files, last = chunk_files(Path(self._settings.replay_dir)), self.memory.known.last_chunk
+        files, known = chunk_files(Path(self._settings.replay_dir)), self.memory.known
+        if files and files[-1].index < known.last_chunk:
+            # Somebody removed the replay, and it counts from 0 again: nothing of it is used. Kept at once, because when
+            # it has counted as far as before, nobody could tell any more.
+            self.memory.keep(replace(known, last_chunk=-1))
+        last = self.memory.known.last_chunk
         fresh = sum(file.count for file in files if file.index > last)
         self._seen, self._seen_at = Seen(files[-1].index if files else -1, fresh), now
 
@@ -133,8 +142,11 @@ class Worker:
 
     def _material(self) -> tuple[Material, dict[str, Made]] | NotYet:
         """What a round would work on now, and the bundles that drove it."""
-        wanted = 1 if self._wish.forced else self._settings.decisions
-        config = RoundConfig(decisions=wanted, burn_in=self.workshop.config.mismatch.burn_in)
+        config = RoundConfig(
+            decisions=self._settings.decisions,
+            least_decisions=1 if self._wish.forced else None,
+            burn_in=self.workshop.config.mismatch.burn_in,
+        )
         stretches = split(read_decisions(Path(self._settings.replay_dir), config.window, self._damaged))
         found = material_of(stretches, self.workshop.base.digest, config)
         if isinstance(found, NotYet):

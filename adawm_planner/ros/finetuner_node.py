@@ -186,7 +186,9 @@ class FinetunerNode(WatchedNode):
 
     def _finished(self, done: RoundDone) -> None:
         """Report a round, and offer what it produced."""
-        self._heard, self._forced = done.round, False
+        self._heard = done.round
+        if done.forced:  # one that was asked for while another was under way is still to come
+            self._forced = False
         self._mismatch.publish(mismatch_message(done, self.get_clock().now().to_msg()))
         self.get_logger().info(f"round {done.round}: {done.reason}")
         if done.bundle:

@@ -287,6 +287,22 @@ def test_a_chunk_evicted_while_it_is_read_is_no_damage(tmp_path: Path, caplog: p
     assert caplog.records == []
 
 
+def test_a_chunk_that_the_disk_does_not_give_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+    victim, read_bytes = chunk_files(tmp_path)[2].path, Path.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path == victim:
+            raise OSError(5, "Input/output error")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    reasons: list[str] = []
+    rest = [one.experience.sequence for one in read_decisions(tmp_path, damaged=reasons.append)]
+    assert rest == [*range(8), *range(12, 20)]
+    assert reasons == [f"{victim.name} cannot be read ([Errno 5] Input/output error)"] and victim.exists()
+
+
 def test_config_names_what_is_wrong() -> None:
     with pytest.raises(ValueError, match="replay.chunk_decisions is 0, must be above 0"):
         ReplayConfig(chunk_decisions=0)

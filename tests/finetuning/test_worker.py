@@ -39,6 +39,7 @@ from adawm_planner.finetuning.memory import (
     read_known,
 )
 from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
+from adawm_planner.finetuning.replay_store import chunk_files
 from adawm_planner.finetuning.round import Workshop, in_turn, put_together, run_round
 from adawm_planner.finetuning.supervisor import Supervisor
 from adawm_planner.finetuning.worker import Gone, Worker
@@ -148,6 +149,20 @@ def test_a_model_is_judged_on_driving_as_new_as_what_it_was_repaired_on(place: W
     assert found.recent.count == as_new and 5 < as_new < 20
     assert found.held_out.count == len(held) == 20
     assert np.array_equal(found.recent.episodes.state[-1], held[-1].episodes.state[-1])
+
+
+def test_a_round_may_need_less_than_it_takes(place: Workplace) -> None:
+    few, many = (split(driven(random_episodes(count, 1), place.base)) for count in (10, 60))
+    asked = RoundConfig(decisions=200, least_decisions=1)
+    found = material_of(few, place.base, asked)
+    assert isinstance(found, Material) and len(found.outcomes) > 4 and len(found.rollouts) < 200
+    assert isinstance(material_of(few, place.base, RoundConfig(decisions=200)), NotYet)
+    ours, theirs = material_of(many, place.base, asked), material_of(many, place.base, RoundConfig(decisions=200))
+    assert isinstance(ours, Material) and isinstance(theirs, Material)
+    assert 200 <= len(ours.rollouts) == len(theirs.rollouts) < 220
+    for least in (0, 201):
+        with pytest.raises(ValueError, match=rf"least_decisions is {least}, must be in 1..round.decisions \(200\)"):
+            RoundConfig(decisions=200, least_decisions=least)
 
 
 def test_why_there_is_no_round(place: Workplace) -> None:
@@ -327,6 +342,44 @@ def test_the_loop_goes_through_its_phases_and_reports(place: Workplace) -> None:
         channel.send_bytes(encode(replace(WANTED, forced=True, strategy="none")))
         done = heard(channel, is_round)[-1]
     assert isinstance(done, RoundDone) and done.round == 2 and done.strategy == "none" and done.updated == []
+
+
+def test_what_is_asked_for_takes_as_much_as_any_round_and_needs_less(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5))
+    stretches = split(driven(random_episodes(40, 5), place.base))
+    train = [len(one.episodes) for one in stretches if not one.episodes.held_out[0]]
+    with worker(place.settings(decisions=1000, key_file="")) as channel:
+        channel.send_bytes(encode(replace(WANTED, forced=True)))
+        done = heard(channel, is_round)[-1]
+    assert isinstance(done, RoundDone) and done.forced
+    assert (done.decisions, done.episodes) == (sum(train), len(train)) and 100 < sum(train) < 1000
+
+
+def test_what_is_asked_for_during_a_round_comes_after_it(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+    with worker(place.settings()) as channel:
+        channel.send_bytes(encode(WANTED))
+        heard(channel, is_phase(Phase.UPDATING))
+        channel.send_bytes(encode(replace(WANTED, strategy="none", forced=True)))
+        first, second = heard(channel, is_round)[-1], heard(channel, is_round)[-1]
+    assert isinstance(first, RoundDone) and isinstance(second, RoundDone)
+    assert (first.round, first.strategy, first.forced) == (1, "model", False)
+    assert (second.round, second.strategy, second.forced) == (2, "none", True)
+
+
+def test_a_replay_that_began_anew_is_new_driving(place: Workplace) -> None:
+    memory = Memory(place.state_dir, place.base)
+    memory.keep(replace(memory.known, round=7, last_chunk=500))
+    fill(place, random_episodes(40, 5))
+    newest = chunk_files(place.state_dir / "replay")[-1].index
+    with worker(place.settings(key_file="")) as channel:
+        channel.send_bytes(encode(WANTED))
+        done = heard(channel, is_round)[-1]
+        assert isinstance(done, RoundDone) and done.round == 8
+        told = heard(channel, is_phase(Phase.COLLECTING))[-1]
+    assert isinstance(told, Status) and told.fresh == 0
+    known = read_known(place.state_dir, place.base)
+    assert known is not None and known.last_chunk == newest < 500
 
 
 def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
