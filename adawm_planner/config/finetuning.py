@@ -63,8 +63,8 @@ class GateConfig:
     """Of every statement that something is better, or not worse."""
 
     least_episodes: int = 5
-    """Held-out episodes below which nothing passes; with a held-out share of 0.2 that takes 25 episodes. Of four, all
-    gain by pure chance in 1 of 16 trials, which is more than 1 - confidence."""
+    """Held-out episodes below which nothing passes; with a held-out share of 0.2 that takes about 25 episodes. Of four,
+    all gain by pure chance in 1 of 16 trials, which is more than 1 - confidence."""
 
     least_prediction: float = 0.02
     """Fall of the prediction error, in units of its mean on source data, that counts as better: noise on the weights

@@ -20,6 +20,10 @@ episodes that a time limit ended, from SplitConfig.least_rows rows on: a vehicle
 way, so a filter that begins in mid-drive is nothing new to the model. Shorter ones, and single rows, are dropped and
 counted. The row at which the policy changed is in both stretches: it shows what the old policy's last action led to,
 and is where the new one begins.
+
+Which episodes are held out goes by the seal of the decision that began them: no other decision has it, and it is the
+same whenever the replay is read. What goes on with an episode whose beginning is not there is for training: its earlier
+rows may have been trained on.
 """
 
 from __future__ import annotations
@@ -95,6 +99,7 @@ class EpisodeSplitter:
         self._last: Captured | None = None
         self._began = Cut.STREAM
         self._overruled = 0  # decisions in a row
+        self._held_out = False  # the episode that the rows are of
         self.cuts: Counter[Cut] = Counter()  # ends of stretches, dropped ones included
         self.dropped_rows = 0  # rows of stretches that were too short
         self.duplicates = 0  # decisions that came twice in a row, taken once
@@ -107,9 +112,10 @@ class EpisodeSplitter:
             return []
         overruled = bool(one.experience.intervention) and not one.experience.is_first
         self._overruled = self._overruled + 1 if overruled else 0
+        held_out = self._is_held_out(last, one)
         if self._overruled > self._config.most_overruled:
             done = self._close(Cut.HELD)
-            self._began = Cut.HELD
+            self._began, self._held_out = Cut.HELD, held_out
             self.dropped_rows += 1
             return done
         cut = Cut.STREAM if last is None else self._cut(last, one)
@@ -119,6 +125,7 @@ class EpisodeSplitter:
                 self._rows.append(one)
             done += self._close(cut)
             self._began = Cut.RESET if one.experience.is_first else cut
+        self._held_out = held_out
         self._rows.append(one)
         return done + self._close(Cut.END) if one.experience.is_last else done
 
@@ -126,6 +133,14 @@ class EpisodeSplitter:
         """The stretch under way, as far as it has come; the next decision begins another one."""
         self._last = None
         return self._close(Cut.STREAM)
+
+    def _is_held_out(self, last: Captured | None, one: Captured) -> bool:
+        """Whether the episode that `one` is of is for validation only."""
+        if one.experience.is_first:
+            return is_held_out(one.seal, self._config.held_out)
+        if last is None or self._cut(last, one) in (Cut.RESTART, Cut.EPISODE):
+            return False
+        return self._held_out and one.experience.episode == last.experience.episode
 
     def _cut(self, last: Captured, one: Captured) -> Cut | None:
         """Why `one` does not go on where `last` was; None where it does."""
@@ -157,7 +172,7 @@ class EpisodeSplitter:
         if len(rows) < (2 if complete else self._config.least_rows):
             self.dropped_rows += len(rows)
             return []
-        return [_stretch(rows, end, self._began, cut, self._config.held_out)]
+        return [_stretch(rows, end, self._began, cut, self._held_out)]
 
 
 def split(decisions: Iterable[Captured], config: SplitConfig | None = None) -> list[Stretch]:
@@ -178,7 +193,7 @@ def _took_no_time(rows: list[Captured]) -> bool:
     return last.is_last and last.stamp_s - before.stamp_s < 0.5 * FRAME_S
 
 
-def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held_out: float) -> Stretch:
+def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held_out: bool) -> Stretch:
     """Rows as `collect` has them; `end` says how it ended: the last row, or what came in the same frame."""
     ones, count = [row.experience for row in rows], len(rows)
     action = np.array([one.action.index for one in ones], np.int64)
@@ -195,7 +210,7 @@ def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held
         reward=reward.astype(np.float32),
         first=first,
         terminal=terminal,
-        held_out=np.full(count, is_held_out(ones[0].episode, held_out)),
+        held_out=np.full(count, held_out),
         overruled=np.array([bool(one.intervention) for one in ones]),
     )
     return Stretch(
@@ -212,12 +227,13 @@ def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held
     )
 
 
-def is_held_out(number: int, share: float) -> bool:
-    """Whether an episode is for validation only.
+def is_held_out(seal: bytes, share: float) -> bool:
+    """Whether the episode that this decision began is for validation only.
 
-    Depends on its number alone, so that all parts of an episode are on the same side, also after a restart.
+    Not by the episode's number, which begins at 0 at every start of the planner: one that is started for every trip of
+    four episodes would never leave any. The seal is a sha256, so its first bytes are as good as chance.
     """
-    return int((number + 1) * share) > int(number * share)
+    return int.from_bytes(seal[:8], "big") < share * 2.0**64
 
 
 def _outcome(end: Experience) -> str:

@@ -33,7 +33,7 @@ def cuts(stretches: list[Stretch]) -> list[tuple[Cut, Cut, int]]:
 
 
 def test_a_whole_episode_is_as_collect_has_it() -> None:
-    [one] = split(drive(0, 12, **CRASH))
+    [one] = split(drive(0, 12, **CRASH), SplitConfig(held_out=0.0))
     assert one.complete and one.outcome == "collision" and one.sequence.tolist() == list(range(13))
     rows = one.episodes
     assert rows.first.tolist() == [True] + 12 * [False]
@@ -160,12 +160,57 @@ def test_a_repeated_decision_is_taken_once() -> None:
     assert splitter.finish() == []
 
 
-def test_held_out_goes_by_the_episodes_number() -> None:
-    assert [is_held_out(k, 0.2) for k in range(10)] == [False, False, False, False, True] * 2
-    ones = drive(0, 30, **LAST)
-    ones = [decision(k, **{**vars(one.experience), "episode": 4}) for k, one in enumerate(ones)]
-    done = split(ones[:12] + ones[13:])
-    assert len(done) == 2 and all(one.episodes.held_out.all() for one in done)
+def held_out_drive(held_out: bool = True) -> list[Captured]:
+    """An episode of 31 decisions that is held out, or one that is not."""
+    begins = (first(0, value=float(k)) for k in range(100))
+    begin = next(one for one in begins if is_held_out(one.seal, 0.2) is held_out)
+    return [begin, *drive(0, 30, **LAST)[1:]]
+
+
+def sides(stretches: list[Stretch]) -> list[bool]:
+    assert all(one.episodes.held_out.all() or not one.episodes.held_out.any() for one in stretches)
+    return [bool(one.episodes.held_out[0]) for one in stretches]
+
+
+def test_a_planner_started_for_every_trip_leaves_held_out_episodes_too() -> None:
+    """Sequence, stamps and episode numbers begin anew with it, so that only what was seen and decided differs."""
+    trips = 500
+    done = split(one for k in range(trips) for one in (first(0, value=float(k)), *drive(0, 3, **LAST)[1:]))
+    assert len(done) == trips and {one.number for one in done} == {0}
+    assert 70 < sum(sides(done)) < 130
+
+
+@pytest.mark.parametrize("held_out", [True, False])
+def test_all_parts_of_an_episode_are_on_one_side(held_out: bool) -> None:
+    ones = held_out_drive(held_out)
+    swapped = [
+        decision(one.experience.sequence, **{**vars(one.experience), "adapter_digests": (ADAPTER,)})
+        for one in ones[20:]
+    ]
+    braked = [
+        decision(one.experience.sequence, **{**vars(one.experience), "intervention": "rss_longitudinal"})
+        for one in ones[10:20]
+    ]
+    assert sides(split(ones[:12] + ones[13:], ALL)) == [held_out] * 2
+    assert sides(split(ones[:20] + swapped, ALL)) == [held_out] * 2
+    brakes = SplitConfig(least_rows=2, most_overruled=3)
+    assert sides(split(ones[:10] + braked + ones[20:], brakes)) == [held_out] * 2
+    late = [replace_stamp(one, 5.0) if k > 12 else one for k, one in enumerate(ones)]
+    assert sides(split(late, ALL)) == [held_out] * 2
+
+
+def test_what_goes_on_without_its_beginning_is_not_held_out() -> None:
+    """Its beginning may have been for training: a round that read it before must not be judged on the rest."""
+    ones = held_out_drive()
+    other = [decision(k, episode=1) for k in range(31, 40)]
+    assert sides(split(ones[5:], ALL)) == [False]
+    assert sides(split([*ones, *other], ALL)) == [True, False]
+    assert sides(split([*ones[:-1], *other[1:]], ALL)) == [True, False]
+    assert sides(split([*ones[:-1], *(decision(k) for k in range(5, 12))], ALL)) == [True, False]
+    brakes = SplitConfig(least_rows=2, most_overruled=3)
+    held = [decision(k, episode=1, intervention="rss_longitudinal") for k in range(30, 40)]
+    braked = split([*ones[:-1], *held, *(decision(k, episode=1) for k in range(40, 45))], brakes)
+    assert sides(braked)[0] and not any(sides(braked)[1:])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import pytest
 
 pytest.importorskip("libsumo")
 
+from adawm_planner.config.finetuning import SplitConfig
 from adawm_planner.data_types import Carry, Experience, Observation, PolicyOutput, RewardTerms
 from adawm_planner.dims import ACCELERATION_BINS
 from adawm_planner.finetuning.captured import capture
@@ -88,7 +89,8 @@ def told(env: DrivingEnv, seed: int, pattern: Pattern) -> list[Stretch]:
             break
         frame = world.tick(answer.command)
     gained += core.brake(()).experiences  # what a new episode, or a fault, makes of one that is still open
-    return split(capture(as_on_the_wire(one), FakeEngine.digest, 1.0) for one in gained)
+    ones = (capture(as_on_the_wire(one), FakeEngine.digest, 1.0) for one in gained)
+    return split(ones, SplitConfig(held_out=0.0))
 
 
 def as_on_the_wire(one: Experience) -> Experience:

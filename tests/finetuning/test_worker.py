@@ -147,7 +147,7 @@ def test_a_model_is_judged_on_driving_as_new_as_what_it_was_repaired_on(place: W
     begin = next(k for k, one in enumerate(stretches) if np.array_equal(one.episodes.state[0], found.rollouts.state[0]))
     as_new = sum(bool(one.episodes.held_out[0]) for one in stretches[begin:])
     assert found.recent.count == as_new and 5 < as_new < 20
-    assert found.held_out.count == len(held) == 20
+    assert found.held_out.count == len(held) > 10
     assert np.array_equal(found.recent.episodes.state[-1], held[-1].episodes.state[-1])
 
 
@@ -180,7 +180,8 @@ def test_why_there_is_no_round(place: Workplace) -> None:
     episodes = random_episodes(30, 1)
     held = replace(episodes, overruled=np.arange(len(episodes)) > 0)
     assert "carried out 0 training decisions in 0 episodes" in reason([*split(driven(held, place.base))])
-    most = replace(episodes, overruled=np.cumsum(episodes.first) > 3)
+    train = [one.number for one in split(driven(episodes, place.base)) if not one.episodes.held_out[0]]
+    most = replace(episodes, overruled=np.cumsum(episodes.first) - 1 > train[2])
     assert "in 3 episodes, a round needs 100 in 4" in reason([*split(driven(most, place.base))])
     now = RoundConfig(decisions=1)
     assert isinstance(material_of(split(driven(most, place.base)), place.base, now), NotYet), (
