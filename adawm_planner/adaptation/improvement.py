@@ -31,8 +31,16 @@ CHUNK = 2048
 
 
 def pick_states(visited: Visited, count: int, rng: np.random.Generator) -> Int64:
-    """Rows (M,), about `count` in all, the same number from every episode; rows that end one are left out."""
+    """Rows (M,), about `count` in all, the same number from every episode; rows that end one are left out.
+
+    Raises ValueError where no row is left: every episode ended within the burn-in.
+    """
     allowed = visited.acted
+    if not allowed.any():
+        raise ValueError(
+            f"none of the {visited.episodes} episodes outlived mismatch.burn_in, so no state is left to score the "
+            "policy at; lower mismatch.burn_in"
+        )
     each = max(1, round(count / visited.episodes))
     rows = [np.flatnonzero(allowed & (visited.episode == number)) for number in range(visited.episodes)]
     chosen = [rng.choice(some, min(each, len(some)), replace=False) for some in rows if len(some)]

@@ -25,13 +25,19 @@ Factors = dict[str, tuple[Tensor, Tensor]]
 
 ADAPTER = "default"
 
+SECTIONS = {"world_model": "lora", "actor": "actor_lora"}
+"""Part -> the section of the configuration that its factors are described in."""
 
-def target_layers(model: nn.Module, targets: tuple[str, ...]) -> list[str]:
-    """Names of the Linear layers of `model` that a target names. Raises ValueError for a target without any."""
+
+def target_layers(model: nn.Module, targets: tuple[str, ...], section: str) -> list[str]:
+    """Names of the Linear layers of `model` that a target names.
+
+    Raises ValueError for a target without any, named as of this section of the configuration.
+    """
     linear = [name for name, module in model.named_modules() if isinstance(module, nn.Linear)]
     for target in targets:
         if not any(_named(name, target) for name in linear):
-            raise ValueError(f"lora.targets: no Linear layer is called '{target}', there are {', '.join(linear)}")
+            raise ValueError(f"{section}.targets: no Linear layer is called '{target}', there are {', '.join(linear)}")
     return [name for name in linear if any(_named(name, target) for target in targets)]
 
 
@@ -43,7 +49,7 @@ def add_lora(agent: Agent, part: str, settings: LoraSettings, seed: int) -> None
     """Put fresh factors on the part's target layers, in place; of the part, only they are trainable afterwards."""
     torch.manual_seed(seed)
     module = agent.get_submodule(part)
-    layers = target_layers(module, settings.targets)
+    layers = target_layers(module, settings.targets, SECTIONS[part])
     config = LoraConfig(r=settings.rank, lora_alpha=settings.alpha, target_modules=layers, lora_dropout=0.0)
     inject_adapter_in_model(config, module, ADAPTER)
     module.requires_grad_(False)

@@ -124,7 +124,8 @@ def apply_factors(base: Agent, factors: Factors) -> Agent:
             layer = agent.get_submodule(name)
         except AttributeError as error:
             raise ValueError(f"the model has no layer '{name}'") from error
-        if not isinstance(layer, nn.Linear) or (down.shape[0], up.shape[1]) != (layer.in_features, layer.out_features):
+        given = (down.shape[0], up.shape[0], up.shape[1])
+        if not isinstance(layer, nn.Linear) or given != (layer.in_features, down.shape[1], layer.out_features):
             raise ValueError(f"factors of shape {tuple(down.shape)} and {tuple(up.shape)} do not fit layer '{name}'")
         layer.weight += (down @ up).T
     return agent

@@ -5,9 +5,11 @@ The values come from `adaptation.yaml` through `config.presets`; `adaptation.ada
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.config.checks import above, not_negative, share
 from adawm_planner.config.presets import load_config
 from adawm_planner.config.pretraining import EVALUATION_SEED
@@ -94,13 +96,30 @@ class LoraSettings:
     """Low-rank factors of one part of the agent."""
 
     rank: int
-    alpha: int
+    alpha: int  # what the factors add is multiplied by alpha / rank, a power of two
     targets: tuple[str, ...]  # Linear layers of the part, each a name or a prefix of names
 
-    def __post_init__(self) -> None:
-        above("lora", self, 0, "rank", "alpha")
+    def check(self, section: str) -> None:
+        """Raise ValueError for what cannot be used, named as a value of this section."""
+        above(section, self, 0, "rank", "alpha")
+        _carried(f"{section}.rank", self.rank)
+        # Factors are kept with alpha / rank in them; only dividing by a power of two gives back the same bits.
+        if math.frexp(self.alpha / self.rank)[0] != 0.5:
+            raise ValueError(
+                f"{section}.alpha is {self.alpha} with rank {self.rank}, alpha / rank must be a power of two for a "
+                f"killed run to go on exactly where it was; alpha {self.rank} will do"
+            )
         if not self.targets:
-            raise ValueError("lora.targets is empty, must name at least one layer")
+            raise ValueError(f"{section}.targets is empty, must name at least one layer")
+
+
+def _carried(name: str, rank: int) -> None:
+    """Raise ValueError for a rank whose adapter the planner would refuse."""
+    limit = AdapterLimits().rank
+    if rank > limit:
+        raise ValueError(
+            f"{name} is {rank}, must be at most {limit}, the largest rank that the planner takes by default"
+        )
 
 
 @dataclass(frozen=True)
@@ -110,11 +129,12 @@ class SubunitConfig:
     pairs: int  # of sub-units per matrix, each pair opposite along one rank-1 direction
     radius: float  # distance of a sub-unit from the base matrix, as a share of its largest singular value
     max_rank: int  # of what earlier rounds have folded in
-    gradients: int  # imagined batches whose mean policy gradient gives the directions
+    gradients: int  # imagined batches whose policy gradients, summed, give the directions
     updates: int  # after which new sub-units are proposed
 
     def __post_init__(self) -> None:
         above("subunits", self, 0, "pairs", "radius", "max_rank", "gradients", "updates")
+        _carried("subunits.max_rank", self.max_rank)
 
 
 @dataclass(frozen=True)
@@ -138,7 +158,9 @@ class FitConfig:
     embedding_weight: float
     state_weight: float
     reward_weight: float
-    keep_policy: float  # of a low-rank dynamics update: nats that the policy's decisions move
+    # Of a low-rank dynamics update: nats from the policy's decisions before it, at most probable latents, to those now
+    # at sampled ones; so what sampling does to a decision is in it, too.
+    keep_policy: float
     image_weight: float  # of `full`, which trains the decoder too
     image_samples: int
     starts: int  # imagined rollouts per update
@@ -147,7 +169,7 @@ class FitConfig:
     trace: float  # lambda
     entropy: float
     advantage_clip: float  # in running standard deviations
-    averaged: float  # share of a round's policy updates, the last ones, whose mean is the policy that leaves
+    averaged: float  # share of a step's policy updates, the last ones, over which what is trained is averaged
     slow_rate: float
 
     def __post_init__(self) -> None:
@@ -161,7 +183,12 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class ScoringConfig:
-    """Driving that measures, and teaches nothing."""
+    """Driving that measures; nothing is learnt from it.
+
+    Before and after are on seeds that no training drives. The curve's may be among `rollouts.source_seeds`, whose
+    episodes on the source task are replayed in training: with a shift of the vehicle alone the task is that one, and
+    points of the curve can be of traffic that was also trained on.
+    """
 
     curve_every: int  # rounds
     curve_episodes: int
@@ -206,6 +233,8 @@ class AdaptationConfig:
         if self.scoring.curve_seed < self.rollouts.train_seeds[1]:
             first, end = self.scoring.curve_seed, self.rollouts.train_seeds[1]
             raise ValueError(f"scoring.curve_seed is {first}, must be at least {end}, where rollouts.train_seeds end")
+        self.lora.check("lora")
+        self.actor_lora.check("actor_lora")
         if self.policy_adapter not in POLICY_ADAPTERS:
             raise ValueError(f"policy_adapter is '{self.policy_adapter}', must be one of {', '.join(POLICY_ADAPTERS)}")
 

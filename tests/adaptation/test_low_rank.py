@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnxruntime
@@ -134,12 +135,58 @@ def test_factors_of_another_shape_are_refused(agent: Agent) -> None:
         apply_factors(agent, {"actor.net.0": (torch.zeros(3, 1), torch.zeros(1, 3))})
     with pytest.raises(ValueError, match="no layer 'actor.nothing'"):
         apply_factors(agent, {"actor.nothing": (torch.zeros(3, 1), torch.zeros(1, 3))})
+    layer = agent.get_submodule("actor.net.0")
+    assert isinstance(layer, nn.Linear)
+    with pytest.raises(ValueError, match="do not fit layer 'actor.net.0'"):  # inner ranks differ
+        apply_factors(agent, {"actor.net.0": (torch.zeros(layer.in_features, 2), torch.zeros(1, layer.out_features))})
+    with pytest.raises(ValueError, match="do not fit layer 'actor'"):
+        apply_factors(agent, {"actor": (torch.zeros(3, 1), torch.zeros(1, 3))})
 
 
 def test_an_unknown_target_is_named(agent: Agent, config: AdaptationConfig) -> None:
     wrong = replace(config, lora=replace(config.lora, targets=("rssm.gate",)))
-    with pytest.raises(ValueError, match="no Linear layer is called 'rssm.gate'"):
+    with pytest.raises(ValueError, match="^lora.targets: no Linear layer is called 'rssm.gate'"):
         Student(agent, wrong, low_rank=True, seed=0)
+    wrong = replace(config, policy_adapter="lora", actor_lora=replace(config.actor_lora, targets=("nets",)))
+    with pytest.raises(ValueError, match="^actor_lora.targets: no Linear layer is called 'nets'"):
+        Student(agent, wrong, low_rank=True, seed=0)
+
+
+@pytest.mark.parametrize("section", ["lora", "actor_lora"])
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"rank": 0}, "rank is 0, must be above 0"),
+        ({"alpha": 0}, "alpha is 0, must be above 0"),
+        ({"rank": 65, "alpha": 65}, "rank is 65, must be at most 64, the largest rank that the planner takes"),
+        ({"rank": 24, "alpha": 32}, "alpha is 32 with rank 24, alpha / rank must be a power of two .* alpha 24 will"),
+        ({"targets": ()}, "targets is empty"),
+    ],
+)
+def test_factors_that_cannot_be_used_are_named_by_their_section(
+    config: AdaptationConfig, section: str, values: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=f"^{section}.{message}"):
+        replace(config, **{section: replace(getattr(config, section), **values)})
+
+
+def test_what_subunits_leave_must_fit_the_planner(config: AdaptationConfig) -> None:
+    replace(config.subunits, max_rank=64)
+    with pytest.raises(ValueError, match=r"^subunits.max_rank is 65, must be at most 64"):
+        replace(config.subunits, max_rank=65)
+
+
+@pytest.mark.parametrize(("rank", "alpha"), [(3, 3), (3, 12), (12, 3)])
+def test_every_scaling_that_is_accepted_survives_a_kill_bit_for_bit(
+    agent: Agent, config: AdaptationConfig, tmp_path: Path, rank: int, alpha: int
+) -> None:
+    lora = replace(config.lora, rank=rank, alpha=alpha)
+    config = replace(config, lora=lora)
+    student, again = trained(agent, config), Student(agent, config, low_rank=True, seed=5)
+    student.save(tmp_path / "state.safetensors")
+    again.load(tmp_path / "state.safetensors")
+    for ours, theirs in zip(student.dynamics_parameters(), again.dynamics_parameters(), strict=True):
+        assert torch.equal(ours, theirs)
 
 
 @settings(max_examples=30, deadline=None)
