@@ -70,6 +70,8 @@ def adapt_step(
         fits = [FITS[part](student, replay, config, updates, config.steps * seed + number, show) for part in parts]
         if not student.low_rank:
             new.embed_again()
+            if config.mismatch.estimator == "visitation":  # only it reads the source's embeddings, and they are many
+                source.embed_again()
         steps.append(Step(mismatch, selection, tuple(fits)))
         if not fits:  # the next look would see the same
             break

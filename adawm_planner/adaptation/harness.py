@@ -1,6 +1,7 @@
 """Task, vehicle and strategy in, the document "adawm.adaptation/1" out.
 
-The same data, updates and evaluation for every strategy. Everything a round made is on disk when the next one begins,
+Source data, evaluation and the budget of decisions and updates are the same for every strategy; `strategies` says what
+is not. Everything a round made is on disk when the next one begins,
 so that a killed run, called again, goes on where it was and ends with the same result.
 """
 
@@ -28,7 +29,7 @@ from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
-from adawm_planner.evaluation.report import to_document
+from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
 from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.trainer import Replay
@@ -87,7 +88,6 @@ class Adaptation:
         # Only now, because a folder must not be taken by a run that cannot begin.
         self._claim = _claim(folder, {**asdict(cell), "model": self.digest, **to_mapping(config)})
         self.run = Run(folder, cell.seed, config.threads, 1)
-        self.evaluations = cache / "evaluations"
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
         self.rounds: list[dict[str, Any]] = []
@@ -123,6 +123,8 @@ class Adaptation:
             self.replay.add(rollouts.episodes)
             if not self.strategy.low_rank:
                 self.replay.embed_again()
+                if self.config.mismatch.estimator == "visitation":  # as in `adapt_step`
+                    self.source.embed_again()
             self.rounds.append(_read(record))
             return
         begun = time.monotonic()
@@ -172,9 +174,8 @@ class Adaptation:
         path = self.folder / f"evaluation-{name}.json"
         if not path.exists():
             agent = self.student.merged()
-            agent_digest, world = _digest_of(agent), place.rig.env.world
-            key = hashlib.sha256(f"{agent_digest}{world.task}{world.vehicle}{seed} {episodes}".encode()).hexdigest()
-            shared = self.evaluations / f"{key[:24]}.json"
+            agent_digest = _digest_of(agent)
+            shared = evaluation_file(self.cache, agent_digest, place, seed, episodes)
             if not shared.exists():
                 with self.run.progress(name, episodes) as show:
                     result = evaluate(place, agent, agent_digest, seed, episodes, show)
@@ -273,6 +274,13 @@ def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
     settings = json.dumps(to_mapping(config.rollouts) | {"decisions": 0, "train_seeds": 0}, sort_keys=True)
     key = hashlib.sha256(f"{name}{settings}".encode()).hexdigest()[:16]
     return cache / f"source-{key}.npz"
+
+
+def evaluation_file(cache: Path, agent: str, place: Place, seed: int, episodes: int) -> Path:
+    """Where the evaluation of an agent (its digest) at a place is kept, with the figures as they are defined now."""
+    world = place.rig.env.world
+    key = hashlib.sha256(f"{agent}{world.task}{world.vehicle}{seed} {episodes} {MEASURES}".encode()).hexdigest()
+    return cache / "evaluations" / f"{key[:24]}.json"
 
 
 def baseline_of(model_dir: Path, name: str, config: AdaptationConfig) -> Baseline:

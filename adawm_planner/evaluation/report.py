@@ -22,6 +22,11 @@ from adawm_planner.evaluation.metrics import DRIVING_SCORE_FORMULA, mean_finite,
 
 SCHEMA = "adawm.evaluation/1"
 
+MEASURES = 2
+"""Counts the definitions of the measured figures: raised whenever a figure of the document changes its meaning, so that
+evaluations kept for reuse are driven again. The document does not say it. 2: time to collision is the first overlap of
+boxes, within 10 s."""
+
 
 @dataclass(frozen=True)
 class Evaluation:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
+import numpy as np
 import pytest
 import torch
 
@@ -151,6 +152,18 @@ def test_a_choice_that_was_not_obeyed_is_made_again(stage: Stage, monkeypatch: p
 def test_taking_turns_counts_the_steps_of_the_run(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     stage.play(monkeypatch, [(LOW, LOW)] * 2, strategy="alternate", index=2)
     assert [part for part, _, _ in stage.fitted] == [Part.DYNAMICS, Part.POLICY]
+
+
+@pytest.mark.parametrize("estimator", ["direct", "visitation"])
+def test_what_a_full_update_makes_stale_is_embedded_again_where_it_is_read(
+    agent: Agent, monkeypatch: pytest.MonkeyPatch, estimator: str
+) -> None:
+    config = load_adaptation(preset="debug")
+    stage = Stage(agent, replace(config, mismatch=replace(config.mismatch, estimator=estimator)))
+    before = Replay(agent.world_model.encoder, random_episodes(4, 1), 0.99).embedding
+    stage.play(monkeypatch, [(LOW, LOW)] * 2, strategy="full")
+    assert stage.source is not None
+    assert np.array_equal(stage.source.embedding, before) is (estimator == "direct")
 
 
 def test_both_parts_of_a_full_step_share_its_updates(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
