@@ -125,7 +125,7 @@ class Before:
     """
 
     state: State  # h (N, D), z (N, G * N) after each row
-    acting: Tensor  # (N, A) probabilities of the policy at each row
+    acting: Tensor  # (N, A) probabilities of the policy at each row, at the posterior's most probable latent
 
     @staticmethod
     @torch.no_grad()
@@ -150,7 +150,9 @@ def low_rank_loss(
 
     One term more than in pretraining: the policy reads latents, so moving them moves what it does. Its decisions
     before the update are kept on what was really observed; only then does a repaired model drive no worse until the
-    policy's own turn comes.
+    policy's own turn comes. `policy_moved` is the KL divergence from what the policy does at the most probable latents,
+    as when it drives, to what it does at the sampled ones of this batch. So it also contains what sampling a latent
+    does to the decision, and is above 0 before the first update; minimised, it makes decisions depend less on that too.
     """
     drawn = replay.draw(fit.batch, fit.length, 0, recent_share(replay, fit.fresh), rng)
     batch, state = before.start(replay, drawn)
@@ -276,7 +278,10 @@ def policy_loss(agent: Agent, seen: Behaviour, spread: Spread, fit: FitConfig) -
 
 
 def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig, seed: int) -> dict[str, Tensor]:
-    """Mean gradient (out, in) of each of the actor's matrices at the policy that acts now, by layer name."""
+    """Gradient (out, in) of each of the actor's matrices at the policy that acts now, by layer name.
+
+    It is the sum over `subunits.gradients` imagined batches: only its direction is used.
+    """
     plain = student.merged()
     plain.actor.requires_grad_(True)
     for number in range(config.subunits.gradients):
@@ -291,11 +296,12 @@ def fit_policy(
 ) -> FitReport:
     """Improve the policy in the current model; the critic is fitted along with it, first of all alone.
 
-    The policy that leaves is the mean over the last `averaged` of the updates (stochastic weight averaging, Izmailov et
-    al. 2018): single updates follow noisy gradients, and where a round happens to end should not matter.
+    What leaves is the mean of the trained numbers over the last `averaged` of the updates (stochastic weight averaging,
+    Izmailov et al. 2018): single updates follow noisy gradients, and where a step happens to end should not matter.
+    With LoRA these are the factors A and B, each averaged by itself, whose product is not the mean of the products.
 
     With sub-units there is no mean, and every `subunits.updates` updates their sum is folded in and new ones are
-    proposed along the policy gradient as it is then: directions chosen once per round are used up long before the round
+    proposed along the policy gradient as it is then: directions chosen once per step are used up long before the step
     is.
     """
     begun, fit, (agent, layers) = time.monotonic(), config.fit, _on_still_model(student)

@@ -5,8 +5,9 @@ the same quantity on pretraining data, with a standard error over episodes. `sel
 
 Total variation between posterior and prior is what the design asks for, and it finds a new vehicle or task at once. But
 training pulls the prior to the posterior wherever the data is, so after the first update it says that all is well
-while predictions are still wrong. `dynamics_prediction` is measured in what the frozen encoder sees and the ego feels,
-which no update can move; it is the default.
+while predictions are still wrong. `dynamics_prediction` is measured in what the encoder sees and the ego feels; it is
+the default. At low rank the encoder is frozen and no update can move either. A full update trains the encoder too, so
+its `world` is measured in a space that it moved itself, in units of the base model's.
 
 | score | of | unit |
 |---|---|---|

@@ -90,6 +90,7 @@ def test_full_and_low_rank_loss_agree_before_training(agent: Agent, config: Adap
     for name in ("state", "embedding"):
         assert full[name] == pytest.approx(low[name], rel=1e-3), name
     assert "image" in full
+    assert low["policy_moved"] > 0.0, "sampled latents alone move decisions"
 
 
 TERMS = ("kl", "embedding", "state", "reward", "continue")

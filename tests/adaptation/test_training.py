@@ -33,7 +33,8 @@ def test_all_four_are_timed_in_every_block(agent: Agent, config: AdaptationConfi
     found = {key: contender.figures() for key, contender in contenders.items()}
     assert len(found) == 4
     for values in found.values():
-        assert len(values["blocks"]) == 2 and min(values["blocks"]) > 0.0
+        assert len(values["blocks"]) == 2
+        assert min(values["blocks"]) <= values["seconds_per_update"] <= max(values["blocks"])
         assert values["optimizer_bytes"] == 12 * (values["trainable"] + values["trainable_critic"])
     for part in training.PARTS:
         assert found[part, "low_rank"]["trainable"] < found[part, "full"]["trainable"]
