@@ -1,8 +1,8 @@
 """Task, vehicle and strategy in, the document "adawm.adaptation/1" out.
 
 Source data, evaluation and the budget of decisions and updates are the same for every strategy; `strategies` says what
-is not. Everything a round made is on disk when the next one begins,
-so that a killed run, called again, goes on where it was and ends with the same result.
+is not. Everything a round made is on disk when the next one begins, so that a killed run, called again, goes on where
+it was and ends with the same result.
 """
 
 from __future__ import annotations
