@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from adawm_planner.adaptation.scores import BASELINE_FILE
 from adawm_planner.cli.main import adawm
 from adawm_planner.evaluation.report import check_document
 from benchmarks import identify
@@ -37,11 +38,16 @@ def shared(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 @pytest.mark.parametrize(
     ("strategy", "updated"),
-    [("alternate", [["dynamics", "policy"]] * 2), ("full", [["dynamics", "policy"] * 2] * 2)],
+    [
+        ("alternate", [["dynamics", "policy"]] * 2),
+        ("full", [["dynamics", "policy"] * 2] * 2),
+        ("adawm", [["dynamics", "policy"]] * 2),
+    ],
 )
 def test_a_killed_run_called_again_ends_with_the_same_result(
     shared: tuple[str, ...], strategy: str, updated: list[list[str]]
 ) -> None:
+    _find_everything_wrong(Path(shared[-1]) / BASELINE_FILE)
     cell = ("--task", "left_turn_moderate", "--vehicle", "heavy", "--strategy", strategy)
     run("adapt", *cell, *shared, "--run", "one", "--json", "one.json")
     document = json.loads(Path("one.json").read_text())
@@ -98,6 +104,14 @@ def test_a_table_keeps_its_finished_runs(shared: tuple[str, ...]) -> None:
     other.write_text(json.dumps(document | {"strategy": "policy"}))
     with pytest.raises(ValueError, match="its config.actor_lora.rank is 99 and not 2"):
         run(*words)
+
+
+def _find_everything_wrong(baseline: Path) -> None:
+    """Put both deciding scores far above the baseline, the dynamics first, so that `adawm` has something to repair."""
+    values = json.loads(baseline.read_text())
+    for name in ("dynamics_prediction", "policy_imagined"):
+        values["samples"][name]["mean"] -= 10.0
+    baseline.write_text(json.dumps(values))
 
 
 def _driven(evaluation: dict[str, Any]) -> list[tuple[int, str, int]]:
