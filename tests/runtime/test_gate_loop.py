@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adawm_planner.config.gate import GateConfig
-from adawm_planner.data_types import Command, Objects, VehicleInfo
+from adawm_planner.data_types import Command, Objects, Route, VehicleInfo
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.runtime.frame_inputs import (
     OBJECTS,
@@ -73,6 +73,16 @@ class Drive:
     def propose(self, command: Command = GO, k: int | None = None) -> None:
         """The planner answers a frame, the newest unless told."""
         self.sent += self.loop.on_proposal(command, (self.k if k is None else k) * FRAME_NS, self.now)
+
+    def drive_at(self, route: Route, s: float) -> None:
+        """Send the next frame from a place on a route, `s` metres along it, and what the planner proposes there."""
+        x, y, yaw = (float(np.interp(s, route.s, values)) for values in (route.x, route.y, route.yaw))
+        parts = self.parts()
+        odometry = parts[ODOMETRY]
+        assert isinstance(odometry, OdometryInput)
+        parts[ODOMETRY] = replace(odometry, x=x, y=y, yaw=yaw)
+        self.send(*parts.values())
+        self.propose()
 
     def wait(self, seconds: float) -> None:
         """Only the timer runs."""
@@ -301,13 +311,7 @@ def test_a_lap_is_followed_in_order() -> None:
     car = Drive()
     car.loop.on_route(eight)
     for s in np.arange(1.0, eight.length - 1.0, 0.25):
-        x, y, yaw = (float(np.interp(s, eight.s, values)) for values in (eight.x, eight.y, eight.yaw))
-        parts = car.parts()
-        odometry = parts[ODOMETRY]
-        assert isinstance(odometry, OdometryInput)
-        parts[ODOMETRY] = replace(odometry, x=x, y=y, yaw=yaw)
-        car.send(*parts.values())
-        car.propose()
+        car.drive_at(eight, s)
         found = {verdict.rule for verdict in car.last.answer.verdicts}
         assert not found & {Rule.ROUTE_HEADING, Rule.ROUTE_DEPARTURE}, s
 
@@ -319,13 +323,7 @@ def test_the_same_lap_sent_again_is_entered_anew() -> None:
     for _ in range(2):
         car.loop.on_route(lap)
         for s in np.arange(1.0, lap.length, 0.25):
-            x, y, yaw = (float(np.interp(s, lap.s, values)) for values in (lap.x, lap.y, lap.yaw))
-            parts = car.parts()
-            odometry = parts[ODOMETRY]
-            assert isinstance(odometry, OdometryInput)
-            parts[ODOMETRY] = replace(odometry, x=x, y=y, yaw=yaw)
-            car.send(*parts.values())
-            car.propose()
+            car.drive_at(lap, s)
             assert Rule.ROUTE_DEPARTURE not in {verdict.rule for verdict in car.last.answer.verdicts}, s
 
 
