@@ -112,13 +112,13 @@ class EpisodeSplitter:
             return []
         overruled = bool(one.experience.intervention) and not one.experience.is_first
         self._overruled = self._overruled + 1 if overruled else 0
-        held_out = self._is_held_out(last, one)
+        cut = Cut.STREAM if last is None else self._cut(last, one)
+        held_out = self._is_held_out(last, cut, one)
         if self._overruled > self._config.most_overruled:
             done = self._close(Cut.HELD)
             self._began, self._held_out = Cut.HELD, held_out
             self.dropped_rows += 1
             return done
-        cut = Cut.STREAM if last is None else self._cut(last, one)
         done = []
         if cut is not None:
             if cut is Cut.POLICY:
@@ -134,11 +134,11 @@ class EpisodeSplitter:
         self._last = None
         return self._close(Cut.STREAM)
 
-    def _is_held_out(self, last: Captured | None, one: Captured) -> bool:
-        """Whether the episode that `one` is of is for validation only."""
+    def _is_held_out(self, last: Captured | None, cut: Cut | None, one: Captured) -> bool:
+        """Whether the episode that `one` is of is for validation only; `cut` is as `_cut` has it."""
         if one.experience.is_first:
             return is_held_out(one.seal, self._config.held_out)
-        if last is None or self._cut(last, one) in (Cut.RESTART, Cut.EPISODE):
+        if last is None or cut in (Cut.RESTART, Cut.EPISODE):
             return False
         return self._held_out and one.experience.episode == last.experience.episode
 
