@@ -42,6 +42,7 @@ class Objects:
     yaw: Float64  # (N,) rad, map
     vx: Float64  # (N,) m/s, map axes
     vy: Float64  # (N,) m/s, map axes
+    yaw_rate: Float64  # (N,) rad/s, left positive
     length: Float64  # (N,) m
     width: Float64  # (N,) m
 

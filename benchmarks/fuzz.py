@@ -129,8 +129,8 @@ def _traffic(rng: np.random.Generator) -> Objects:
     n = int(rng.integers(0, 7))
     yaw, speed = rng.uniform(-math.pi, math.pi, n), rng.uniform(0.0, 14.0, n)
     x, y = rng.uniform(-60.0, 60.0, n), rng.uniform(-40.0, 40.0, n)
-    size = np.ones(n)
-    return Objects(np.arange(n), x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), 4.5 * size, 1.8 * size)
+    size, turning = np.ones(n), rng.uniform(-2.0, 2.0, n)
+    return Objects(np.arange(n), x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), turning, 4.5 * size, 1.8 * size)
 
 
 def _obstacle(rng: np.random.Generator, reading: Reading) -> tuple[Reading, str]:
@@ -139,7 +139,7 @@ def _obstacle(rng: np.random.Generator, reading: Reading) -> tuple[Reading, str]
     ego = EgoState(0.0, 0.0, 0.0, speed, 0.0, 0.0, 0.0)
     stopping = speed * CONFIG.path.delay_s + speed * speed / (2.0 * CONFIG.path.brake_mps2)
     at = 0.5 * (VEHICLE.length + 4.5) + stopping * float(rng.uniform(0.05, 0.95))
-    one = Objects(np.array([5]), *(np.array([each]) for each in (at, 0.0, 0.0, 0.0, 0.0, 4.5, 1.8)))
+    one = Objects(np.array([5]), *(np.array([each]) for each in (at, 0.0, 0.0, 0.0, 0.0, 0.0, 4.5, 1.8)))
     return replace(reading, ego=ego, objects=one), "obstacle"
 
 

@@ -36,8 +36,9 @@ def crowd(rng: np.random.Generator, count: int) -> Objects:
     """Make up others on a disc around the vehicle, anywhere but on it."""
     radius, angle = np.sqrt(rng.uniform(0.04, 1.0, count)) * RADIUS_M, rng.uniform(-math.pi, math.pi, count)
     yaw, speed, one = rng.uniform(-math.pi, math.pi, count), rng.uniform(0.0, 14.0, count), np.ones(count)
+    turning = rng.uniform(-1.0, 1.0, count)
     x, y = radius * np.cos(angle), radius * np.sin(angle)
-    return Objects(np.arange(count), x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), 4.5 * one, 1.8 * one)
+    return Objects(np.arange(count), x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), turning, 4.5 * one, 1.8 * one)
 
 
 def measure(steps: int, objects: int, seed: int) -> dict[str, Any]:

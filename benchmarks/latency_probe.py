@@ -197,4 +197,4 @@ class Probe:
 def _no_motion(count: int) -> ObjectMotion:
     """Derived motion that no planner input uses."""
     zeros = np.zeros(count)
-    return ObjectMotion(yaw_rate=zeros, ax=zeros, ay=zeros, age=np.zeros(count, dtype=np.int64))
+    return ObjectMotion(ax=zeros, ay=zeros, age=np.zeros(count, dtype=np.int64))

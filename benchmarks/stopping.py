@@ -144,7 +144,7 @@ class Drive:
 
     def _show(self, topics: Sequence[str]) -> None:
         state, stamp = self.vehicle.state, self._stamp_ns()
-        nobody = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(7)))
+        nobody = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(8)))
         place = (state.x, state.y, state.yaw)
         parts: dict[str, Part] = {
             STATUS: StatusInput(stamp, "map", abs(state.speed), state.acceleration, 0.0),

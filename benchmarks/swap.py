@@ -144,7 +144,9 @@ class Car:
         x = 1.0 + SPEED * FRAME_S * ahead
         near = np.array([x + self._rng.uniform(8.0, 40.0)]), np.array([self._rng.uniform(2.0, 9.0)])
         zero, one = np.zeros(1), np.ones(1)
-        objects = Objects(np.array([9]), *near, zero, one * self._rng.uniform(0.0, 5.0), zero, 4.0 * one, 1.8 * one)
+        objects = Objects(
+            np.array([9]), *near, zero, one * self._rng.uniform(0.0, 5.0), zero, zero, 4.0 * one, 1.8 * one
+        )
         odometry = OdometryInput(stamp_ns, "map", x, 0.0, 0.0, 1.0, SPEED, 0.0, 0.0, 0.0)
         status = StatusInput(stamp_ns, "map", SPEED, 0.0, 0.0)
         return FrameInputs(stamp_ns, 0.0, odometry, status, ObjectsInput(stamp_ns, "map", objects))

@@ -25,7 +25,7 @@ def canonical(scene: Scene) -> Scene:
     """Round the moving parts of a scene to 1e-5 of their unit, headings into one turn; idempotent."""
     o = scene.objects
     yaw = (o.yaw + math.pi) % (2.0 * math.pi) - math.pi
-    columns = np.round(np.stack([o.x, o.y, yaw, o.vx, o.vy, o.length, o.width]), _DIGITS) + 0.0
+    columns = np.round(np.stack([o.x, o.y, yaw, o.vx, o.vy, o.yaw_rate, o.length, o.width]), _DIGITS) + 0.0
     columns[2][columns[2] >= _HALF_TURN] = -_HALF_TURN
     return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *columns))
 

@@ -145,7 +145,7 @@ class ObjectMessages:
     def array(self, tick: Tick, ego_size: tuple[float, float] | None = None, ego_age: int = 0) -> ObjectArray:
         """All other vehicles in map axes; with `ego_size` (length, width [m]) the ego as well, last."""
         header, o, m = tick.header(MAP), tick.objects, tick.motion
-        columns = (o.id, o.x, o.y, o.yaw, o.vx, o.vy, m.yaw_rate, m.ax, m.ay, o.length, o.width, m.age)
+        columns = (o.id, o.x, o.y, o.yaw, o.vx, o.vy, o.yaw_rate, m.ax, m.ay, o.length, o.width, m.age)
         rows = zip(*(column.tolist() for column in columns), strict=True)
         found = [self._update(header, *row) for row in rows]
         self._made = {one.id: one for one in found}

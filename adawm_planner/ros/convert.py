@@ -102,15 +102,15 @@ def objects_input(message: ObjectArray, ego_id: int | None = None) -> ObjectsInp
     """Take the other road users; the ego, known by its id, is left out."""
     kept = [o for o in message.objects if ego_id is None or o.id != ego_id]
     rows = [_object_row(o) for o in kept]
-    columns: Float64 = np.array(rows, dtype=np.float64).reshape(len(rows), 7).T
+    columns: Float64 = np.array(rows, dtype=np.float64).reshape(len(rows), 8).T
     ids = np.array([o.id for o in kept], dtype=np.int64)
     return ObjectsInput(stamp_to_ns(message.header.stamp), message.header.frame_id, Objects(ids, *columns))
 
 
 def _object_row(o: Object) -> tuple[float, ...]:
-    """Return x, y, yaw, vx, vy, length, width."""
-    p, v = o.pose.position, o.twist.linear
-    return (p.x, p.y, yaw_from_quaternion(o.pose.orientation), v.x, v.y, *_footprint(o.shape))
+    """Return x, y, yaw, vx, vy, yaw_rate, length, width."""
+    p, v, turning = o.pose.position, o.twist.linear, o.twist.angular.z
+    return (p.x, p.y, yaw_from_quaternion(o.pose.orientation), v.x, v.y, turning, *_footprint(o.shape))
 
 
 def _footprint(shape: SolidPrimitive) -> tuple[float, float]:

@@ -210,11 +210,12 @@ def _distance(route: Route, x: float, y: float) -> float:
 
 def _bad_object(objects: Objects) -> str | None:
     """Say what is wrong with the first object that has a value no road user can have."""
-    values = np.stack([objects.x, objects.y, objects.yaw, objects.vx, objects.vy, objects.length, objects.width])
+    o = objects
+    values = np.stack([o.x, o.y, o.yaw, o.vx, o.vy, o.length, o.width, o.yaw_rate])
     finite = np.isfinite(values).all(axis=0)
     if not finite.all():
         return f"object {objects.id[int(np.argmin(finite))]} has a value that is not finite"
-    sized = ((values[5:] > 0.0) & (values[5:] <= MAX_OBJECT_M)).all(axis=0)
+    sized = ((values[5:7] > 0.0) & (values[5:7] <= MAX_OBJECT_M)).all(axis=0)
     if not sized.all():
         i = int(np.argmin(sized))
         size = f"{values[5, i]:g} m by {values[6, i]:g} m"

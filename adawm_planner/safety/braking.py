@@ -1,7 +1,9 @@
 """The own motion and others' in, whether braking can wait any longer out.
 
 Two futures are compared, both along the path that the vehicle's own motion makes: to go on, and to brake a moment
-later. Where both meet the same danger, braking cannot wait. Others are foreseen at their present velocity.
+later. Where both meet the same danger, braking cannot wait. Others are foreseen to go on as the ego is: at their
+present speed, on the circle of their present turn (constant turn rate and velocity, as Schubert, Richter and Wanielik
+2008, FUSION, compare it with others). Straight on, who turns into his own lane would be braked for in vain.
 Threat assessment by what braking can still avoid follows Brannstrom, Coelingh and Sjoberg 2010 (IEEE T-ITS 11:3).
 """
 
@@ -15,7 +17,7 @@ from numpy.typing import NDArray
 
 from adawm_planner.config.gate import PathLimits
 from adawm_planner.data_types import Float64, Int64, VehicleInfo
-from adawm_planner.safety.own_path import Others, OwnPath
+from adawm_planner.safety.own_path import SLOWEST_MPS, Others, OwnPath
 from adawm_planner.safety.verdict import Rule, Verdict
 
 STEP_S = 0.1
@@ -55,12 +57,13 @@ def judge_braking(
     nobody = np.zeros(len(ids), dtype=np.bool_)
     if speed <= 0.0 or not near.any():
         return Foresight(None, math.inf, nobody)
+    foreseen = _foresee(times, others, near, limits)
     going = speed * times
-    met, _ = _meets(going, times, path, vehicle, others, near, limits)  # (T, n)
+    met, _ = _meets(going, path, vehicle, foreseen, limits)  # (T, n)
     if not met.any():
         return Foresight(None, math.inf, nobody)
     braked, moving = _braked(speed, times, limits)
-    touch, from_front = _meets(braked, times, path, vehicle, others, near, limits)
+    touch, from_front = _meets(braked, path, vehicle, foreseen, limits)
     unavoidable = (touch & moving[:, None]).any(axis=0) & from_front
     first = np.argmax(met, axis=0)  # (n,)
     soonest = float(times[first[met.any(axis=0)]].min())
@@ -90,21 +93,49 @@ def _braked(speed: float, times: Float64, limits: PathLimits) -> tuple[Float64, 
     return s, times < limits.delay_s + speed / limits.brake_mps2
 
 
+@dataclass(frozen=True)
+class _Foreseen:
+    """Where those near will be, in the vehicle's frame of now; arrays (T, n)."""
+
+    x: Float64
+    y: Float64
+    yaw: Float64
+    half_length: Float64  # (n,)
+    half_width: Float64  # (n,)
+
+
+def _foresee(times: Float64, others: Others, near: Bools, limits: PathLimits) -> _Foreseen:
+    """Let those near go on for `times` (T,) on the circles of their turns; with sinc nobody is divided by no turn."""
+    vx, vy = others.vx[near], others.vy[near]
+    # An object that is seen to turn faster than tyres hold has jumped, or its rate is in degrees.
+    fastest = limits.turning_mps2 / np.maximum(np.hypot(vx, vy), SLOWEST_MPS)
+    t = times[:, None]
+    turned = np.clip(others.yaw_rate[near], -fastest, fastest) * t
+    ahead = t * np.sinc(turned / np.pi)
+    aside = t * np.sinc(0.5 * turned / np.pi) * np.sin(0.5 * turned)
+    return _Foreseen(
+        x=others.x[near] + vx * ahead - vy * aside,
+        y=others.y[near] + vy * ahead + vx * aside,
+        yaw=others.yaw[near] + turned,
+        half_length=others.half_length[near],
+        half_width=others.half_width[near],
+    )
+
+
 def _meets(
-    s: Float64, times: Float64, path: OwnPath, vehicle: VehicleInfo, others: Others, near: Bools, limits: PathLimits
+    s: Float64, path: OwnPath, vehicle: VehicleInfo, foreseen: _Foreseen, limits: PathLimits
 ) -> tuple[Bools, Bools]:
     """Whether the own body touches each other one (T, n), by separating axes, and first with its front half (n,).
 
     Who drives into the rear half of one who brakes is no reason to brake.
     """
     x, y, heading = (each[:, None] for each in path.at(s))  # (T, 1)
-    t = times[:, None]
-    dx, dy = others.x[near] + others.vx[near] * t - x, others.y[near] + others.vy[near] * t - y  # (T, n)
+    dx, dy = foreseen.x - x, foreseen.y - y  # (T, n)
     cos, sin = np.cos(heading), np.sin(heading)
     ahead, left = cos * dx + sin * dy, cos * dy - sin * dx
-    angle = others.yaw[near] - heading
+    angle = foreseen.yaw - heading
     c, d = np.cos(angle), np.sin(angle)
-    length, width = others.half_length[near], others.half_width[near]
+    length, width = foreseen.half_length, foreseen.half_width
     own_length, own_width = 0.5 * vehicle.length + limits.margin_m, 0.5 * vehicle.width + limits.side_m
     c_abs, d_abs = np.abs(c), np.abs(d)
     touch = np.abs(ahead) <= own_length + c_abs * length + d_abs * width

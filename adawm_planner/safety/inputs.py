@@ -74,7 +74,8 @@ def _impossible(reading: Reading) -> Iterable[str]:
 
 
 def _impossible_objects(objects: Objects) -> Iterable[str]:
-    columns = (objects.x, objects.y, objects.yaw, objects.vx, objects.vy, objects.length, objects.width)
+    o = objects
+    columns = (o.x, o.y, o.yaw, o.vx, o.vy, o.yaw_rate, o.length, o.width)
     finite = np.isfinite(np.stack(columns)).all(axis=0)
     if not finite.all():
         yield f"objects: object {objects.id[int(np.argmin(finite))]} has a value that is not finite"

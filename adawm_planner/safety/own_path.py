@@ -47,6 +47,7 @@ class Others:
     yaw: Float64  # rad, relative to the vehicle
     vx: Float64  # m/s, in the vehicle's axes, over ground
     vy: Float64  # m/s
+    yaw_rate: Float64  # rad/s, over ground, left positive
     half_length: Float64  # m
     half_width: Float64  # m
     gap_ahead: Float64  # m along the path from bumper to bumper, negative beside and behind
@@ -86,6 +87,7 @@ def others_along(path: OwnPath, ego: EgoState, vehicle: VehicleInfo, objects: Ob
         yaw=yaw,
         vx=vx,
         vy=vy,
+        yaw_rate=objects.yaw_rate,
         half_length=half_length,
         half_width=half_width,
         gap_ahead=s - 0.5 * vehicle.length - (c * half_length + d * half_width),

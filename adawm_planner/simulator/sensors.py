@@ -23,7 +23,6 @@ OTHER_MASS_KG = 1500.0
 class ObjectMotion:
     """What a tracker adds to Objects; arrays of equal length N, in the order of the objects."""
 
-    yaw_rate: Float64  # rad/s, left positive
     ax: Float64  # m/s2, map axes
     ay: Float64  # m/s2, map axes
     age: Int64  # frames seen, 1 at the first
@@ -37,20 +36,19 @@ class MotionTracker:
 
     def reset(self) -> None:
         """Forget all objects, as at the start of an episode."""
-        self._before: dict[int, tuple[float, float, float, int]] = {}
+        self._before: dict[int, tuple[float, float, int]] = {}
 
     def step(self, objects: Objects, dt: float) -> ObjectMotion:
         """Take the next frame, `dt` [s] after the last one."""
-        rows = np.zeros((len(objects), 4))
-        now: dict[int, tuple[float, float, float, int]] = {}
-        columns = (objects.id.tolist(), objects.yaw.tolist(), objects.vx.tolist(), objects.vy.tolist())
-        for i, (number, yaw, vx, vy) in enumerate(zip(*columns, strict=True)):
-            old_yaw, old_vx, old_vy, age = self._before.get(number, (yaw, vx, vy, 0))
-            turned = math.remainder(yaw - old_yaw, 2.0 * math.pi)
-            rows[i] = turned / dt, (vx - old_vx) / dt, (vy - old_vy) / dt, age + 1
-            now[number] = yaw, vx, vy, age + 1
+        rows = np.zeros((len(objects), 3))
+        now: dict[int, tuple[float, float, int]] = {}
+        columns = (objects.id.tolist(), objects.vx.tolist(), objects.vy.tolist())
+        for i, (number, vx, vy) in enumerate(zip(*columns, strict=True)):
+            old_vx, old_vy, age = self._before.get(number, (vx, vy, 0))
+            rows[i] = (vx - old_vx) / dt, (vy - old_vy) / dt, age + 1
+            now[number] = vx, vy, age + 1
         self._before = now
-        return ObjectMotion(rows[:, 0], rows[:, 1], rows[:, 2], rows[:, 3].astype(np.int64))
+        return ObjectMotion(rows[:, 0], rows[:, 1], rows[:, 2].astype(np.int64))
 
 
 def map_acceleration(ego: EgoState) -> tuple[float, float]:

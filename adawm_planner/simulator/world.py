@@ -112,6 +112,7 @@ class World:
         self._ego = EgoVehicle(vehicle)
         self._frame, self._time = 0, 0.0
         self._objects = _no_objects()
+        self._headings: dict[int, float] = {}  # of the others in the frame before, by id
         self._folder = tempfile.TemporaryDirectory(prefix="adawm_world_")
 
     @property
@@ -154,7 +155,7 @@ class World:
         route = self._route
         self._ego.reset(float(route.x[0]), float(route.y[0]), float(route.yaw[0]), speed)
         self._start_sumo(seed)
-        self._mirrored = False
+        self._mirrored, self._headings = False, {}
         self._first_frame = self._frame + 1
         self._route_s, self._arrived = 0.0, False
         self._near: int | None = None
@@ -265,8 +266,9 @@ class World:
         return self._judge(ego, applied)
 
     def _read_traffic(self) -> Objects:
-        """Poses and velocities of all vehicles but the ego."""
+        """Poses and motion of all vehicles but the ego."""
         names = [name for name in libsumo.vehicle.getIDList() if name != EGO]
+        before, self._headings = self._headings, {}
         if not names:
             return _no_objects()
         position, angle, velocity = libsumo.vehicle.getPosition, libsumo.vehicle.getAngle, libsumo.vehicle.getSpeed
@@ -274,14 +276,17 @@ class World:
         x, y, degrees, speed, number = np.array(rows).T
         yaw = (np.radians(90.0 - degrees) + math.pi) % (2.0 * math.pi) - math.pi
         cos, sin, half = np.cos(yaw), np.sin(yaw), 0.5 * LENGTH_M
-        size = np.ones(len(names))
+        size, ids = np.ones(len(names)), number.astype(np.int64)
+        self._headings = dict(zip(ids.tolist(), yaw.tolist(), strict=True))
+        turned = [math.remainder(now - before.get(each, now), 2.0 * math.pi) for each, now in self._headings.items()]
         return Objects(
-            number.astype(np.int64),
+            ids,
             x - half * cos,  # SUMO's position is the front bumper
             y - half * sin,
             yaw,
             speed * cos,
             speed * sin,
+            np.array(turned) / FRAME_S,  # zero in a vehicle's first frame
             size * LENGTH_M,
             size * WIDTH_M,
         )
@@ -357,4 +362,4 @@ def _nearest_s(path: LanePath, x: float, y: float) -> float:
 
 def _no_objects() -> Objects:
     empty = np.empty(0)
-    return Objects(np.empty(0, dtype=np.int64), *(empty.copy() for _ in range(7)))
+    return Objects(np.empty(0, dtype=np.int64), *(empty.copy() for _ in range(8)))

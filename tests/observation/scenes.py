@@ -14,7 +14,7 @@ def objects(*rows: tuple[float, float, float, float, float]) -> Objects:
     """Cars from rows of x, y [m], yaw [rad], vx, vy [m/s]."""
     table = np.array(rows, dtype=np.float64).reshape(-1, 5).T
     size = np.ones(len(rows))
-    return Objects(np.arange(1, len(rows) + 1), *table, 4.5 * size, 1.8 * size)
+    return Objects(np.arange(1, len(rows) + 1), *table, 0.0 * size, 4.5 * size, 1.8 * size)
 
 
 def scene(ego: EgoState | None = None, others: Objects | None = None) -> Scene:

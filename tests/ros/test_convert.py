@@ -29,7 +29,7 @@ def make_object(
     one = Object(id=number)
     one.pose.position.x, one.pose.position.y = 10.0 + number, -3.0
     one.pose.orientation = convert.quaternion_from_yaw(2.5)
-    one.twist.linear.x, one.twist.linear.y = -4.0, 3.0
+    one.twist.linear.x, one.twist.linear.y, one.twist.angular.z = -4.0, 3.0, 0.2
     one.shape = SolidPrimitive(type=shape_type, dimensions=list(dimensions))
     return one
 
@@ -89,7 +89,8 @@ def test_objects_leave_out_the_ego() -> None:
     both = convert.objects_input(message).objects
     assert both.id.tolist() == [3, 7] and both.x.tolist() == [13.0, 17.0]
     np.testing.assert_allclose(both.yaw, 2.5, atol=1e-12)
-    assert both.vx.tolist() == [-4.0, -4.0] and both.length.tolist() == [4.5, 4.5] and both.width.tolist() == [1.8, 1.8]
+    assert both.vx.tolist() == [-4.0, -4.0] and both.yaw_rate.tolist() == [0.2, 0.2]
+    assert both.length.tolist() == [4.5, 4.5] and both.width.tolist() == [1.8, 1.8]
 
 
 def test_no_objects_are_empty_arrays() -> None:

@@ -27,9 +27,9 @@ def straight_route(length: int = 100) -> Route:
 
 
 def objects(*rows: tuple[float, ...]) -> Objects:
-    """Objects from rows of x, y, yaw, vx, vy, length, width."""
+    """Objects from rows of x, y, yaw, vx, vy, length, width; none of them turns."""
     columns = np.array(rows, dtype=np.float64).reshape(len(rows), 7).T
-    return Objects(np.arange(len(rows), dtype=np.int64) + 10, *columns)
+    return Objects(np.arange(len(rows), dtype=np.int64) + 10, *columns[:5], np.zeros(len(rows)), *columns[5:])
 
 
 def odometry(k: int, **changes: Any) -> OdometryInput:

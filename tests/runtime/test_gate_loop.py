@@ -32,7 +32,7 @@ FRAME_NS = 50_000_000
 SPEED = 5.0
 GO = Command(throttle=0.25)
 ROUTE_X = route_from_points(np.arange(0.0, 200.0), np.zeros(200))
-NOBODY = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(7)))
+NOBODY = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(8)))
 TIMES = GateTimes()
 
 

@@ -11,7 +11,7 @@ from adawm_planner.data_types import Objects
 from adawm_planner.runtime.frame_inputs import FrameInputs, ObjectsInput, OdometryInput, StatusInput
 from adawm_planner.runtime.odometry_way import WayCheck
 
-NOBODY = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(7)))
+NOBODY = Objects(np.empty(0, dtype=np.int64), *(np.empty(0) for _ in range(8)))
 
 
 def _frame(

@@ -26,12 +26,14 @@ def ego(speed: float = 8.0, **other: float) -> EgoState:
     return replace(EgoState(0.0, 0.0, 0.0, speed, 0.0, 0.0, 0.0), **other)
 
 
-def objects(*rows: tuple[float, float, float, float]) -> Objects:
-    """Cars given by x, y [m], heading [rad] and speed along it [m/s]; their ids are 7, 8, ..."""
+def objects(*rows: tuple[float, float, float, float], turning: float = 0.0) -> Objects:
+    """Cars given by x, y [m], heading [rad] and speed along it [m/s], all turning alike [rad/s]; ids are 7, 8, ..."""
     x, y, yaw, speed = np.array(rows, dtype=np.float64).reshape(len(rows), 4).T
     ones = np.ones(len(rows))
     ids = np.arange(7, 7 + len(rows))
-    return Objects(ids, x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), LENGTH * ones, WIDTH * ones)
+    return Objects(
+        ids, x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), turning * ones, LENGTH * ones, WIDTH * ones
+    )
 
 
 def reading(**given: Any) -> Reading:

@@ -91,6 +91,47 @@ def test_a_crossing_car_that_will_be_there_is_braked_for_and_one_that_will_be_go
     assert judge(ego(8.0), later).verdict is None
 
 
+def test_who_turns_into_his_own_lane_is_not_braked_for() -> None:
+    # Straight on he would come to the ego's lane; he turns to the right by the 0.45 rad that he lacks.
+    mouth = (8.6, 4.7, 0.45 - PI, 8.0)
+    assert judge(ego(2.3), objects(mouth)).met.all()
+    for speed in (0.0, 2.3, 8.0):
+        turning = judge(ego(speed), objects(mouth, turning=-0.9))
+        assert turning.verdict is None and not turning.met.any()
+
+
+@pytest.mark.parametrize("side", [-1.0, 1.0])
+def test_who_turns_into_the_own_path_is_braked_for(side: float) -> None:
+    beside = (BODIES + 1.5, side * 4.0, 0.0, 4.0)
+    assert judge(ego(8.0), objects(beside)).verdict is None
+    assert judge(ego(8.0), objects(beside, turning=side * 0.9)).verdict is None
+    assert judge(ego(8.0), objects(beside, turning=-side * 0.9)).verdict is not None
+
+
+@pytest.mark.parametrize("turning", [-1.1, -0.4, 0.0, 0.4, 1.1])
+def test_others_go_on_on_their_circles(turning: float) -> None:
+    """He is met at the moment at which his circle, gone in small steps, comes to the ego's front."""
+    x, y, heading, step = BODIES + 5.0 * 1.4 - 1e-3, 0.0, 0.0, 1e-4
+    for _ in range(14_000):  # back from the rear bumper that the ego reaches with 5 m/s after 1.4 s
+        x, y, heading = x - step * 4.0 * math.cos(heading), y - step * 4.0 * math.sin(heading), heading - step * turning
+    limits = replace(LIMITS, margin_m=0.0)
+    found = judge(ego(5.0), objects((x, y, heading, 4.0), turning=turning), limits)
+    assert found.met.all() and found.time_to_collision_s <= 1.4 + 1e-9
+    assert found.time_to_collision_s == pytest.approx(1.4, abs=1e-6 + 0.7 * abs(turning))
+
+
+def test_no_turn_is_believed_that_tyres_do_not_hold() -> None:
+    near = (BODIES + 4.0, 4.0, 0.0, 4.0)
+    most = judge(ego(8.0), objects(near, turning=-LIMITS.turning_mps2 / 4.0))
+    assert most.verdict is not None
+    for degrees in (-50.0, -1e6):
+        assert judge(ego(8.0), objects(near, turning=degrees)) == most
+    straight = replace(LIMITS, turning_mps2=0.0)
+    assert judge(ego(8.0), objects(near, turning=-50.0), straight).verdict is None
+    standing = (BODIES + 4.0, 0.0, 0.0, 0.0)
+    assert judge(ego(8.0), objects(standing, turning=9.0)).verdict is not None
+
+
 def test_who_drives_into_the_rear_is_not_braked_for() -> None:
     assert judge(ego(5.0), objects((-BODIES - 1.0, 0.0, 0.0, 14.0))).verdict is None
     assert judge(ego(5.0), objects((-1.5, 3.0, -PI / 2.0, 6.0))).verdict is None

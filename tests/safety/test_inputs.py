@@ -70,7 +70,7 @@ def test_every_value_of_the_vehicle_must_be_finite_and_positive(name: str) -> No
     assert judged(vehicle=replace(VEHICLE, **{name: 0.5})) == []
 
 
-@pytest.mark.parametrize("name", ["x", "y", "yaw", "vx", "vy", "length", "width"])
+@pytest.mark.parametrize("name", ["x", "y", "yaw", "vx", "vy", "yaw_rate", "length", "width"])
 def test_every_value_of_every_object_must_be_finite(name: str) -> None:
     two = objects((9.0, 0.0, 0.0, 0.0), (30.0, 4.0, 0.0, 0.0))
     for value in (NAN, INF):

@@ -18,7 +18,7 @@ def boxes(*rows: tuple[float, float, float]) -> Objects:
     """Boxes of 4 m by 2 m at (x, y, yaw)."""
     x, y, yaw = (np.array(column, dtype=float) for column in zip(*rows, strict=True)) if rows else (np.empty(0),) * 3
     n = len(x)
-    return Objects(np.arange(n), x, y, yaw, np.zeros(n), np.zeros(n), np.full(n, 4.0), np.full(n, 2.0))
+    return Objects(np.arange(n), x, y, yaw, np.zeros(n), np.zeros(n), np.zeros(n), np.full(n, 4.0), np.full(n, 2.0))
 
 
 def above_ground(points: np.ndarray) -> np.ndarray:

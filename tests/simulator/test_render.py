@@ -17,7 +17,7 @@ FAR_ROUTE = route_from_points([1000.0, 1010.0], [1000.0, 1000.0])
 
 
 def one_object(x: float, y: float) -> Objects:
-    return Objects(np.array([1]), *(np.array([v]) for v in (x, y, 0.0, 0.0, 0.0, 4.0, 4.0)))
+    return Objects(np.array([1]), *(np.array([v]) for v in (x, y, 0.0, 0.0, 0.0, 0.0, 4.0, 4.0)))
 
 
 def rows_columns(picture: np.ndarray, colour: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:

@@ -17,7 +17,7 @@ import adawm_planner.simulator  # noqa: F401  (registers the environments)
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.data_types import Command, Outcome
-from adawm_planner.dims import ACTION_COUNT
+from adawm_planner.dims import ACTION_COUNT, FRAME_S
 from adawm_planner.simulator.drivers import make_driver
 from adawm_planner.simulator.env import DrivingEnv
 from adawm_planner.simulator.network import NETS_DIR
@@ -133,6 +133,20 @@ def test_leaving_the_lane_ends_the_episode() -> None:
     while frame.outcome is None:
         frame = world.tick(Command(throttle=0.3, steer=1.0))
     assert frame.outcome is Outcome.OFF_LANE
+
+
+def test_others_turn_as_their_headings_do() -> None:
+    world = World(load_task("right_turn_dense"), load_vehicle("nominal"))
+    for seed in (3, 4):
+        frame, before, fastest = world.reset(seed), dict[int, float](), 0.0
+        assert not frame.objects.yaw_rate.any()
+        for _ in range(200):
+            o = frame.objects
+            turned = [yaw - before.get(each, yaw) for each, yaw in zip(o.id.tolist(), o.yaw.tolist(), strict=True)]
+            np.testing.assert_allclose(np.sin(FRAME_S * o.yaw_rate), np.sin(turned), atol=1e-12)
+            before, fastest = dict(zip(o.id.tolist(), o.yaw.tolist(), strict=True)), max(fastest, *np.abs(o.yaw_rate))
+            frame = world.tick(Command(brake=1.0))
+        assert 0.2 < fastest < 3.0
 
 
 def test_time_and_frame_count_never_go_back() -> None:
