@@ -24,7 +24,10 @@ from adawm_planner.safety.states import STOPS, State
 SILENT_S = 60.0
 """Longest time without an episode's end before a run is given up, beside START_LIMIT_S [s]."""
 
-NEEDLESS = ("input_", "proposal_")
+NEVER_PASSED = "never_passed"
+"""Counted like a rule, where the gate never let the planner drive."""
+
+NEEDLESS = ("input_", "proposal_", NEVER_PASSED)
 """Rules that speak of inputs and the planner, with which nothing is wrong in a normal episode."""
 
 
@@ -42,8 +45,10 @@ def count(account: Account, said: list[Said]) -> None:
     """Add one episode's reports; those before the gate let the first proposal pass do not count, nor the planner's."""
     said = [each for each in said if each.node == "gate"]
     drives = [State(each.state) for each in said]
-    first = drives.index(State.PASSING) if State.PASSING in drives else len(said)
+    passed = State.PASSING in drives
+    first = drives.index(State.PASSING) if passed else len(said)
     stops = {each.rule for each in said[first:] if State(each.state) in STOPS and each.rule}
+    stops |= set() if passed else {NEVER_PASSED}
     brakes = {each.rule for each in said[first:] if State(each.state) is State.RESPONDING and each.rule}
     account.episodes += 1
     account.needless += any(rule.startswith(NEEDLESS) for rule in stops)

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 
 from adawm_planner.dims import FRAME_S
-from adawm_planner.faults.table import Due, Fault, Promise
+from adawm_planner.faults.table import INPUT_LIMIT_S, Due, Fault, Promise
+from adawm_planner.safety.gate import DRIVES
 from adawm_planner.safety.states import STOPS, State
 
 STANDSTILL_MPS = 0.1
@@ -89,6 +90,7 @@ class Outcome:
     rule: str  # that spoke, by name
     reason: str  # the line that was published
     longest_period_s: float  # between two frames of the bridge: more than 0.05 s is the machine's doing
+    silent_frames: int  # most bridge frames in a row that began without a command since the one before
     broken: str  # what of the promise was not kept, empty if all was
 
     @property
@@ -119,6 +121,7 @@ def judge(fault: Fault, trace: Trace) -> Outcome:
         rule="" if spoke is None else spoke.rule,
         reason="" if spoke is None else spoke.line,
         longest_period_s=max((b.at_s - a.at_s for a, b in zip(frames, frames[1:], strict=False)), default=0.0),
+        silent_frames=_silent_frames(frames, commands),
         broken="",
     )
     return replace(outcome, broken=_broken(fault.promise, outcome, states))
@@ -144,13 +147,39 @@ def _first_reason(trace: Trace) -> Said | None:
     return next(gate, next((each for each in after if each.node == "planner"), None))
 
 
+def _silent_frames(frames: Sequence[Frame], commands: Sequence[Sent]) -> int:
+    """Return the longest run of frames that had brought no command when the next one began."""
+    longest = silent = answered = 0
+    for frame in frames[1:]:
+        heard = sum(each.at_s <= frame.at_s for each in commands)
+        silent = 0 if heard > answered else silent + 1
+        longest, answered = max(longest, silent), heard
+    return longest
+
+
+def _needless(outcome: Outcome, stopped: bool) -> str:
+    """Say what was done, or left undone, where nothing was due."""
+    if stopped:
+        return f"a needless stop: {outcome.reason}"
+    if State(outcome.last_state) not in DRIVES:
+        return f"drives no longer: the gate is in {outcome.last_state}"
+    limit = _frames(INPUT_LIMIT_S)
+    if outcome.silent_frames > limit:
+        return f"no command for {outcome.silent_frames} frames, limit {limit}"
+    return ""
+
+
+def _frames(seconds: float) -> int:
+    return math.floor(seconds / FRAME_S + 1e-9)
+
+
 def _broken(promise: Promise, outcome: Outcome, states: Sequence[str]) -> str:
     stopped = [each for each in states if State(each) in STOPS]
     if promise.due is Due.DRIVE:
-        return f"a needless stop: {outcome.reason}" if stopped else ""
+        return _needless(outcome, bool(stopped))
     if outcome.braked_frames is None:
         return "no braking command"
-    limit = math.floor(promise.limit_s / FRAME_S + 1e-9)
+    limit = _frames(promise.limit_s)
     if outcome.braked_frames > limit:
         return f"braked after {outcome.braked_frames} frames, limit {limit}"
     if not outcome.rule:

@@ -16,7 +16,7 @@ from adawm_planner.faults.table import FAULTS, Due, find
 Row = Mapping[str, Any]
 COLUMNS = (
     "fault", "injected", "due", "limit s", "brake s", "frames", "state", "standstill s", "standstill m", "rule",
-    "promise",
+    "runs", "promise",
 )  # fmt: skip
 
 INTRODUCTION = """# Injected faults
@@ -37,12 +37,14 @@ This page is written by `adawm faults --page docs/faults.md`.
 - `stop` is due: a braking command within the limit, a stop that the gate does not take back by itself, standstill, and
   a reason.
 - `brake` is due: a braking command within the limit, and a reason; the vehicle may drive on when the cause is gone.
-- `drive`: nothing is due, and a stop is needless.
+- `drive`: nothing is due. A stop is needless, and so is a gate that does not let the planner drive at the end, or that
+  sends nothing for more than 6 frames.
 
-Times count from the fault to the command's arrival at the vehicle, and so do frames, of 0.05 s; standstill is the
+Times count from the fault to the command's arrival at the vehicle, and so do frames, of 0.05 s. A limit of 0.3 s is 6
+frames: what answers the sixth after the first with the fault is the last command that keeps it. Standstill is the
 vehicle's own, not what the gate was told. `state` is the furthest that the gate reached. A run in which something
-braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most. On a machine
-that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
+braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most (`runs`). On a
+machine that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
 
 Not injected here: the end of the gate itself, after which nobody brakes but the vehicle, and worlds that wait for
 commands. [What comes of both](gate.md#which-stop-answers-what) is measured with the gate's loop and the simulator's
@@ -126,7 +128,8 @@ def markdown(document: Mapping[str, Any]) -> str:
         name, due, brake, frames, state, standstill, rule, kept = _cells(row)
         limit = f"{fault.promise.limit_s:g}" if fault.promise.limit_s else "-"
         cells = (name, fault.injected, due, limit, brake, frames, state, standstill, _number(row["standstill_m"], 1))
-        lines.append("| " + " | ".join((*cells, f"`{rule}`" if rule != "-" else rule, kept)) + " |")
+        spoke = f"`{rule}`" if rule != "-" else rule
+        lines.append("| " + " | ".join((*cells, spoke, str(row["tries"]), kept)) + " |")
     machine, commit = document["machine"], (document["commit"] or "unknown")[:12]
     origin = (
         f"One run each, the last at commit `{commit}`, {document['utc']}: {machine['cpu']}, {machine['cores']} cores, "

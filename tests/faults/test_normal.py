@@ -28,5 +28,11 @@ def test_stops_for_inputs_and_planner_are_needless_and_those_for_the_route_are_n
 def test_what_comes_before_the_first_proposal_does_not_count() -> None:
     account = Account()
     count(account, _said(("standby", "proposal_missing"), ("hold", "proposal_missing"), ("passing", "")))
+    assert (account.episodes, account.needless, account.stops) == (1, 0, {})
+
+
+def test_an_episode_in_which_the_planner_never_drove_is_needless() -> None:
+    account = Account()
     count(account, _said(("standby", "proposal_missing")))
-    assert (account.episodes, account.needless, account.stops) == (2, 0, {})
+    count(account, [])
+    assert (account.episodes, account.needless, account.stops) == (2, 2, {"never_passed": 2})

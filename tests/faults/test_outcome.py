@@ -81,6 +81,27 @@ def test_a_stop_that_nothing_called_for_is_needless_and_brakes_alone_are_not() -
     assert judge(fault, _trace(braked_after=None, stands_after=None)).braked_s is None
 
 
+def test_a_gate_that_lets_nobody_drive_is_needless_without_a_stop_too() -> None:
+    fault = replace(FAULT, promise=Promise(Due.DRIVE))
+    assert (
+        judge(fault, _say(_trace(), "standby", "proposal_missing")).broken == "drives no longer: the gate is in standby"
+    )
+    again = _say(_say(_trace(), "standby", "proposal_missing"), "passing", "", after_s=0.4)
+    assert judge(fault, again).kept
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "broken"), [(10, 16, ""), (10, 17, "no command for 7 frames, limit 6"), (30, 99, "no")]
+)
+def test_a_gate_that_says_nothing_is_needless(first: int, last: int, broken: str) -> None:
+    """Frames `first` to `last`, `last` left out, are not answered."""
+    fault, trace = replace(FAULT, promise=Promise(Due.DRIVE)), _trace(braked_after=None, stands_after=None)
+    begin, end = BEGAN + 0.05 * first, BEGAN + 0.05 * last
+    trace.commands = [each for each in trace.commands if not begin <= each.at_s < end]
+    outcome = judge(fault, trace)
+    assert outcome.broken.startswith(broken) and outcome.kept == (broken == "")
+
+
 def test_the_planner_speaks_where_the_gate_lets_it_pass() -> None:
     trace = _say(_trace(), "", "internal_error", node="planner")
     assert judge(FAULT, _say(trace, "passing", "jerk")).rule == "internal_error"

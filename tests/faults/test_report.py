@@ -14,7 +14,7 @@ from adawm_planner.faults.table import FAULTS
 
 def _row(fault: str, braked: float | None, broken: str = "") -> dict[str, Any]:
     frames = None if braked is None else round(braked / 0.05)
-    return asdict(Outcome(fault, braked, frames, 9, "hold", "hold", 2.0, 15.0, "input_stale", "why", 0.05, broken))
+    return asdict(Outcome(fault, braked, frames, 9, "hold", "hold", 2.0, 15.0, "input_stale", "why", 0.05, 0, broken))
 
 
 ROWS = [
