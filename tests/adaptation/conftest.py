@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,13 +20,17 @@ from adawm_planner.runtime.export import export_model
 torch.set_num_threads(1)
 
 
-@pytest.fixture(params=POLICY_ADAPTERS)
+@pytest.fixture(scope="session", params=POLICY_ADAPTERS)
 def config(request: pytest.FixtureRequest) -> AdaptationConfig:
     return replace(load_adaptation(preset="debug"), policy_adapter=request.param)
 
 
 @pytest.fixture
 def agent() -> Agent:
+    return random_agent()
+
+
+def random_agent() -> Agent:
     """Larger weights than at the start, so that latents, rewards and probabilities vary."""
     torch.manual_seed(0)
     sizes = load_pretraining(preset="debug")
@@ -41,10 +46,18 @@ def agent() -> Agent:
     return agent
 
 
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """agent/ and model/, made once because an export takes seconds; tests get copies."""
+    folder = tmp_path_factory.mktemp("exported")
+    save_agent(random_agent(), folder / "agent")
+    export_model(folder / "agent", folder / "model")
+    return folder
+
+
 @pytest.fixture
-def model_dir(agent: Agent, tmp_path: Path) -> Path:
-    save_agent(agent, tmp_path / "agent")
-    export_model(tmp_path / "agent", tmp_path / "model")
+def model_dir(exported: Path, tmp_path: Path) -> Path:
+    shutil.copytree(exported, tmp_path, dirs_exist_ok=True)
     return tmp_path / "model"
 
 

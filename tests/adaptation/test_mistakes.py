@@ -27,16 +27,24 @@ from tests.adaptation.conftest import random_episodes
 Mistake = Callable[..., str]
 
 
-@pytest.fixture
-def measured(model_dir: Path, config: AdaptationConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+@pytest.fixture(scope="session")
+def measured_once(exported: Path, config: AdaptationConfig, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The model with a baseline and a cache of source rollouts, all from random episodes."""
-    monkeypatch.chdir(tmp_path)
-    agent, name, episodes = load_agent(model_dir), digest(model_dir), random_episodes(8, 1)
+    folder = tmp_path_factory.mktemp("measured")
+    model = Path(shutil.copytree(exported / "model", folder / "model"))
+    agent, name, episodes = load_agent(model), digest(model), random_episodes(8, 1)
     replay = Replay(agent.world_model.encoder, episodes, config.fit.discount)
     origin = {"settings": measured_with(config)}
-    write_baseline(model_dir / BASELINE_FILE, measure_baseline(agent, replay, config, name, origin))
-    save_chunk(source_file(name, config, Path("data/adaptation")), episodes, {"outcomes": ["success"] * 8})
-    return model_dir
+    write_baseline(model / BASELINE_FILE, measure_baseline(agent, replay, config, name, origin))
+    save_chunk(source_file(name, config, folder / "data/adaptation"), episodes, {"outcomes": ["success"] * 8})
+    return folder
+
+
+@pytest.fixture
+def measured(measured_once: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of it as the working directory, to be spoilt."""
+    monkeypatch.chdir(shutil.copytree(measured_once, tmp_path, dirs_exist_ok=True))
+    return tmp_path / "model"
 
 
 @pytest.fixture
