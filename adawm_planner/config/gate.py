@@ -94,8 +94,11 @@ class PathLimits(_Limits):
 
     delay_s: float = limit(0.2, "s", 0.05, 2.0, "until the brakes answer, and how long the check may still wait")
     brake_mps2: float = limit(6.0, "m/s2", 0.5, 12.0, "deceleration that is counted on")
-    horizon_s: float = limit(4.0, "s", 0.5, 6.0, "how far others are foreseen, on the circles of their turns")
-    turning_mps2: float = limit(6.0, "m/s2", 0.0, 12.0, "lateral acceleration up to which others are believed to turn")
+    horizon_s: float = limit(4.0, "s", 0.5, 6.0, "how far others are foreseen")
+    turning_s: float = limit(
+        1.0, "s", 0.1, 10.0, "how long they are believed to go on turning: the rate falls to 1/e in it"
+    )
+    turning_mps2: float = limit(6.0, "m/s2", 0.0, 12.0, "lateral acceleration up to which their turn is believed")
     margin_m: float = limit(0.3, "m", 0.0, 5.0, "distance kept in front")
     side_m: float = limit(0.0, "m", 0.0, 2.0, "distance kept beside")
     clear_s: float = limit(0.2, "s", 0.0, 5.0, "time without danger before the brakes are released")

@@ -1,9 +1,9 @@
 """The own motion and others' in, whether braking can wait any longer out.
 
 Two futures are compared, both along the path that the vehicle's own motion makes: to go on, and to brake a moment
-later. Where both meet the same danger, braking cannot wait. Others are foreseen to go on as the ego is: at their
-present speed, on the circle of their present turn (constant turn rate and velocity, as Schubert, Richter and Wanielik
-2008, FUSION, compare it with others). Straight on, who turns into his own lane would be braked for in vain.
+later. Where both meet the same danger, braking cannot wait. Others are foreseen at their present speed, and turning as
+they do now, though not for long: foreseen straight on, one who turns into his own lane is braked for in vain; foreseen
+on a circle (constant turn rate and velocity: Schubert, Richter and Wanielik 2008, FUSION), one who ends a turn is not.
 Threat assessment by what braking can still avoid follows Brannstrom, Coelingh and Sjoberg 2010 (IEEE T-ITS 11:3).
 """
 
@@ -105,17 +105,19 @@ class _Foreseen:
 
 
 def _foresee(times: Float64, others: Others, near: Bools, limits: PathLimits) -> _Foreseen:
-    """Let those near go on for `times` (T,) on the circles of their turns; with sinc nobody is divided by no turn."""
+    """Let those near go on for `times` (T,), STEP_S apart, each along an arc that straightens with path.turning_s."""
     vx, vy = others.vx[near], others.vy[near]
-    # An object that is seen to turn faster than tyres hold has jumped, or its rate is in degrees.
+    # Who is seen to turn faster than tyres hold has jumped, or is told in degrees.
     fastest = limits.turning_mps2 / np.maximum(np.hypot(vx, vy), SLOWEST_MPS)
-    t = times[:, None]
-    turned = np.clip(others.yaw_rate[near], -fastest, fastest) * t
-    ahead = t * np.sinc(turned / np.pi)
-    aside = t * np.sinc(0.5 * turned / np.pi) * np.sin(0.5 * turned)
+    rate = np.clip(others.yaw_rate[near], -fastest, fastest)
+    turned = rate * limits.turning_s * -np.expm1(-times[:, None] / limits.turning_s)
+    between = 0.5 * (turned[1:] + turned[:-1])
+    cos, sin = np.cos(between), np.sin(between)
+    moved = np.zeros((2, *turned.shape))
+    np.cumsum(STEP_S * np.stack([cos * vx - sin * vy, sin * vx + cos * vy]), axis=1, out=moved[:, 1:])
     return _Foreseen(
-        x=others.x[near] + vx * ahead - vy * aside,
-        y=others.y[near] + vy * ahead + vx * aside,
+        x=others.x[near] + moved[0],
+        y=others.y[near] + moved[1],
         yaw=others.yaw[near] + turned,
         half_length=others.half_length[near],
         half_width=others.half_width[near],

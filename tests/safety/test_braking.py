@@ -102,26 +102,30 @@ def test_who_turns_into_his_own_lane_is_not_braked_for() -> None:
 
 @pytest.mark.parametrize("side", [-1.0, 1.0])
 def test_who_turns_into_the_own_path_is_braked_for(side: float) -> None:
-    beside = (BODIES + 1.5, side * 4.0, 0.0, 4.0)
+    beside = (BODIES + 1.5, side * 3.0, 0.0, 4.0)
     assert judge(ego(8.0), objects(beside)).verdict is None
     assert judge(ego(8.0), objects(beside, turning=side * 0.9)).verdict is None
     assert judge(ego(8.0), objects(beside, turning=-side * 0.9)).verdict is not None
 
 
 @pytest.mark.parametrize("turning", [-1.1, -0.4, 0.0, 0.4, 1.1])
-def test_others_go_on_on_their_circles(turning: float) -> None:
-    """He is met at the moment at which his circle, gone in small steps, comes to the ego's front."""
-    x, y, heading, step = BODIES + 5.0 * 1.4 - 1e-3, 0.0, 0.0, 1e-4
-    for _ in range(14_000):  # back from the rear bumper that the ego reaches with 5 m/s after 1.4 s
-        x, y, heading = x - step * 4.0 * math.cos(heading), y - step * 4.0 * math.sin(heading), heading - step * turning
-    limits = replace(LIMITS, margin_m=0.0)
-    found = judge(ego(5.0), objects((x, y, heading, 4.0), turning=turning), limits)
+@pytest.mark.parametrize("lasting", [0.5, 1.0, 10.0])
+def test_others_go_on_along_arcs_that_straighten(turning: float, lasting: float) -> None:
+    """He is met when his arc, gone in small steps, brings his rear bumper to where the ego's front is by then."""
+    x, y, heading, step = 0.0, 0.0, 0.0, 1e-4
+    for k in range(14_000):
+        x, y = x + step * 4.0 * math.cos(heading), y + step * 4.0 * math.sin(heading)
+        heading += step * turning * math.exp(-k * step / lasting)
+    cos, sin, contact = math.cos(heading), math.sin(heading), BODIES + 5.0 * 1.4 - 0.01
+    start = (contact - cos * x - sin * y, sin * x - cos * y, -heading, 4.0)
+    limits = replace(LIMITS, margin_m=0.0, turning_s=lasting)
+    found = judge(ego(5.0), objects(start, turning=turning), limits)
     assert found.met.all() and found.time_to_collision_s <= 1.4 + 1e-9
     assert found.time_to_collision_s == pytest.approx(1.4, abs=1e-6 + 0.7 * abs(turning))
 
 
 def test_no_turn_is_believed_that_tyres_do_not_hold() -> None:
-    near = (BODIES + 4.0, 4.0, 0.0, 4.0)
+    near = (BODIES + 1.5, 3.0, 0.0, 4.0)
     most = judge(ego(8.0), objects(near, turning=-LIMITS.turning_mps2 / 4.0))
     assert most.verdict is not None
     for degrees in (-50.0, -1e6):
