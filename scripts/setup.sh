@@ -41,16 +41,19 @@ find_python() {
 
 make_environment() {
   local described="$1 ${ROS_DISTRO:-wheels} $ROOT"
-  if "$VENV/bin/python" -c "$SUPPORTED" 2>/dev/null; then
+  if [ ! -e "$VENV/.unfinished" ] && "$VENV/bin/python" -c "$SUPPORTED" 2>/dev/null; then
     if [ ! -e "$VENV/.made_from" ]; then echo "$described" > "$VENV/.made_from"; fi # somebody's own: kept
     if [ "$(< "$VENV/.made_from")" = "$described" ]; then return; fi
   fi
   say "creating .venv with $1"
   rm -rf "$VENV"
+  mkdir "$VENV"
+  : > "$VENV/.unfinished" # whoever is interrupted leaves this, and no environment that looks like somebody's own
   local options=()
   if ros_is_sourced; then options+=(--system-site-packages); fi
   "$1" -m venv "${options[@]}" "$VENV" || fail "could not create $VENV (try: apt-get install python3-venv)"
   echo "$described" > "$VENV/.made_from"
+  rm "$VENV/.unfinished"
 }
 
 pip_install() {
@@ -83,7 +86,15 @@ install_packages() {
   if ros_is_sourced; then ros=(); fi
   pip_install --no-build-isolation "${ros[@]}" --editable "$ROOT[$extras]"
   if ! ros_is_sourced; then "$VENV/bin/python" "$ROOT/scripts/fix_wheel_paths.py" >> "$LOG"; fi
+  check_sumo
   echo "$key" > "$VENV/.$kind"
+}
+
+# SUMO's wheel brings everything but the libraries of the X Window System and OpenGL, which a server may not have.
+check_sumo() {
+  local said
+  if said=$("$VENV/bin/python" -c 'import libsumo' 2>&1); then return; fi
+  fail "SUMO cannot be loaded: ${said##*$'\n'} (try: apt-get install libx11-6 libxext6 libxrender1 libgl1)"
 }
 
 # Prefixes that the interface packages are built on; never the workspace's own.
@@ -106,14 +117,17 @@ missing_interfaces() {
   done
 }
 
+# Before anything is downloaded, where there is something to build.
 check_build_tools() {
-  local tool
+  if [ -e "$WORKSPACE/install/.interfaces" ]; then return; fi
+  local tool cxx cc
+  read -ra cxx <<< "${CXX:-c++}" # may be "ccache g++"
+  read -ra cc <<< "${CC:-cc}"
   for tool in cmake make; do
     command -v "$tool" > /dev/null || fail "$tool is missing; it builds the ROS interfaces (try: apt-get install $tool)"
   done
-  command -v "${CXX:-c++}" > /dev/null || fail "a C++ compiler is missing; it builds the ROS interfaces (try: apt-get install g++)"
-  command -v "${CC:-cc}" > /dev/null || fail "a C compiler is missing; it builds the ROS interfaces (try: apt-get install gcc)"
-  command -v colcon > /dev/null || fail "colcon is missing (try: apt-get install python3-colcon-common-extensions)"
+  command -v "${cxx[0]}" > /dev/null || fail "a C++ compiler is missing; it builds the ROS interfaces (try: apt-get install g++)"
+  command -v "${cc[0]}" > /dev/null || fail "a C compiler is missing; it builds the ROS interfaces (try: apt-get install gcc)"
 }
 
 build_interfaces() {
@@ -124,7 +138,7 @@ build_interfaces() {
           cat "$VENV/.made_from"; echo "$prefixes ${packages[*]}"; cat "$ROOT/requirements/ros.txt"; } | digest)
   if grep -qsx "$key" "$WORKSPACE/install/.interfaces" && [ -e "$WORKSPACE/install/adawm_msgs/share" ]; then return; fi
   if ! ros_is_sourced; then source "$VENV/bin/activate"; python="$VENV/bin/python"; fi
-  check_build_tools
+  command -v colcon > /dev/null || fail "colcon is missing (try: apt-get install python3-colcon-common-extensions)"
   say "building the ROS interfaces ${packages[*]} (one to three minutes, once)"
   rm -f "$WORKSPACE/install/.interfaces"
   for package in "${INTERFACES[@]}"; do rm -rf "$WORKSPACE"/{build,install}/"$package"; done
@@ -141,6 +155,7 @@ main() {
   flock 9 # two calls at once wait for each other
   local python
   python=$(find_python)
+  check_build_tools
   make_environment "$python"
   install_packages "$1"
   build_interfaces "$python"

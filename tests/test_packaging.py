@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
@@ -131,3 +132,74 @@ def test_set_up_says_in_one_line_what_is_wrong_with_the_interpreter(tmp_path: Pa
     done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert len(done.stderr.splitlines()) == 1 and "is not a working Python 3.10, 3.11 or 3.12" in done.stderr
+
+
+def small_checkout(folder: Path) -> Path:
+    """A folder with the set-up and what it reads, and an interpreter that only notes what it is asked for."""
+    for name in ("scripts/setup.sh", "requirements", "setup.py", "setup.cfg", "adawm_planner/__init__.py"):
+        target = folder / name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copy
+        copy(ROOT / name, target)
+    (folder / "ros2_ws" / "src").mkdir(parents=True)
+    python = folder / "python"
+    python.write_text(
+        """#!/bin/sh
+echo "$*" >> "$NOTES"
+case "$1 $2" in
+  "-c import sys; print(sys.executable)") echo "$0" ;;
+  "-m venv") mkdir -p "$3/bin"; cp "$0" "$3/bin/python"; [ ! -e "$KILLED" ] ;;
+  "-m pip") [ -e "$INSTALLS" ] ;;
+  "-c import libsumo") echo "Traceback"; echo "ImportError: libGL.so.1: cannot open shared object file"; exit 1 ;;
+esac
+"""
+    )
+    python.chmod(0o755)
+    return python
+
+
+def set_up(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    given = {"PYTHON": str(folder / "python")}
+    given |= {name: str(folder / name.lower()) for name in ("NOTES", "KILLED", "INSTALLS")}
+    clean = {key: value for key, value in os.environ.items() if key not in ("CC", "CXX", "ROS_DISTRO")}
+    command = [folder / "scripts" / "setup.sh", "drive"]
+    return subprocess.run(
+        command, env=clean | given | environment, capture_output=True, text=True, check=False, timeout=60.0
+    )
+
+
+def test_an_interrupted_environment_is_made_anew(tmp_path: Path) -> None:
+    small_checkout(tmp_path)
+    (tmp_path / "killed").touch()
+    assert "could not create" in set_up(tmp_path).stderr
+    assert (tmp_path / ".venv" / "bin" / "python").exists()  # as Ctrl-C leaves it: no pip in it yet
+    (tmp_path / "killed").unlink()
+    assert "creating .venv" in set_up(tmp_path).stdout
+    assert "creating .venv" not in set_up(tmp_path).stdout
+    assert (tmp_path / "notes").read_text().count("-m venv") == 2
+
+
+def test_somebodys_own_environment_is_kept(tmp_path: Path) -> None:
+    python = small_checkout(tmp_path)
+    (tmp_path / ".venv" / "bin").mkdir(parents=True)
+    shutil.copy(python, tmp_path / ".venv" / "bin" / "python")
+    assert "creating .venv" not in set_up(tmp_path).stdout
+
+
+def test_a_missing_compiler_is_told_before_anything_is_downloaded(tmp_path: Path) -> None:
+    small_checkout(tmp_path)
+    for name, words in (("CXX", "a C++ compiler is missing"), ("CC", "a C compiler is missing")):
+        done = set_up(tmp_path, **{name: "nowhere/cc -O2"})
+        assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and words in done.stderr
+    assert "-m" not in (tmp_path / "notes").read_text()
+    assert "could not install Python packages" in set_up(tmp_path, CXX="env c++").stderr
+
+
+def test_a_library_that_sumo_needs_is_told_with_its_package(tmp_path: Path) -> None:
+    small_checkout(tmp_path)
+    (tmp_path / "installs").touch()
+    (tmp_path / "scripts" / "fix_wheel_paths.py").touch()
+    done = set_up(tmp_path)
+    assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
+    assert "SUMO cannot be loaded: ImportError: libGL.so.1" in done.stderr and "libgl1" in done.stderr
+    assert not (tmp_path / ".venv" / ".drive").exists()
