@@ -77,6 +77,8 @@ class GateNode(WatchedNode):
 
     def _start(self) -> None:
         """Begin to answer frames."""
+        assert self.loop is not None  # opened by configure
+        self.loop.begin(time.monotonic())
         period = self.get_parameter("watchdog_period_s").value
         self._watchdog = self.create_timer(period, self._on_timer, clock=self.steady_clock)
         if self._control is None and not self.get_parameter("await_planner").value:

@@ -104,21 +104,37 @@ class GateLoop:
         self.memory = Memory()
         self.counters = GateCounters()
         self.stages = Stages(GATE_STAGES)
-        self.assembler = FrameAssembler()
-        self._way = WayCheck(config.watch.way_m, config.watch.turn_rad)
-        limits = monitor.limits
-        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
         self.world: WorldClock | None = None
         self._route: Route | None = None
         self._route_is_new, self._frames_since_route = False, 0
-        self._near: int | None = None  # latest place on the route
         self._vehicle: VehicleInfo | None = None
+        self._overridden = self._release = False
+        self._forget()
+
+    def _forget(self) -> None:
+        limits, watch = self._monitor.limits, self._config.watch
+        self.assembler = FrameAssembler()
+        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
+        self._way = WayCheck(watch.way_m, watch.turn_rad)
+        self._near: int | None = None  # latest place on the route
         self._proposals: deque[_Heard] = deque(maxlen=KEPT_PROPOSALS)
         self._waiting: FrameInputs | None = None
         self._previous: FrameInputs | None = None
         self._stepped_s: float | None = None
         self._stepped_ns = self._stepped_frame = 0
-        self._overridden = self._release = False
+
+    def begin(self, now_s: float) -> None:
+        """Answer frames from now on: that none were answered before is nobody's fault.
+
+        What was learnt of route, vehicle, world and override is kept, and so is a stop that only a release ends, and
+        the last command, which the vehicle still has and the next one must not jump from.
+        """
+        received_s = self.assembler.received_s
+        self._forget()
+        self.memory = replace(new_episode(self.memory, release=False), sent=self.memory.sent)
+        if received_s:  # a vehicle that was ever heard of is braked for if it is silent from now on
+            self.assembler.received_s = received_s
+            self.watchdog.heard(self.world, now_s)
 
     def on_part(self, part: Part, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take one part of a frame."""
@@ -234,7 +250,7 @@ class GateLoop:
 
     def _take(self, frame: FrameInputs) -> tuple[str, ...]:
         """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""
-        jumped = self._monitor.is_new_episode(frame, self._previous)
+        jumped = self._previous is not None and self._monitor.is_new_episode(frame, self._previous)
         # A route alone, good or bad, does not make a vehicle that drives start anew.
         placed = self._route_is_new and (jumped or self._release_on_new_episode)
         if placed:

@@ -109,6 +109,19 @@ def test_a_gate_that_is_activated_again_still_has_one_publisher(rig: Rig) -> Non
     assert len(rig.bridge.get_publishers_info_by_topic(COMMANDS)) == 1
 
 
+def test_a_gate_that_was_inactive_for_seconds_drives_again(rig: Rig) -> None:
+    rig.begin()
+    for _ in range(5):
+        rig.frame()
+    rig.gate.trigger_deactivate()
+    rig.k += 40  # which it does not hear
+    rig.spin_for(2.0)
+    rig.gate.trigger_activate()
+    commands = [rig.frame() for _ in range(20)]
+    assert commands[-1].throttle == 0.25 and commands[-1].brake == 0.0
+    assert all(said.state != GateStatus.STOPPING for said in rig.said)
+
+
 def test_nonsense_is_answered_with_brakes_and_told(rig: Rig) -> None:
     rig.begin()
     rig.frame()

@@ -467,6 +467,92 @@ def test_a_person_overrides_and_gives_back() -> None:
     assert car.last.answer.command == GO
 
 
+def away(car: Drive, seconds: float) -> None:
+    """The gate is deactivated and activated again; meanwhile the world goes on without it."""
+    assert car.loop.last(car.now) is not None
+    car.now, car.k = car.now + seconds, car.k + round(seconds / 0.05)
+    car.x += seconds * car.speed
+    car.loop.on_world(WorldClock(car.k, car.stepped, True), car.now)
+    car.loop.begin(car.now)
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+@pytest.mark.parametrize("seconds", [0.4, 2.0, 10.0])
+def test_a_gate_that_is_activated_again_drives_as_a_new_one(stepped: bool, seconds: float) -> None:
+    car = Drive(stepped)
+    car.drive(20)
+    away(car, seconds)
+    car.wait(0.04)
+    assert len(car.sent) == 20, "nothing is braked for, and nothing is answered late"
+    car.drive(20)
+    assert [out.stamp_ns for out in car.sent[20:]] == [k * FRAME_NS for k in range(car.k - 19, car.k + 1)]
+    assert not any(verdict.deceleration for out in car.sent[20:] for verdict in out.answer.verdicts)
+    assert car.last.answer.state is State.PASSING and car.last.answer.command == GO
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_frame_that_waited_when_the_gate_was_deactivated_is_not_answered_later(stepped: bool) -> None:
+    car = Drive(stepped)
+    car.drive(20)
+    car.frame()
+    away(car, 5.0)
+    car.wait(0.1)
+    assert len(car.sent) == 20
+    car.propose(k=21)
+    assert len(car.sent) == 20
+
+
+def test_a_gate_that_is_activated_again_goes_on_from_the_command_that_it_ended_with() -> None:
+    car = Drive()
+    car.drive(5)
+    away(car, 1.0)
+    car.drive(1)
+    command, config = car.last.answer.command, GateConfig()
+    rise = config.command.rising_jerk_mps3 * 0.05
+    assert command.brake * config.command.brake_mps2 == pytest.approx(config.stop.emergency_mps2 - rise)
+
+
+def test_a_stop_outlives_a_deactivation_and_a_release_meanwhile_counts() -> None:
+    car = stopped(release=False)
+    cause = car.loop.memory.cause
+    away(car, 5.0)
+    car.drive(5)
+    assert car.last.answer.state is State.HOLD and car.brakes() and car.loop.memory.cause == cause
+    assert car.loop.release() == ""
+    away(car, 5.0)
+    car.drive(6)
+    assert car.last.answer.state is State.PASSING
+
+
+def test_an_emergency_stop_under_way_goes_on_after_a_deactivation() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    car.wait(1.5)
+    away(car, 1.0)
+    car.drive(5)
+    assert car.last.answer.state is State.EMERGENCY_STOP and car.brakes()
+
+
+def test_a_person_who_drives_is_still_known_after_a_deactivation() -> None:
+    car = Drive()
+    car.drive(3)
+    car.loop.on_override(True)
+    car.drive(1)
+    away(car, 1.0)
+    car.drive(1)
+    assert car.last.answer.state is State.OVERRIDDEN
+
+
+def test_inputs_that_are_gone_when_the_gate_is_activated_again_are_braked_for() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    away(car, 5.0)
+    car.wait(0.3)
+    assert car.brakes() and car.last.answer.verdict is not None
+    assert car.last.answer.verdict.rule is Rule.INPUT_STALE
+    assert car.loop.last(car.now) is not None
+
+
 def test_cuts_and_brakes_are_counted() -> None:
     car = Drive()
     car.drive(2)
