@@ -79,13 +79,30 @@ def _run(make_node: Callable[[], LifecycleNode], stop: StopFlag) -> int:
     try:
         if node.get_parameter("autostart").value and not _start(node):
             return 1
-        while rclpy.ok() and not stop.is_set:
-            executor.spin_once(timeout_sec=POLL_S)
-        node.trigger_shutdown()
+        _spin(node, executor, stop)
         return 0
     finally:
         executor.remove_node(node)
         node.destroy_node()
+
+
+def _spin(node: LifecycleNode, executor: SingleThreadedExecutor, stop: StopFlag) -> None:
+    """Spin until a signal comes, then shut the node down; an error of ours in a callback is no way round that."""
+    try:
+        while rclpy.ok() and not stop.is_set:
+            executor.spin_once(timeout_sec=POLL_S)
+    except BaseException:
+        _shut_down_after_error(node)
+        raise
+    node.trigger_shutdown()
+
+
+def _shut_down_after_error(node: LifecycleNode) -> None:
+    """Send the last braking command; what fails in that is logged, so that the first error is what ends the process."""
+    try:
+        node.trigger_shutdown()
+    except Exception:
+        node.get_logger().fatal(f"shutdown after an error failed\n{traceback.format_exc()}")
 
 
 def _start(node: LifecycleNode) -> bool:

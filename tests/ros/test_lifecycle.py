@@ -1,0 +1,88 @@
+"""The end of a lifecycle node's process: its last braking command leaves, whatever ends it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from unittest.mock import Mock
+
+import pytest
+
+pytest.importorskip("rclpy")
+pytest.importorskip("carla_msgs.msg")
+
+from carla_msgs.msg import CarlaEgoVehicleControl
+from rclpy.context import Context
+from rclpy.node import Node
+
+from adawm_planner.ros import convert, lifecycle, qos
+from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC
+from tests.ros.spinner import end
+from tests.ros.stub_bridge import DOMAIN, FRAME_NS, Bench, StubBridge
+from tests.ros.test_watched_node import Recorder
+
+pytestmark = pytest.mark.ros
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def node(context: Context) -> Iterator[Recorder]:
+    node = Recorder(context)
+    node.trigger_configure()
+    node.trigger_activate()
+    yield node
+    node.destroy_node()
+
+
+def spin(node: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Spin the node into an error of ours."""
+    monkeypatch.setattr(lifecycle.rclpy, "ok", lambda: True)
+    executor = Mock(spin_once=Mock(side_effect=RuntimeError("in a callback")))
+    lifecycle._spin(node, executor, Mock(is_set=False))
+
+
+def test_an_error_in_a_callback_shuts_the_node_down_and_ends_it(
+    node: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with pytest.raises(RuntimeError, match="in a callback"):
+        spin(node, monkeypatch)
+    assert node.calls == ["open 1", "start", "stop", "close"]
+
+
+def test_a_shutdown_that_fails_too_does_not_hide_the_first_error(
+    node: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutdown = Mock(side_effect=OSError("in the shutdown"))
+    monkeypatch.setattr(node, "trigger_shutdown", shutdown)
+    with pytest.raises(RuntimeError, match="in a callback"):
+        spin(node, monkeypatch)
+    shutdown.assert_called_once_with()
+
+
+def test_a_gate_that_ends_with_an_error_brakes_with_its_last_command(context: Context) -> None:
+    command = [sys.executable, "-m", "tests.ros.failing_gate"]
+    env = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)}
+    gate = subprocess.Popen(command, cwd=ROOT, env=env, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT)
+    bridge = StubBridge("ego_vehicle", context)
+    proposals = bridge.create_publisher(CarlaEgoVehicleControl, PROPOSAL_TOPIC, qos.STREAM)
+    bench = Bench(context, Node("idle", context=context), bridge)
+    try:
+        bench.connect()
+        assert bench.spin_until(lambda: proposals.get_subscription_count() > 0)
+        bridge.publish_vehicle()
+        bridge.publish_route()
+        bench.spin_for(0.1)
+        bridge.publish_frame(1)
+        proposals.publish(CarlaEgoVehicleControl(header=convert.make_header(FRAME_NS, "map"), throttle=0.25))
+        assert bench.spin_until(lambda: any(sent.throttle > 0.0 for sent in bridge.commands))
+        proposals.publish(CarlaEgoVehicleControl(gear=7))
+        assert bench.spin_until(lambda: gate.poll() is not None and bridge.commands[-1].brake == 1.0), "full brake"
+        output, _ = gate.communicate(timeout=20)
+    finally:
+        end(gate)
+        bench.close()
+    assert gate.returncode == 1 and "RuntimeError: planted" in output
