@@ -8,6 +8,7 @@ what it has.
 
 from __future__ import annotations
 
+import logging
 import math
 from collections import deque
 from dataclasses import dataclass, replace
@@ -24,6 +25,8 @@ from adawm_planner.runtime.watchdog import Watchdog, WorldClock, patience
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
+
+_log = logging.getLogger(__name__)
 
 LONGEST_STEP_S = 1.0
 """Most that one step counts for in the duration of a fault [s]: a paused world is no lasting fault."""
@@ -109,6 +112,7 @@ class GateLoop:
         self._route_is_new, self._frames_since_route = False, 0
         self._vehicle: VehicleInfo | None = None
         self._overridden = self._release = False
+        self._last_error = ""
         self._forget()
 
     def _forget(self) -> None:
@@ -234,19 +238,38 @@ class GateLoop:
     def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:
         self._waiting = None
         self.stages.begin()
-        faults = self._take(frame)
-        reading = Reading(
-            frame.ego(), frame.objects.objects, self._vehicle, self._route, faults=faults,
-            wheel_speed=frame.status.speed, near=self._near,
-        )  # fmt: skip
-        if self._route is not None and not faults:
-            self._near = project(self._route, frame.odometry.x, frame.odometry.y, self._near).index
-        proposal = self._proposal_for(frame, now_s)
+        out = self._judge(frame, now_s)
         self._previous, self._route_is_new = frame, False
         self._frames_since_route += 1
-        out = self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True)
         self.stages.cut(GATE)
         return (out,)
+
+    def _judge(self, frame: FrameInputs, now_s: float) -> GateOutgoing:
+        """Answer a frame; an error of ours brakes the vehicle too and is reported as a frame that cannot be."""
+        proposal = self._proposal_for(frame, now_s)
+        try:
+            return self._step(self._read(frame), proposal, frame.stamp_ns, now_s, is_frame=True)
+        except Exception as error:
+            text = f"internal error, {type(error).__name__}: {error}; see the log, and report it"
+            if text != self._last_error:  # the same error at every frame is logged once
+                _log.exception("frame at %.3f s", frame.stamp_s)
+            self._last_error = text
+            reading = replace(self._reading(frame), faults=(text,))  # with a fault no other rule looks at it
+            return self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True)
+
+    def _read(self, frame: FrameInputs) -> Reading:
+        """Return the frame as the rules take it, with what the monitor finds wrong."""
+        faults = self._take(frame)
+        reading = replace(self._reading(frame), faults=faults)
+        if self._route is not None and not faults:
+            self._near = project(self._route, frame.odometry.x, frame.odometry.y, self._near).index
+        return reading
+
+    def _reading(self, frame: FrameInputs) -> Reading:
+        return Reading(
+            frame.ego(), frame.objects.objects, self._vehicle, self._route,
+            wheel_speed=frame.status.speed, near=self._near,
+        )  # fmt: skip
 
     def _take(self, frame: FrameInputs) -> tuple[str, ...]:
         """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""

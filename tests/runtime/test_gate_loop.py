@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
+from unittest.mock import Mock
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ import pytest
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, Objects, Route, VehicleInfo
 from adawm_planner.observation.route import route_from_points
+from adawm_planner.runtime import gate_loop
 from adawm_planner.runtime.frame_inputs import (
     OBJECTS,
     ODOMETRY,
@@ -551,6 +554,42 @@ def test_inputs_that_are_gone_when_the_gate_is_activated_again_are_braked_for() 
     assert car.brakes() and car.last.answer.verdict is not None
     assert car.last.answer.verdict.rule is Rule.INPUT_STALE
     assert car.loop.last(car.now) is not None
+
+
+@pytest.mark.parametrize("broken", ["project", "step"])
+def test_an_error_of_ours_brakes_for_that_frame_and_is_told_and_logged_once(
+    broken: str, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    car = Drive()
+    car.drive(10)
+    sound, calls = getattr(gate_loop, broken), 0
+
+    def fails(*args: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        if calls % 2:  # the answer to the error is judged by the same rules
+            raise RuntimeError("planted")
+        return sound(*args)
+
+    monkeypatch.setattr(gate_loop, broken, fails if broken == "step" else Mock(side_effect=RuntimeError("planted")))
+    car.drive(3)
+    assert [out.stamp_ns for out in car.sent] == [k * FRAME_NS for k in range(1, 14)]
+    verdict = car.last.answer.verdict
+    assert car.brakes() and verdict is not None and verdict.rule is Rule.INPUT_INVALID
+    assert "internal error, RuntimeError: planted" in verdict.line()
+    assert car.last.answer.command.brake == pytest.approx(1.0)
+    assert [record.message for record in caplog.records] == ["frame at 0.550 s"]
+    monkeypatch.setattr(gate_loop, broken, sound)
+    car.drive(6)
+    assert car.last.answer.state is State.PASSING and car.last.answer.command == GO
+
+
+def test_an_error_at_every_frame_becomes_an_emergency_stop(monkeypatch: pytest.MonkeyPatch) -> None:
+    car = Drive()
+    car.drive(10)
+    monkeypatch.setattr(gate_loop, "project", Mock(side_effect=RuntimeError("planted")))
+    car.drive(15)
+    assert car.last.answer.state is State.EMERGENCY_STOP and len(car.sent) == 25
 
 
 def test_cuts_and_brakes_are_counted() -> None:
