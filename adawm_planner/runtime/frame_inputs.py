@@ -22,7 +22,10 @@ FRAME_PARTS = (ODOMETRY, OBJECTS, STATUS)
 """Inputs that must be there, with equal stamps, in every frame."""
 
 RESTART_NS = 1_000_000_000
-"""A stamp this far before the newest frame is a restarted clock, a smaller step back is a late message [ns]."""
+"""A stamp this far before the newest frame is a restarted clock, a smaller step back is a late message [ns].
+
+One this far ahead of others that are waited for is of another clock.
+"""
 
 
 @dataclass(frozen=True)
@@ -112,6 +115,9 @@ class FrameAssembler:
 
     Parts of up to `depth` frames may be interleaved. A frame is closed when it is given out, when a later
     one is, or when it is given up by `close`; parts of a closed frame are counted as late and dropped.
+
+    A stamp far ahead may be a stray of another clock, or this one has jumped. So it is waited for only where nothing
+    nearer is, and dropped when a frame becomes whole without it.
     """
 
     def __init__(self, depth: int = 4) -> None:
@@ -135,15 +141,16 @@ class FrameAssembler:
             self._restart()
         self.received_s[name] = now_s
         frame = self._pending.setdefault(stamp_ns, PendingFrame(stamp_ns, now_s))
-        if self.waiting_since_s is None:
+        if self.waiting_since_s is None or all(each is frame for each in self._in_time()):
             self.waiting_since_s = frame.since_s
         frame.parts[name] = part
         if not frame.missing():
+            self._drop_after(stamp_ns + RESTART_NS)
             self.close(stamp_ns)
             self.took_s = now_s - frame.since_s
             return frame.whole(now_s)
         if len(self._pending) > self._depth:
-            self._drop_through(min(self._pending))
+            self._make_room()
         return None
 
     def oldest_pending(self) -> PendingFrame | None:
@@ -151,14 +158,32 @@ class FrameAssembler:
         return min(self._pending.values(), key=lambda frame: frame.stamp_ns, default=None)
 
     def pending_ns(self) -> int:
-        """Return the simulated time between the earliest and the latest incomplete frame [ns]."""
-        return max(self._pending, default=0) - min(self._pending, default=0)
+        """Return the simulated time between the earliest and the latest incomplete frame, strays left out [ns]."""
+        stamps = [frame.stamp_ns for frame in self._in_time()]
+        return max(stamps, default=0) - min(stamps, default=0)
 
     def close(self, stamp_ns: int) -> None:
         """Mark the frame as answered; earlier incomplete frames are dropped."""
         self._pending.pop(stamp_ns, None)
         self._drop_through(stamp_ns)
-        self.waiting_since_s = min((frame.since_s for frame in self._pending.values()), default=None)
+        self.waiting_since_s = min((frame.since_s for frame in self._in_time()), default=None)
+
+    def _in_time(self) -> list[PendingFrame]:
+        """Return the incomplete frames, without those that are too far ahead of the earliest one to be of its clock."""
+        last_ns = min(self._pending, default=0) + RESTART_NS
+        return [frame for frame in self._pending.values() if frame.stamp_ns <= last_ns]
+
+    def _make_room(self) -> None:
+        """Drop the strays, or else the earliest frame."""
+        first_ns, pending = min(self._pending), len(self._pending)
+        self._drop_after(first_ns + RESTART_NS)
+        if len(self._pending) == pending:
+            self._drop_through(first_ns)
+
+    def _drop_after(self, stamp_ns: int) -> None:
+        for stray in [stamp for stamp in self._pending if stamp > stamp_ns]:
+            del self._pending[stray]
+            self.dropped_frames += 1
 
     def _drop_through(self, stamp_ns: int) -> None:
         for old in [stamp for stamp in self._pending if stamp <= stamp_ns]:

@@ -12,6 +12,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from adawm_planner.dims import FRAME_S
+from adawm_planner.runtime.frame_inputs import RESTART_NS
 from adawm_planner.runtime.input_monitor import InputLimits
 
 
@@ -96,14 +97,17 @@ class Watchdog:
 
         It has when a later frame begins first: somebody else's command was counted, or its patience has ended. A
         command for that frame would count for the next one, and every later one would come a frame early from then
-        on. A stepped world may also wait for nobody, so this is said once until a frame is answered in step again.
+        on. A stepped world may also wait for nobody, so this is said once until a frame is answered in step again. A
+        stamp further ahead than it can have gone meanwhile says nothing: it is of another clock.
 
         Args:
             world: as it is.
             stamp_ns: of an input that has just come.
             unanswered_ns: of the earliest frame that has no answer yet.
         """
-        if stamp_ns <= unanswered_ns or not self._in_step or world is None or not world.synchronous:
+        if not 0 < stamp_ns - unanswered_ns <= RESTART_NS or not self._in_step:
+            return False
+        if world is None or not world.synchronous:
             return False
         self._in_step = False
         return True

@@ -84,6 +84,41 @@ def test_clock_that_starts_again_starts_new_frames() -> None:
     assert assembler.clock_restarts == 1
 
 
+def test_a_stray_stamp_far_ahead_is_not_waited_for_and_dropped_with_the_next_whole_frame() -> None:
+    assembler = FrameAssembler()
+    for part in parts(1):
+        assembler.add(part, 0.0)
+    assembler.add(odometry(5000), 0.01)
+    assert assembler.waiting_since_s == 0.01, "the clock may have jumped"
+    first, second, third = parts(2)
+    assembler.add(first, 0.05)
+    assert assembler.pending_ns() == 0 and assembler.waiting_since_s == 0.05
+    assembler.add(second, 0.05)
+    assert assembler.add(third, 0.05) is not None
+    assert assembler.oldest_pending() is None and assembler.waiting_since_s is None
+    assert assembler.dropped_frames == 1 and assembler.clock_restarts == 0 and assembler.late_parts == 0
+
+
+def test_strays_leave_room_for_the_frames_and_do_not_make_a_dead_input_look_young() -> None:
+    assembler = FrameAssembler(depth=4)
+    for k in range(5000, 5004):
+        assembler.add(odometry(k), 0.0)
+    for k in range(1, 4):
+        assembler.add(odometry(k), 0.05 * k)
+        assembler.add(odometry(6000 + k), 0.05 * k)
+    oldest = assembler.oldest_pending()
+    assert oldest is not None and oldest.stamp_ns == FRAME_NS
+    assert assembler.waiting_since_s == 0.05 and assembler.pending_ns() == 2 * FRAME_NS
+
+
+def test_a_clock_that_jumps_ahead_gives_out_its_frames() -> None:
+    assembler = FrameAssembler()
+    assembler.add(odometry(1), 0.0)
+    frames = [assembler.add(part, 0.05) for k in (5000, 5001) for part in parts(k)]
+    assert [frame.stamp_ns // FRAME_NS for frame in frames if frame] == [5000, 5001]
+    assert assembler.dropped_frames == 1 and assembler.oldest_pending() is None
+
+
 def test_acceleration_is_turned_to_the_body_axis() -> None:
     from math import pi
 

@@ -49,6 +49,7 @@ class Drive:
         self.moves = True  # the place does as the speed says
         self.sent: list[GateOutgoing] = []
         self.stepped = stepped
+        self.at: dict[str, Part] = {}  # the newest frame's parts
         self.loop.on_vehicle(VehicleInfo(0.61, 2.8, 4.7, 1.85, 1600.0))
         self.loop.on_route(ROUTE_X)
 
@@ -67,11 +68,12 @@ class Drive:
         self.loop.on_world(WorldClock(self.k, self.stepped, True), self.now)
         self.x += 0.05 * self.speed * self.moves
         stamp, x = self.k * FRAME_NS, self.offset + self.x
-        return {
+        self.at = {
             STATUS: StatusInput(stamp, "map", abs(self.speed), 0.0, 0.0),
             ODOMETRY: OdometryInput(stamp, "map", x, 0.0, 0.0, 1.0, self.speed, 0.0, 0.0, 0.0),
             OBJECTS: ObjectsInput(stamp, "map", NOBODY),
         }
+        return dict(self.at)
 
     def propose(self, command: Command = GO, k: int | None = None) -> None:
         """The planner answers a frame, the newest unless told."""
@@ -590,6 +592,59 @@ def test_an_error_at_every_frame_becomes_an_emergency_stop(monkeypatch: pytest.M
     monkeypatch.setattr(gate_loop, "project", Mock(side_effect=RuntimeError("planted")))
     car.drive(15)
     assert car.last.answer.state is State.EMERGENCY_STOP and len(car.sent) == 25
+
+
+FAR = 72_000
+"""Frames that another clock is ahead by: an hour."""
+
+
+def stray(car: Drive, name: str = ODOMETRY) -> None:
+    """One part comes with the stamp of another clock."""
+    car.send(replace(car.at[name], stamp_ns=(car.k + FAR) * FRAME_NS))
+
+
+@pytest.mark.parametrize("name", [ODOMETRY, OBJECTS, STATUS])
+@pytest.mark.parametrize("stepped", [True, False])
+@pytest.mark.parametrize("often", [1, 60])
+def test_a_part_of_another_clock_costs_no_frame_its_command(name: str, stepped: bool, often: int) -> None:
+    car = Drive(stepped)
+    car.drive(10)
+    for k in range(60):
+        if k < often:
+            stray(car, name)
+        for part in car.parts().values():
+            car.wait(0.002)
+            car.send(part)
+        if k < often:
+            stray(car, name)  # while the frame waits for its proposal
+        car.propose()
+    assert [out.stamp_ns // FRAME_NS for out in car.sent] == [*range(1, 71)]
+    assert all(out.answer.command == GO for out in car.sent)
+
+
+@pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_part_that_is_missing_after_the_clock_jumped_ahead_is_braked_for(missing: str, stepped: bool) -> None:
+    car = Drive(stepped)
+    car.drive(10)
+    car.k += FAR
+    car.frame(without=missing)
+    car.wait(0.6 if stepped else 0.14)
+    assert len(car.sent) == 11 and car.brakes() and car.last.stamp_ns == car.k * FRAME_NS
+    assert car.last.answer.verdict is not None and car.last.answer.verdict.about == missing
+
+
+@pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
+def test_a_missing_part_is_braked_for_among_parts_of_another_clock(missing: str) -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    went = car.now
+    while len(car.sent) == 10:
+        car.frame(without=missing)
+        stray(car, STATUS)
+        car.wait(0.04)
+    assert car.brakes() and car.now - went <= 0.3
+    assert car.last.answer.verdict is not None and car.last.answer.verdict.about == missing
 
 
 def test_cuts_and_brakes_are_counted() -> None:

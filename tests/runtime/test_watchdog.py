@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from adawm_planner.runtime.frame_inputs import RESTART_NS
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock
 
 LIMIT, REPEAT, STEPPED_LIMIT = 0.32, 0.18, 1.52
@@ -84,6 +85,7 @@ def test_a_stepped_world_that_begins_a_frame_early_is_told_of_once_until_it_is_i
     assert not watchdog.hurried(stepped, 100, 100)
     assert not watchdog.hurried(free, 200, 100)
     assert not watchdog.hurried(None, 200, 100)
+    assert not watchdog.hurried(stepped, 101 + RESTART_NS, 100)  # of another clock
     assert watchdog.hurried(stepped, 200, 100)
     assert not watchdog.hurried(stepped, 300, 200)
     watchdog.in_step()
