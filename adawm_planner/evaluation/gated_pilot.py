@@ -1,4 +1,8 @@
-"""World frame in, Command out: a pilot under the safety gate, in process, as the gate node holds the planner."""
+"""World frame in, Command out: a pilot under the rules of the safety gate, in process.
+
+The rules hear what the gate node tells them. Left out is what surrounds them there: the input monitor, the check of
+odometry's way, the watchdog and the wait for the proposal. Here every frame is whole and true, and answered at once.
+"""
 
 from __future__ import annotations
 
@@ -32,7 +36,10 @@ class GatedPilot:
     def command(self, world: World, frame: WorldFrame) -> Command:
         """Propose, and let it pass or not; counts the frames in which a rule changed the command."""
         proposed = self._pilot.command(world, frame)
-        reading = Reading(frame.ego, frame.objects, world.vehicle_info, frame.route)
+        reading = Reading(
+            frame.ego, frame.objects, world.vehicle_info, frame.route,
+            wheel_speed=abs(frame.ego.speed), near=world.scene(frame).near,
+        )  # fmt: skip
         answer = step(Heard(reading, Proposal(proposed), FRAME_S), self._memory, self._config)
         self._memory = answer.memory
         if answer.verdict is not None and answer.command != proposed:
