@@ -173,6 +173,13 @@ def project(route: Route, x: float, y: float, near: int | None = None) -> RouteP
     return best
 
 
+def distance_to(route: Route, x: float, y: float, near: int | None = None) -> float:
+    """Distance [m] from a position to the nearest point of the route, also beyond its ends; `near` as in `project`."""
+    foot = project(route, x, y, near)
+    near_x, near_y = np.interp(foot.s, route.s, route.x), np.interp(foot.s, route.s, route.y)
+    return math.hypot(float(near_x) - x, float(near_y) - y)
+
+
 def _around(route: Route, near: int) -> tuple[int, int]:
     """Range of the points that may come after a projection at index `near`; two at least."""
     here = route.s[near]

@@ -13,7 +13,7 @@ import numpy as np
 
 from adawm_planner.data_types import Objects, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
-from adawm_planner.observation.route import project
+from adawm_planner.observation.route import distance_to
 from adawm_planner.runtime.frame_inputs import (
     FRAME_PARTS,
     OBJECTS,
@@ -173,7 +173,7 @@ class InputMonitor:
     def _contradictions(self, frame: FrameInputs, route: Route) -> list[Fault]:
         o, limits = frame.odometry, self.limits
         speed = math.hypot(o.speed, o.lateral_speed, o.vertical_speed)
-        distance = _distance(route, o.x, o.y)
+        distance = distance_to(route, o.x, o.y)
         mismatch = abs(speed - frame.status.speed)
         checks = (
             (ODOMETRY, "quaternion's norm is off 1 by", abs(o.quaternion_norm - 1.0), _QUATERNION_LIMIT),
@@ -199,13 +199,6 @@ class InputMonitor:
 
 def _age(received_s: Mapping[str, float], name: str, now_s: float) -> float:
     return now_s - received_s[name] if name in received_s else math.inf
-
-
-def _distance(route: Route, x: float, y: float) -> float:
-    """Distance [m] from a point to the nearest point of the route, also beyond its ends."""
-    foot = project(route, x, y)
-    near_x, near_y = np.interp(foot.s, route.s, route.x), np.interp(foot.s, route.s, route.y)
-    return math.hypot(float(near_x) - x, float(near_y) - y)
 
 
 def _bad_object(objects: Objects) -> str | None:

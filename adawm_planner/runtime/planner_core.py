@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from adawm_planner.data_types import Command, DrivableMap, Experience, Route, Scene, VehicleInfo
-from adawm_planner.observation.route import RouteProjection, project, same_route
+from adawm_planner.observation.route import RouteProjection, distance_to, project, same_route
 from adawm_planner.runtime.corridor import Corridor
 from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, drive_step
 from adawm_planner.runtime.engine import Engine
@@ -168,7 +168,7 @@ class PlannerCore:
         self._near = None if new else self._near
         if faults:
             return self.brake(faults)
-        ended = self._restart() if new or self._state is None else []
+        ended = self._restart(frame) if new or self._state is None else []
         scene = self._scene(frame)
         at = project(scene.route, scene.ego.x, scene.ego.y, scene.near)
         self._near, self._arrived = at.index, self._arrived or _is_at_end(scene, at)
@@ -217,12 +217,21 @@ class PlannerCore:
         """Stand at the end of the route until another one comes."""
         return Command(steer=self._steer, brake=self._config.drive.control.hold_brake), None
 
-    def _restart(self) -> list[Experience]:
+    def _restart(self, frame: FrameInputs) -> list[Experience]:
+        self._near = None if self._is_elsewhere(frame) else self._near
         ended = self._recorder.interrupt(self._take_collision())
         self._recorder.begin()
         self._arrived = False
         self._state = DriveState.initial(self.engine)
         return ended
+
+    def _is_elsewhere(self, frame: FrameInputs) -> bool:
+        """Whether the vehicle was driven out of reach of its latest place on the route, while nobody followed it."""
+        assert self._route is not None
+        if self._near is None:
+            return False
+        distance = distance_to(self._route, frame.odometry.x, frame.odometry.y, self._near)
+        return distance > self.monitor.limits.route_distance_m
 
     def _take_collision(self) -> bool:
         collided, self._collided = self._collided, False

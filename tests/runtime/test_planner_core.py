@@ -139,6 +139,40 @@ def test_laps_are_driven_in_order_from_the_first() -> None:
     assert core.episodes == 1
 
 
+def features(answer: Answer) -> dict[str, float]:
+    """What the decision of an answer saw of the ego, by name."""
+    assert answer.decision is not None
+    return dict(zip(STATE_FEATURES, answer.decision.observation.state.tolist(), strict=True))
+
+
+def after_a_gap(core: PlannerCore, route: Route, k: int, s: float) -> Answer:
+    """The first frame that is driven again after a gap that ends with frame k at arc length s."""
+    assert [fault.rule for fault in core.answer(on_lap(route, k, s)).faults] == ["frame_gap"]
+    answer = core.answer(on_lap(route, k + 1, s + 0.25))
+    assert answer.mode is Mode.DRIVING and answer.decision is not None and answer.decision.first
+    return answer
+
+
+def test_a_vehicle_that_was_driven_far_in_a_gap_is_found_again() -> None:
+    core, route = make_core(), lap_route(2)
+    core.set_route(route)
+    for k in range(1, 21):
+        core.answer(on_lap(route, k, 0.25 * k))
+    answer = after_a_gap(core, route, 420, 105.0)
+    assert features(answer)["lateral_deviation"] == pytest.approx(0.0, abs=0.01)
+    (one,) = answer.experiences
+    assert one.is_first and not one.is_last
+
+
+def test_a_gap_within_reach_does_not_lose_the_lap() -> None:
+    core, route = make_core(), lap_route(2)
+    core.set_route(route)
+    for k in range(1, 468):
+        core.answer(on_lap(route, k, 1.5 * k))
+    answer = after_a_gap(core, route, 667, 745.0)
+    assert features(answer)["distance_to_goal"] == pytest.approx((800.0 - 745.25) / 60.0, abs=0.02)
+
+
 def test_a_vehicle_that_stands_just_behind_the_start_of_a_lap_has_not_arrived() -> None:
     core, route = make_core(), lap_route(1)
     core.set_route(route)
