@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.data_types import Experience, RewardTerms, Scene
 from adawm_planner.observation.assemble import observe
-from adawm_planner.observation.route import project
+from adawm_planner.observation.route import RouteProjection, project
 from adawm_planner.reward import RewardWeights, frame_reward
 from adawm_planner.runtime.drive_step import Decision
 
@@ -51,6 +51,10 @@ class ExperienceRecorder:
         self._open, self._reward, self._intervention = True, RewardTerms(), ""
         self._scene = self._decision = self._s = None
 
+    def may_begin(self, scene: Scene, at: RouteProjection) -> bool:
+        """Whether an episode could go on from here: off the lane or at the goal it would end with its first frame."""
+        return not (self._has_reached(scene, at) or self._has_left(at))
+
     def intervened(self, rule: str) -> None:
         """Note that a rule of the gate has changed a command; the first since the latest experience is kept."""
         self._intervention = self._intervention or rule
@@ -79,11 +83,17 @@ class ExperienceRecorder:
         """Add the frame's reward; return whether the episode ends with it for good."""
         at = project(scene.route, scene.ego.x, scene.ego.y, scene.near)
         advanced = 0.0 if self._s is None else at.s - self._s
-        reached = at.s >= max(scene.route.length - self._rules.goal_before_end_m, 0.5 * scene.route.length)
+        reached = self._has_reached(scene, at)
         self._s = at.s
         reward = frame_reward(scene.ego, at, advanced, collided, reached and not collided, self._rules.weights)
         self._reward = self._reward + reward
-        return collided or reached or abs(at.lateral) > self._rules.off_lane_m
+        return collided or reached or self._has_left(at)
+
+    def _has_reached(self, scene: Scene, at: RouteProjection) -> bool:
+        return at.s >= max(scene.route.length - self._rules.goal_before_end_m, 0.5 * scene.route.length)
+
+    def _has_left(self, at: RouteProjection) -> bool:
+        return abs(at.lateral) > self._rules.off_lane_m
 
     def _close(self, terminal: bool, decision: Decision | None) -> list[Experience]:
         self._open = False

@@ -77,7 +77,7 @@ class PlannerCore:
         self._state: DriveState | None = None  # None: starts anew at the next frame that can be driven
         self._previous: FrameInputs | None = None
         self._stamps_ns: deque[int] = deque(maxlen=PERIOD_FRAMES)
-        self._arrived = False
+        self._arrived = self._is_due = False  # due: an episode, as soon as one may begin
         self._steer = 0.0
         self._near: int | None = None  # latest place on the route
         self._collided = False
@@ -172,6 +172,8 @@ class PlannerCore:
         scene = self._scene(frame)
         at = project(scene.route, scene.ego.x, scene.ego.y, scene.near)
         self._near, self._arrived = at.index, self._arrived or _is_at_end(scene, at)
+        if self._is_due and self._recorder.may_begin(scene, at):
+            self._begin()
         command, decision = self._hold() if self._arrived else self._drive(scene)
         if self._intervention:
             self._recorder.intervened(self._intervention)
@@ -220,10 +222,15 @@ class PlannerCore:
     def _restart(self, frame: FrameInputs) -> list[Experience]:
         self._near = None if self._is_elsewhere(frame) else self._near
         ended = self._recorder.interrupt(self._take_collision())
-        self._recorder.begin()
-        self._arrived = False
+        self._arrived, self._is_due = False, True
         self._state = DriveState.initial(self.engine)
         return ended
+
+    def _begin(self) -> None:
+        """Begin an episode with this frame, which is a decision: what was driven back to the lane is not in it."""
+        self._recorder.begin()
+        self._is_due = False
+        self._state = DriveState.initial(self.engine)
 
     def _is_elsewhere(self, frame: FrameInputs) -> bool:
         """Whether the vehicle was driven out of reach of its latest place on the route, while nobody followed it."""

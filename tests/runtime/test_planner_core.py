@@ -281,6 +281,29 @@ def test_goal_ends_the_episode_with_its_reward() -> None:
     assert last.is_terminal and last.reward.destination > 0.0
 
 
+def test_a_vehicle_that_left_its_route_begins_one_episode_when_it_is_back_on_the_lane() -> None:
+    engine = FakeEngine()
+    core = make_core(engine)
+    way = [*np.linspace(0.0, 10.8, 55), *np.linspace(10.6, 0.0, 54), *[0.0] * 41]  # m off the route
+    answers = [core.answer(frame(k, odometry=odometry(k, y=y))) for k, y in enumerate(way, start=1)]
+    assert {fault.rule for answer in answers for fault in answer.faults} == {"contradictory"}
+    made = [one for answer in answers for one in answer.experiences]
+    assert [one.is_terminal for one in made if one.is_last] == [True], "it leaves the lane once"
+    assert [one.episode for one in made if one.is_first] == [0, 1] and core.episodes == 2
+    again = next(k for k, answer in enumerate(answers) for one in answer.experiences if one.episode == 1)
+    assert abs(way[again]) <= 3.0 < abs(way[again - 1])
+    assert len([one for one in made if one.episode == 1]) == len(range(again, len(way), FRAMES_PER_DECISION))
+    assert engine.firsts.count(True) == 3, "at the start, within reach of the route, and on the lane"
+
+
+def test_after_a_fault_behind_the_goal_no_episode_begins() -> None:
+    core = make_core()
+    core.answer(frame(1, odometry=odometry(1, x=81.0)))
+    core.answer(frame(2, odometry=odometry(2, x=math.nan)))
+    answer = core.answer(frame(3, odometry=odometry(3, x=81.5)))
+    assert answer.mode is Mode.DRIVING and answer.experiences == () and core.episodes == 0
+
+
 @pytest.mark.parametrize("brake", [0.0, -0.1, 1.1, math.nan])
 def test_config_refuses_a_brake_that_does_not_brake(brake: float) -> None:
     with pytest.raises(ValueError, match="fault_brake"):
