@@ -14,7 +14,10 @@ from typing import Any
 from adawm_msgs.msg import AdapterInfo, AdapterUpdate, GateStatus
 from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
 from rclpy.callback_groups import ReentrantCallbackGroup
+from rclpy.exceptions import InvalidHandle
+from rclpy.impl.rcutils_logger import RcutilsLogger
 from rclpy.serialization import deserialize_message
+from rclpy.service import Service
 from rclpy.task import Future
 from std_msgs.msg import Bool
 
@@ -126,14 +129,15 @@ class PlannerAdapters:
             "~/pin_adapter": (PinAdapter, self._pin),
         }
         self._services = [
-            node.create_service(kind, name, call, callback_group=group) for name, (kind, call) in services.items()
+            outliving(node.create_service(kind, name, call, callback_group=group), node.get_logger())
+            for name, (kind, call) in services.items()
         ]
 
     def _tell_intervention(self) -> None:
         self._intervened(self._rule or (OVERRIDE if self._overridden else ""))
 
     def destroy(self) -> None:
-        """Close topics and services."""
+        """Close topics and services; the swaps are closed by then, so that no request waits for them any more."""
         for subscription in self._open:
             self._node.destroy_subscription(subscription)
         for service in self._services:
@@ -199,6 +203,20 @@ class PlannerAdapters:
     def _infos(self, entries: Sequence[Entry]) -> list[AdapterInfo]:
         active = set() if self._swaps is None else {each.digest for each in self._swaps.report.adapters}
         return [adapter_info(each.bundle, each.bundle.digest in active, each.pinned) for each in entries]
+
+
+def outliving(service: Service, logger: RcutilsLogger) -> Service:
+    """Let a service end before its last response: rclpy would raise out of the executor, and end the process."""
+    send = service.send_response
+
+    def send_if_open(response: Any, header: Any) -> None:
+        try:
+            send(response, header)
+        except InvalidHandle:
+            logger.warning(f"{service.srv_name}: closed before its caller was answered")
+
+    service.send_response = send_if_open
+    return service
 
 
 def unpack(raw: bytes, limits: AdapterLimits) -> tuple[list[tuple[str, bytes]], str]:

@@ -105,11 +105,11 @@ class PlannerNode(WatchedNode):
         self._set_mode(Mode.WAITING, "inactive")
 
     def _close(self) -> None:
+        if self._swaps is not None:
+            self._swaps.close()  # before the services: it ends what their requests wait for
         for part in (self._inputs, self._outputs, self._adapters):
             if part is not None:
                 part.destroy()
-        if self._swaps is not None:
-            self._swaps.close()
         self.loop = self._inputs = self._outputs = self._adapters = self._swaps = None
 
     def _watch(self) -> None:

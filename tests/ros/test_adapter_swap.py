@@ -42,6 +42,7 @@ from adawm_planner.ros import qos
 from adawm_planner.ros.convert import byte_array
 from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
 from adawm_planner.ros.planner_node import PlannerNode
+from adawm_planner.runtime.hot_swap import HotSwap
 from tests.adapters.conftest import KEY, Maker
 from tests.adapters.forgery import signed_again, with_factors, with_manifest_bytes
 from tests.ros.spinner import end
@@ -275,6 +276,30 @@ def test_services(driven: Driven, maker: Maker, tmp_path: Path) -> None:
     again = driven.call(RollbackAdapter, "rollback_adapter")
     assert not again.success and "base model drives already" in again.message
     assert driven.call(PinAdapter, "pin_adapter", digest="policy", pinned=False).success
+
+
+def test_a_planner_that_is_closed_while_an_operator_waits_lives_on(
+    driven: Driven, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    begun, go_on, handle = threading.Event(), threading.Event(), HotSwap.handle
+
+    def slowly(self: HotSwap, event: Any) -> None:
+        begun.set()
+        go_on.wait()
+        handle(self, event)
+
+    monkeypatch.setattr(HotSwap, "handle", slowly)
+    client = driven.bridge.create_client(ListAdapters, "/adawm_planner/list_adapters")
+    assert driven.spin_until(client.service_is_ready)
+    client.call_async(ListAdapters.Request())
+    assert driven.spin_until(begun.is_set)
+    threading.Timer(0.2, go_on.set).start()
+    assert driven.planner.trigger_deactivate() == SUCCESS and driven.planner.trigger_cleanup() == SUCCESS
+    driven.spin_for(0.3)
+    assert "list_adapters: closed before its caller was answered" in "".join(capfd.readouterr())
+    assert driven.planner.trigger_configure() == SUCCESS
+    assert driven.call(ListAdapters, "list_adapters").base_digest
+    assert driven.planner.trigger_cleanup() == SUCCESS
 
 
 def test_an_intervention_counts_against_it(context: Context, values: dict[str, Any], maker: Maker) -> None:
