@@ -105,6 +105,11 @@ class PlannerNode(WatchedNode):
         self._set_mode(Mode.WAITING, "inactive")
 
     def _close(self) -> None:
+        self._destroy_parts()
+        gc.unfreeze()  # what was frozen for driving refers to itself: only the collector frees it
+        gc.collect()
+
+    def _destroy_parts(self) -> None:
         if self._swaps is not None:
             self._swaps.close()  # before the services: it ends what their requests wait for
         for part in (self._inputs, self._outputs, self._adapters):

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from typing import Any
 
@@ -212,6 +214,15 @@ def test_cleanup_and_configure_again(driving: Bench) -> None:
     driving.connect()
     driving.bridge.commands.clear()
     assert step(driving, 5).throttle > 0.0
+
+
+def test_a_configuration_that_is_closed_is_freed(driving: Bench) -> None:
+    planner = driving.planner
+    parts = [weakref.ref(each) for each in (planner.loop, planner.loop.core, planner.loop.core.engine)]
+    assert planner.trigger_deactivate() == SUCCESS and planner.trigger_cleanup() == SUCCESS
+    driving.spin_for(0.1)  # the executor forgets what it looked at last
+    gc.collect()
+    assert [part() for part in parts] == [None] * len(parts)
 
 
 def test_bad_model_dir_fails_configuration_in_one_line(context: Context, capfd: pytest.CaptureFixture[str]) -> None:
