@@ -35,9 +35,14 @@ def _single(value: float) -> float:
 
 
 def speed_limit(route: Route, s: float, config: ControlConfig) -> float:
-    """Highest speed [m/s] at arc length `s` [m] from which every bend ahead and the end can be met."""
-    first = max(int(np.searchsorted(route.s, s)) - 1, 0)
-    window = slice(first, first + 40)
+    """Highest speed [m/s] at arc length `s` [m] from which every bend ahead and the end can be met.
+
+    Looked at is what lies so far ahead that even a stop from the cruise speed ends before it: the first point farther
+    away, and all behind it, limit nothing, however dense the route's points are.
+    """
+    reach = config.cruise_speed**2 / (2.0 * config.bend_deceleration)
+    here, end = np.searchsorted(route.s, [s, s + reach])
+    window = slice(max(int(here) - 1, 0), int(end) + 1)
     ahead = np.maximum(route.s[window] - s, 0.0)
     bend_squared = config.lateral_acceleration / np.maximum(np.abs(route.curvature[window]), 1e-3)
     limit_squared = float((bend_squared + 2.0 * config.bend_deceleration * ahead).min())

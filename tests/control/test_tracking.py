@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import pedals, speed_limit, track
-from adawm_planner.data_types import EgoState, Scene
+from adawm_planner.data_types import EgoState, Route, Scene
 from adawm_planner.observation.route import project, route_from_points
 from adawm_planner.simulator.vehicle import EgoVehicle, VehiclePreset
 from tests.observation.scenes import VEHICLE, objects, scene
@@ -57,6 +57,31 @@ def test_the_governor_slows_for_a_bend_and_stops_at_the_end() -> None:
     in_bend = speed_limit(route, 65.0, CONFIG)
     assert in_bend == pytest.approx(math.sqrt(CONFIG.lateral_acceleration * 10.0), rel=0.05)
     assert speed_limit(route, route.length, CONFIG) == 0.0
+
+
+def corner(spacing: float) -> Route:
+    """A route of 200 m eastwards, a quarter circle of 8 m to the left, and 40 m on; points `spacing` [m] apart."""
+    s = np.arange(0.0, 240.0 + 4.0 * math.pi, spacing)
+    angle = np.clip((s - 200.0) / 8.0, 0.0, 0.5 * math.pi)
+    x = np.minimum(s, 200.0) + 8.0 * np.sin(angle)
+    return route_from_points(x, 8.0 * (1.0 - np.cos(angle)) + np.maximum(s - 200.0 - 4.0 * math.pi, 0.0))
+
+
+@pytest.mark.parametrize("spacing", [0.2, 0.25, 0.5, 1.0])
+@pytest.mark.parametrize("cruise", [8.0, 14.0, 30.0])
+def test_the_governor_sees_a_bend_as_far_ahead_as_it_must(spacing: float, cruise: float) -> None:
+    config, route = replace(CONFIG, cruise_speed=cruise), corner(spacing)
+    bend = math.sqrt(CONFIG.lateral_acceleration * 8.0)
+    for before in (5.0, 10.0, 15.0, 50.0, 120.0):  # m
+        allowed = math.sqrt(bend**2 + 2.0 * CONFIG.bend_deceleration * before)
+        assert speed_limit(route, 200.0 - before, config) == pytest.approx(min(allowed, cruise), abs=0.7)
+
+
+def test_what_the_governor_does_not_look_at_limits_nothing() -> None:
+    route, looks_far = corner(1.0), replace(CONFIG, cruise_speed=100.0)
+    for s in np.arange(0.0, route.length, 0.3):
+        seen = min(speed_limit(route, float(s), looks_far), CONFIG.cruise_speed)
+        assert speed_limit(route, float(s), CONFIG) == seen
 
 
 @pytest.mark.parametrize("preset", [VehiclePreset("nominal"), VehiclePreset("slow", delay=0.4)])
