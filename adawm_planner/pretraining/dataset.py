@@ -130,13 +130,13 @@ def load_folder(folder: Path) -> Episodes:
 def sequence_starts(count: int, length: int, batch: int, fresh: float, newest: int, rng: np.random.Generator) -> Int64:
     """First rows (B,) of windows of `length` rows, uniform over `count` rows.
 
-    A share `fresh` of them lies within the `newest` last rows. Windows may cross episodes: the first flags are
-    there for that.
+    A share `fresh` of them lies within the `newest` last rows, none where nothing is new (`newest` 0). Windows may
+    cross episodes: the first flags are there for that.
     """
     last = count - length
     if last < 0:
         raise ValueError(f"{count} decisions are fewer than one window of {length}")
     starts = rng.integers(0, last + 1, batch)
-    recent = rng.random(batch) < fresh
+    recent = rng.random(batch) < (fresh if newest else 0.0)
     starts[recent] = rng.integers(max(0, min(last, count - newest)), last + 1, int(recent.sum()))
     return starts.astype(np.int64)

@@ -85,3 +85,9 @@ def test_windows_stay_inside_and_fresh_ones_are_new() -> None:
     assert sequence_starts(100, 10, 50, 1.0, 20, rng).min() >= 80
     with pytest.raises(ValueError, match="fewer than one window"):
         sequence_starts(5, 10, 1, 0.0, 0, rng)
+
+
+def test_nothing_is_drawn_twice_as_fresh_where_nothing_is_new() -> None:
+    starts = sequence_starts(1000, 10, 500, 0.3, 0, np.random.default_rng(0))
+    assert np.array_equal(starts, sequence_starts(1000, 10, 500, 0.0, 0, np.random.default_rng(0)))
+    assert (starts == 990).sum() < 5, "the last window is one of many"
