@@ -26,7 +26,7 @@ from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
 from adawm_planner.pretraining.collect import Fleet, RigFactory, collect_round, round_jobs, score
 from adawm_planner.pretraining.dataset import Episodes, join, load_chunk
-from adawm_planner.pretraining.fit import Run
+from adawm_planner.pretraining.fit import Run, step_generator
 from adawm_planner.pretraining.trainer import (
     ActorCritic,
     Replay,
@@ -89,7 +89,6 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
     _claim(folder, config)
     if not (folder / COMMIT_FILE).exists():
         (folder / COMMIT_FILE).write_text(repository_commit())
-    torch.manual_seed(config.seed)
     torch.set_num_threads(config.threads)
     run = Run(folder, config.seed, config.threads, config.checkpoint_every)
     with Fleet(factory, config.collection.workers) as fleet:
@@ -167,12 +166,18 @@ def _clone_round(pipeline: Pipeline, index: int, before: str, updates: int) -> P
     if (folder / CLONE_FILE).exists():
         return folder
     config = pipeline.config
+    _seed_weights(config, folder.name)
     clone = load_clone(Path(before)).train() if before else Clone(config.world_model, config.policy)
     episodes = load_rounds(pipeline.data, index)
     report = train_clone(clone, episodes, config.cloning, updates, folder.name, pipeline.run)
     save_clone(clone, folder)
     pipeline.note(folder.name, begun, decisions=len(episodes), **_told(report))
     return folder
+
+
+def _seed_weights(config: PretrainingConfig, stage: str) -> None:
+    """Before a stage draws its first weights: they must not depend on which stages this process ran before."""
+    step_generator(config.seed, f"{stage} weights", 0)
 
 
 def _told(report: Any) -> dict[str, Any]:
@@ -190,6 +195,7 @@ def model_world(pipeline: Pipeline, clone: Clone, train: Replay, held_out: Repla
     begun, folder = time.monotonic(), pipeline.folder / "world_model"
     if (folder / WEIGHTS_FILE).exists():
         return load_agent(folder)
+    _seed_weights(pipeline.config, folder.name)
     agent = Agent(pipeline.config.world_model, pipeline.config.policy)
     agent.world_model.encoder.load_state_dict(clone.encoder.state_dict())
     report = train_world_model(agent, train, held_out, pipeline.config.dynamics, pipeline.run)

@@ -54,6 +54,24 @@ def test_a_second_call_does_nothing_again(trained: tuple[Path, Path]) -> None:
     assert (final / "weights.safetensors").read_bytes() == before
 
 
+def test_a_resumed_run_is_the_run_that_was_never_stopped(
+    trained: tuple[Path, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = load_pretraining(preset="debug")
+
+    def killed(*stage: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("adawm_planner.pretraining.pipeline.model_world", killed)
+        with pytest.raises(KeyboardInterrupt):
+            pretrain(config, tmp_path / "data", tmp_path / "run", crossing_rig, QUIET)
+    torch.manual_seed(12345)  # what a process drew before must not matter
+    final = pretrain(config, tmp_path / "data", tmp_path / "run", crossing_rig, QUIET)
+    whole, resumed = load_agent(trained[1]).state_dict(), load_agent(final).state_dict()
+    assert all(torch.equal(value, resumed[name]) for name, value in whole.items())
+
+
 def test_a_run_is_not_continued_with_another_config(trained: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match="another configuration"):
         pretrain(load_pretraining(preset="quick"), trained[0].parent / "data", trained[0], crossing_rig, QUIET)
