@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import click
@@ -39,14 +39,14 @@ def collect(
 ) -> None:
     """Drive episodes and store them with the expert's labels; called again, it goes on."""
     from adawm_planner.config.presets import load_pretraining
-    from adawm_planner.pretraining.collect import Fleet, collect_round, rig_factory, round_jobs
+    from adawm_planner.pretraining.collect import Fleet, Round, collect_round, rig_factory
 
-    config = load_pretraining().collection
-    jobs = round_jobs(config, seed, round_index, str(weights or ""), sample=weights is not None)
+    config = replace(load_pretraining().collection, task=task, vehicle=vehicle)
+    plan = Round(config, seed, round_index, str(weights or ""), sample=weights is not None)
     with Fleet(rig_factory(task, vehicle), workers) as fleet, Progress() as bar:
         line = bar.add_task("drive", total=decisions)
         report = collect_round(
-            fleet, jobs, output, round_index, decisions, lambda done: bar.update(line, completed=min(done, decisions))
+            fleet, plan, output, decisions, lambda done: bar.update(line, completed=min(done, decisions))
         )
     table = Table("decisions", "episodes", "outcomes", "seconds")
     table.add_row(str(report.decisions), str(report.episodes), str(report.outcomes), f"{report.seconds:.0f}")

@@ -21,6 +21,7 @@ import numpy as np
 from adawm_planner.config.pretraining import CollectionConfig
 from adawm_planner.data_types import Float64
 from adawm_planner.dims import ACTION_COUNT
+from adawm_planner.pretraining.claim import claim_round, claim_values
 from adawm_planner.pretraining.dataset import Episodes, chunk_files, join, load_chunk, save_chunk
 from adawm_planner.workers import children_without_sigint, death_told, worker_pool
 
@@ -284,6 +285,25 @@ def round_jobs(config: CollectionConfig, seed: int, round_index: int, weights: s
 
 
 @dataclass(frozen=True)
+class Round:
+    """What decides which episodes a round of collection brings."""
+
+    config: CollectionConfig
+    seed: int
+    index: int
+    weights: str = ""  # folder of the policy that drives, empty: expert and bad drivers
+    sample: bool = False  # that policy samples its actions in half of its episodes
+
+    def jobs(self) -> Iterator[Job]:
+        """The round's endless jobs."""
+        return round_jobs(self.config, self.seed, self.index, self.weights, self.sample)
+
+    def claim(self) -> dict[str, Any]:
+        """The same as values to keep with the episodes."""
+        return claim_values(self.config, self.seed, self.index, self.weights, self.sample)
+
+
+@dataclass(frozen=True)
 class RoundReport:
     """What one round of collection brought."""
 
@@ -296,15 +316,20 @@ class RoundReport:
 
 def collect_round(
     fleet: Fleet,
-    jobs: Iterator[Job],
+    plan: Round,
     folder: Path,
-    round_index: int,
     decisions: int,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> RoundReport:
-    """Drive jobs until `decisions` are stored under `folder`; goes on where an earlier call stopped."""
-    begun, target = time.monotonic(), folder / f"round-{round_index:02d}"
-    metas = [(len(episodes), meta) for episodes, meta in map(load_chunk, chunk_files_of(target))]
+    """Drive a round until `decisions` are stored under `folder`; goes on where an earlier call stopped.
+
+    Raises:
+        ValueError: the folder holds episodes of another round with this number, or a worker process died.
+    """
+    begun, target, jobs = time.monotonic(), folder / f"round-{plan.index:02d}", plan.jobs()
+    files = chunk_files_of(target)
+    claim_round(target, plan.claim(), stored=bool(files))
+    metas = [(len(episodes), meta) for episodes, meta in map(load_chunk, files)]
     stored = before = sum(count for count, _ in metas)
     outcomes = [str(outcome) for _, meta in metas for outcome in meta["outcomes"]]
     for _ in outcomes:

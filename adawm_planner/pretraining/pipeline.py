@@ -24,7 +24,7 @@ from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.pretraining import PretrainingConfig
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
-from adawm_planner.pretraining.collect import Fleet, RigFactory, collect_round, round_jobs, score
+from adawm_planner.pretraining.collect import Fleet, RigFactory, Round, collect_round, score
 from adawm_planner.pretraining.dataset import Episodes, join, load_chunk
 from adawm_planner.pretraining.fit import Run, step_generator
 from adawm_planner.pretraining.trainer import (
@@ -84,7 +84,8 @@ def read_facts(path: Path) -> list[dict[str, Any]]:
 def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFactory, console: Console) -> Path:
     """Run the pipeline to its end.
 
-    Returns the folder of the trained agent. Raises ValueError when `folder` holds a run of another config.
+    Returns the folder of the trained agent. Raises ValueError when `folder` holds a run of another config, or `data`
+    the episodes of another run.
     """
     _claim(folder, config)
     if not (folder / COMMIT_FILE).exists():
@@ -153,9 +154,9 @@ def clone_from_driving(pipeline: Pipeline) -> Clone:
 def collect(pipeline: Pipeline, index: int, weights: str, decisions: int, sample: bool) -> None:
     """One round of driving, skipped where it is already stored."""
     begun, config = time.monotonic(), pipeline.config
-    jobs = round_jobs(config.collection, config.seed, index, weights, sample)
+    plan = Round(config.collection, config.seed, index, weights, sample)
     with pipeline.run.progress(f"drive {index}", decisions) as show:
-        report = collect_round(pipeline.fleet, jobs, pipeline.data, index, decisions, lambda done: show(done, ""))
+        report = collect_round(pipeline.fleet, plan, pipeline.data, decisions, lambda done: show(done, ""))
     if report.added:
         pipeline.note(f"collect-{index:02d}", begun, decisions=report.decisions, outcomes=report.outcomes)
 

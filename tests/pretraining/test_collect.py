@@ -22,6 +22,7 @@ from adawm_planner.pretraining.collect import (
     Job,
     Rig,
     RigFactory,
+    Round,
     collect_round,
     drive_episode,
     round_jobs,
@@ -84,13 +85,81 @@ def test_processes_drive_what_one_process_drives() -> None:
 
 def test_a_stopped_round_goes_on_with_the_next_episode(tmp_path: Path) -> None:
     with Fleet(crossing_rig, 0) as fleet:
-        whole = collect_round(fleet, round_jobs(CONFIG, 1, 0, "", False), tmp_path / "whole", 0, 300)
-        collect_round(fleet, round_jobs(CONFIG, 1, 0, "", False), tmp_path / "parts", 0, 120)
+        whole = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "whole", 300)
+        collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 120)
         (tmp_path / "parts" / "round-00" / "chunk-0009.part.npz").write_bytes(b"half a chunk")
-        parts = collect_round(fleet, round_jobs(CONFIG, 1, 0, "", False), tmp_path / "parts", 0, 300)
+        parts = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 300)
     assert parts.outcomes == whole.outcomes and parts.decisions == whole.decisions >= 300
     left, right = load_folder(tmp_path / "whole"), load_folder(tmp_path / "parts")
     assert np.array_equal(left.state, right.state) and np.array_equal(left.held_out, right.held_out)
+
+
+def weights_of(folder: Path, content: bytes) -> str:
+    """A folder of a policy, as far as its identity goes."""
+    folder.mkdir()
+    (folder / "clone.safetensors").write_bytes(content)
+    return str(folder)
+
+
+OTHERS = [
+    (Round(replace(CONFIG, task="left_turn_dense"), 1, 0), "the task of these episodes is right_turn_moderate and not"),
+    (Round(replace(CONFIG, vehicle="heavy"), 1, 0), "the vehicle of these episodes is nominal and not heavy"),
+    (Round(CONFIG, 7, 0), "the seed of these episodes is 1 and not 7"),
+    (Round(replace(CONFIG, noise=0.5), 1, 0), "the noise of these episodes is 0.08 and not 0.5"),
+]
+
+
+@pytest.mark.parametrize(("other", "message"), OTHERS, ids=lambda value: "")
+def test_another_run_s_episodes_are_refused(other: Round, message: str, tmp_path: Path) -> None:
+    with Fleet(crossing_rig, 0) as fleet:
+        collect_round(fleet, Round(CONFIG, 1, 0), tmp_path, 60)
+        with pytest.raises(ValueError, match=message) as refused:
+            collect_round(fleet, other, tmp_path, 60)
+        assert str(tmp_path / "round-00" / "claim.json") in str(refused.value) and "--data" in str(refused.value)
+        larger = Round(replace(CONFIG, workers=2, first_decisions=9000), 1, 0)
+        assert collect_round(fleet, larger, tmp_path, 60).added == 0, (
+            "how much is driven, and by how many, is no matter"
+        )
+
+
+def test_a_round_belongs_to_the_policy_that_drove_it(tmp_path: Path) -> None:
+    first, moved, other = (weights_of(tmp_path / name, name[:1].encode()) for name in ("clone", "copied", "other"))
+    with Fleet(crossing_rig, 0) as fleet:
+        bad = replace(CONFIG, later_bad_drivers=1.0)  # the weights are never loaded
+        collect_round(fleet, Round(bad, 1, 1, first), tmp_path / "data", 60)
+        assert collect_round(fleet, Round(bad, 1, 1, moved), tmp_path / "data", 60).added == 0
+        with pytest.raises(ValueError, match="the policy of these episodes is"):
+            collect_round(fleet, Round(bad, 1, 1, other), tmp_path / "data", 60)
+
+
+def test_a_task_of_one_s_own_is_known_by_its_content(tmp_path: Path) -> None:
+    task = tmp_path / "mine.yaml"
+    task.write_text("limits: 1")
+    mine = Round(replace(CONFIG, task=str(task)), 1, 0)
+    with Fleet(crossing_rig, 0) as fleet:
+        collect_round(fleet, mine, tmp_path / "data", 60)
+        assert collect_round(fleet, mine, tmp_path / "data", 60).added == 0
+        task.write_text("limits: 2")
+        with pytest.raises(ValueError, match="the task of these episodes is mine.yaml"):
+            collect_round(fleet, mine, tmp_path / "data", 60)
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "earlier version"), ("{", "damaged"), ("[]", "damaged")])
+def test_episodes_that_nothing_tells_of_are_refused(content: str | None, message: str, tmp_path: Path) -> None:
+    with Fleet(crossing_rig, 0) as fleet:
+        collect_round(fleet, Round(CONFIG, 1, 0), tmp_path, 60)
+        claim = tmp_path / "round-00" / "claim.json"
+        claim.unlink()
+        if content is not None:
+            claim.write_text(content)
+        with pytest.raises(ValueError, match=f"{message}.*--data"):
+            collect_round(fleet, Round(CONFIG, 1, 0), tmp_path, 60)
+
+
+def test_a_claim_without_episodes_binds_nobody(tmp_path: Path) -> None:
+    with Fleet(crossing_rig, 0) as fleet:
+        collect_round(fleet, Round(CONFIG, 1, 0), tmp_path, 0)
+        assert collect_round(fleet, Round(CONFIG, 7, 0), tmp_path, 60).added >= 60
 
 
 def test_jobs_keep_to_their_seeds() -> None:

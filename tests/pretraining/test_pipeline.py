@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -75,6 +76,12 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
 def test_a_run_is_not_continued_with_another_config(trained: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match="another configuration"):
         pretrain(load_pretraining(preset="quick"), trained[0].parent / "data", trained[0], crossing_rig, QUIET)
+
+
+def test_a_run_does_not_take_another_run_s_episodes(trained: tuple[Path, Path], tmp_path: Path) -> None:
+    config = replace(load_pretraining(preset="debug"), seed=5)
+    with pytest.raises(ValueError, match=r"round-00/claim.json: the seed of these episodes is 0 and not 5; .*--data"):
+        pretrain(config, trained[0].parent / "data", tmp_path / "run", crossing_rig, QUIET)
 
 
 def test_export_and_card(trained: tuple[Path, Path], tmp_path: Path) -> None:
