@@ -31,7 +31,7 @@ class EpisodeResult:
     duration_s: float  # simulated, from the first to the last frame
     frames: int  # ticks, without the first frame
     ttc_min_s: float  # smallest time to collision of all frames, inf where nothing ever closed
-    route_completion: float  # 0..1 of the route from the start pose to the goal
+    route_completion: float  # 0..1 of the way from the start pose to the goal, or from where the route was last planned
     distance_m: float
     mean_speed_mps: float
     driving_score: float  # 0..100, metrics.DRIVING_SCORE_FORMULA
@@ -89,6 +89,8 @@ class EpisodeRecorder:
             raise ValueError(f"episode {self.seed} already ended with {self._last.outcome.value}")
         if self._last is not None:  # the first frame belongs to no tick and earned nothing
             self._reward = self._reward + frame.reward
+            if frame.route is not self._last.route:
+                self._route_s.clear()  # arc lengths of two routes cannot be compared
         self._frames.append(frame.frame)
         self._egos.append(frame.ego)
         self._route_s.append(frame.route_s)
@@ -133,6 +135,6 @@ class EpisodeRecorder:
         )
 
     def _completion(self, goal_s: float) -> float:
-        """Share of the way from the first frame to the goal that was reached, 0..1."""
+        """Share of the way from the route's first frame to the goal that was reached, 0..1."""
         start = self._route_s[0]
         return min(max((max(self._route_s) - start) / max(goal_s - start, 1e-6), 0.0), 1.0)

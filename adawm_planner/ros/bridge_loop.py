@@ -139,8 +139,7 @@ class BridgeLoop:
         self._world.set_ego_pose(at.x, at.y, yaw)
         self._forget_motion(ego.yaw_rate)
         if (at.x - ego.x) ** 2 + (at.y - ego.y) ** 2 > 4.0:
-            route = self._world.route
-            self._plan(self._goal or (float(route.x[-1]), float(route.y[-1])))
+            self._plan(self._goal or self._world.goal)
 
     def _forget_motion(self, yaw_rate: float) -> None:
         """The ego was placed: what sensors derive from two frames begins anew, at this yaw rate [rad/s]."""

@@ -136,6 +136,12 @@ class World:
         return self._route
 
     @property
+    def goal(self) -> tuple[float, float]:
+        """Where the running episode's goal lies (x, y) [m, map]; the route goes on behind it."""
+        x, y = (float(np.interp(self._goal_s, self._route.s, values)) for values in (self._route.x, self._route.y))
+        return x, y
+
+    @property
     def stop_line_s(self) -> float:
         """Where the first junction begins, along the route [m] (privileged)."""
         return self._stop_line_s

@@ -32,6 +32,7 @@ class Frame:
     frame: int
     ego: EgoState
     route_s: float
+    route: object = None
     goal_s: float = 50.0
     reward: RewardTerms = RewardTerms(progress=0.1)
     ttc: float = math.inf
@@ -65,6 +66,15 @@ def test_recorder_measures_time_distance_completion_and_smallest_ttc() -> None:
     assert result.ttc_min_s == 1.5
     assert result.driving_score == pytest.approx(50.0 / 1.7)
     assert result.reward.total == pytest.approx(10.0)  # 100 ticks, nothing for the first frame
+
+
+def test_completion_is_of_the_route_that_was_planned_last() -> None:
+    recorder, old, new = EpisodeRecorder(3), object(), object()
+    ego = EgoState(0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0)
+    for i, (route, route_s, goal_s) in enumerate([(old, 0.0, 100.0), (old, 90.0, 100.0), (new, 0.0, 20.0)]):
+        recorder.add(Frame(i, ego, route_s, route, goal_s))  # type: ignore[arg-type]
+    recorder.add(Frame(3, ego, 5.0, new, 20.0, outcome=Outcome.TIMEOUT))  # type: ignore[arg-type]
+    assert recorder.result().route_completion == pytest.approx(0.25)
 
 
 def test_recorder_refuses_frames_after_the_end_and_a_result_before_it() -> None:

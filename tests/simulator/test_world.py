@@ -177,6 +177,18 @@ def test_a_teleport_and_a_new_goal_change_route_and_place() -> None:
 
 
 @pytest.mark.parametrize("name", BUILT_IN_TASKS)
+def test_planning_anew_to_the_goal_leaves_it_where_it_is(name: str) -> None:
+    world = World(load_task(name), load_vehicle("nominal"))
+    frame = world.reset(5)
+    assert np.hypot(*np.subtract(world.goal, (world.route.x[-1], world.route.y[-1]))) > 10.0
+    before, left = world.goal, frame.goal_s - frame.route_s
+    world.set_goal(*before)
+    frame = world.tick(Command())
+    assert np.hypot(*np.subtract(world.goal, before)) < 0.5
+    assert frame.goal_s - frame.route_s == pytest.approx(left, abs=2.0)
+
+
+@pytest.mark.parametrize("name", BUILT_IN_TASKS)
 def test_the_registered_environments_pass_gymnasiums_own_check(name: str) -> None:
     words = "".join(word.capitalize() for word in name.split("_"))
     check_env(gymnasium.make(f"AdaWM/{words}-v0").unwrapped, skip_render_check=True)
