@@ -26,7 +26,7 @@ class EgoState:
     x: float  # m, map
     y: float  # m, map
     yaw: float  # rad, map
-    speed: float  # m/s along the body's x axis, negative when reversing
+    speed: float  # m/s along the body's x axis (simulator: of the centre along its path), negative when reversing
     lateral_speed: float  # m/s along the body's y axis, left positive
     yaw_rate: float  # rad/s, left positive
     acceleration: float  # m/s2 along the body's x axis

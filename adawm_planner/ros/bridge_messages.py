@@ -106,7 +106,7 @@ def vehicle_info_message(preset: VehiclePreset, role: str) -> CarlaEgoVehicleInf
 def vehicle_status_message(tick: Tick, applied: Command) -> CarlaEgoVehicleStatus:
     """Unsigned speed, acceleration in map axes, orientation, and the control that reached the actuators."""
     ego = tick.ego
-    status = CarlaEgoVehicleStatus(header=tick.header(MAP), velocity=math.hypot(ego.speed, ego.lateral_speed))
+    status = CarlaEgoVehicleStatus(header=tick.header(MAP), velocity=abs(ego.speed))
     status.acceleration.linear.x, status.acceleration.linear.y = map_acceleration(ego)
     status.orientation = quaternion_from_yaw(ego.yaw)
     status.control = CarlaEgoVehicleControl(

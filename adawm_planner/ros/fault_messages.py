@@ -41,7 +41,7 @@ def frame_messages(number: int, stamp_ns: int, ego: EgoState, ahead_x: float, ah
     odometry.pose.pose.orientation = convert.quaternion_from_yaw(ego.yaw)
     odometry.twist.twist.linear.x, odometry.twist.twist.linear.y = ego.speed, ego.lateral_speed
     odometry.twist.twist.angular.z = ego.yaw_rate
-    status = CarlaEgoVehicleStatus(header=header, velocity=math.hypot(ego.speed, ego.lateral_speed))
+    status = CarlaEgoVehicleStatus(header=header, velocity=abs(ego.speed))
     status.acceleration.linear.x = ego.acceleration * math.cos(ego.yaw)
     status.acceleration.linear.y = ego.acceleration * math.sin(ego.yaw)
     other = Object(header=header, id=7, shape=SolidPrimitive(type=SolidPrimitive.BOX, dimensions=[4.5, 1.8, 1.5]))
