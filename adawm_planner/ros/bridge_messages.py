@@ -34,7 +34,7 @@ from visualization_msgs.msg import Marker, MarkerArray
 from adawm_planner.data_types import Command, EgoState, Float64, Objects, Route, UInt8
 from adawm_planner.data_types import Float32 as FloatArray
 from adawm_planner.ros.convert import byte_array, quaternion_from_yaw
-from adawm_planner.simulator.actors import EGO_BLUEPRINT, EGO_ID, Actor
+from adawm_planner.simulator.actors import EGO_BLUEPRINT, EGO_ID, Actor, Mount
 from adawm_planner.simulator.lidar import OBJECT_HEIGHT_M
 from adawm_planner.simulator.render import TopDownCamera
 from adawm_planner.simulator.sensors import ObjectMotion, imu_acceleration, map_acceleration
@@ -260,11 +260,12 @@ def _cube(
     return marker
 
 
-def imu_message(tick: Tick, frame_id: str, ahead: float) -> Imu:
-    """Angular rate and specific force (with gravity) in the sensor's frame, `ahead` [m] of the ego's centre."""
-    imu = Imu(header=tick.header(frame_id), orientation=quaternion_from_yaw(tick.ego.yaw))
+def imu_message(tick: Tick, frame_id: str, mount: Mount) -> Imu:
+    """Angular rate and specific force (with gravity) in the sensor's frame, and how that lies in the map."""
+    imu = Imu(header=tick.header(frame_id), orientation=quaternion_from_yaw(mount.on(tick.ego).yaw))
     imu.angular_velocity.z = tick.ego.yaw_rate
-    force = imu_acceleration(tick.ego, ahead, tick.yaw_acceleration)
+    ahead, left, _ = mount.position
+    force = imu_acceleration(tick.ego, ahead, left, mount.yaw, tick.yaw_acceleration)
     imu.linear_acceleration = Vector3(x=force[0], y=force[1], z=force[2])
     return imu
 

@@ -205,7 +205,7 @@ class _Imu(_Base):
 
     def update(self, tick: build.Tick, frame: WorldFrame) -> None:
         if self.heard:
-            self._publisher.publish(build.imu_message(tick, self.path, self._actor.mount.position[0]))
+            self._publisher.publish(build.imu_message(tick, self.path, self._actor.mount))
 
 
 class _Gnss(_Base):
@@ -216,11 +216,10 @@ class _Gnss(_Base):
 
     def update(self, tick: build.Tick, frame: WorldFrame) -> None:
         if self.heard:
-            ahead, left, height = self._actor.mount.position
-            cos, sin = np.cos(tick.ego.yaw), np.sin(tick.ego.yaw)
-            x, y = tick.ego.x + ahead * cos - left * sin, tick.ego.y + ahead * sin + left * cos
-            latitude, longitude = self._reference.locate(float(x), float(y))
-            self._publisher.publish(build.gnss_message(tick, self.path, latitude, longitude, height))
+            mount = self._actor.mount
+            at = mount.on(tick.ego)
+            latitude, longitude = self._reference.locate(at.x, at.y)
+            self._publisher.publish(build.gnss_message(tick, self.path, latitude, longitude, mount.position[2]))
 
 
 class _Collision(_Base):
@@ -265,7 +264,7 @@ class _Lidar(_Base):
 
     def update(self, tick: build.Tick, frame: WorldFrame) -> None:
         if self.heard:
-            points = scan(tick.ego, tick.objects, self._config)
+            points = scan(self._actor.mount.on(tick.ego), tick.objects, self._config)
             self._publisher.publish(build.cloud_message(tick.header(self.path), points))
 
 

@@ -6,10 +6,12 @@ Which topics an actor has is the ROS side's business.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from adawm_planner.data_types import EgoState
 from adawm_planner.simulator.sensor_attributes import camera_config, lidar_config
 
 EGO_ID = 20_000
@@ -35,6 +37,10 @@ CONTROL = "actor.pseudo.control"
 
 SENSORS = (CAMERA, LIDAR, IMU, GNSS, COLLISION, LANE_INVASION)
 PSEUDO = (TF, ODOM, SPEEDOMETER, OBJECTS, MARKERS, ACTOR_LIST, TRAFFIC_LIGHTS, OPENDRIVE_MAP, CONTROL)
+LEVEL = (LIDAR, IMU)
+"""What is simulated on level mounts alone, because the world is flat."""
+
+LEVEL_RAD = 1e-3
 NEED_EGO = (*SENSORS, TF, ODOM, SPEEDOMETER)
 BLUEPRINTS = tuple(sorted((EGO_BLUEPRINT, *SENSORS, *PSEUDO)))
 
@@ -65,6 +71,26 @@ class Mount:
 
     position: Vector = (0.0, 0.0, 0.0)  # m, x forward, y left, z up
     rotation: Rotation = (0.0, 0.0, 0.0, 1.0)  # quaternion x, y, z, w
+
+    @property
+    def yaw(self) -> float:
+        """Turn about the vertical [rad], left positive."""
+        x, y, z, w = self.rotation
+        return math.atan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z)
+
+    @property
+    def tilt(self) -> float:
+        """Angle [rad] between the sensor's z axis and the parent's, nan without a rotation."""
+        x, y, z, w = self.rotation
+        square = x * x + y * y + z * z + w * w
+        return 2.0 * math.asin(min(math.sqrt((x * x + y * y) / square), 1.0)) if square > 0.0 else math.nan
+
+    def on(self, ego: EgoState) -> EgoState:
+        """The ego's state with the pose of the sensor on it, in the plane."""
+        ahead, left, _ = self.position
+        cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
+        x, y = ego.x + ahead * cos - left * sin, ego.y + ahead * sin + left * cos
+        return replace(ego, x=x, y=y, yaw=ego.yaw + self.yaw)
 
 
 @dataclass(frozen=True)
@@ -219,6 +245,17 @@ def _check_attributes(kind: str, mount: Mount, attributes: Mapping[str, str]) ->
         camera_config(attributes)
     if kind == LIDAR:
         lidar_config(attributes, mount.position[2])
+    if kind in LEVEL:
+        _check_level(kind, mount)
+
+
+def _check_level(kind: str, mount: Mount) -> None:
+    if not all(map(math.isfinite, mount.position)):
+        raise ValueError(f"{kind}: its position is {mount.position}, must be finite")
+    if not mount.tilt <= LEVEL_RAD:
+        raise ValueError(
+            f"{kind}: its roll and pitch tilt it by {mount.tilt:.3f} rad, must be 0: only yaw is simulated"
+        )
 
 
 def blueprints(pattern: str) -> list[str]:

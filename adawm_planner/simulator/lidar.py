@@ -1,4 +1,4 @@
-"""A rotating lidar by ray casting: the pose of the ego and the objects' boxes in, points out.
+"""A rotating lidar by ray casting: the pose of the sensor and the objects' boxes in, points out.
 
 The world it sees is the ground plane and upright boxes. Every azimuth column is cut with every box once in
 the plane; the channels of the column then see the box's side, its top, or pass over it.
@@ -31,7 +31,7 @@ class LidarConfig:
     rotation_frequency: float = 20.0  # Hz, one turn per frame
     upper_fov: float = 2.0  # deg
     lower_fov: float = -26.8  # deg
-    mount_height: float = 2.4  # m above the ground, at the ego's centre
+    mount_height: float = 2.4  # m above the ground
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -50,13 +50,13 @@ class LidarConfig:
         return max(int(self.points_per_second / self.rotation_frequency / self.channels), 1)
 
 
-def scan(ego: EgoState, objects: Objects, config: LidarConfig) -> Float32:
+def scan(sensor: EgoState, objects: Objects, config: LidarConfig) -> Float32:
     """Cast one full turn.
 
     The ego itself is not hit. Channels that meet nothing within the range give no point.
 
     Args:
-        ego: pose (m, rad, map frame).
+        sensor: pose (m, rad, map frame) of the sensor, of the ego where it is mounted in its centre.
         objects: boxes on the ground, all OBJECT_HEIGHT_M high.
 
     Returns:
@@ -64,8 +64,8 @@ def scan(ego: EgoState, objects: Objects, config: LidarConfig) -> Float32:
     """
     azimuth, slope = _directions(config.columns, config.channels, config.upper_fov, config.lower_fov)
     reach = _ground(slope, config.mount_height, len(azimuth))  # (columns, channels) m in the plane
-    for i in _near(ego, objects, config.range):
-        entry, leave = _cut_footprint(azimuth, *_relative(ego, objects, i))
+    for i in _near(sensor, objects, config.range):
+        entry, leave = _cut_footprint(azimuth, *_relative(sensor, objects, i))
         hit = np.flatnonzero(entry < leave)
         seen = _box_reach(entry[hit], leave[hit], slope, config.mount_height)
         reach[hit] = np.minimum(reach[hit], seen)
@@ -85,16 +85,16 @@ def _ground(slope: Float64, height: float, columns: int) -> Float64:
     return np.tile(down, (columns, 1))
 
 
-def _near(ego: EgoState, objects: Objects, reach: float) -> list[int]:
-    distance = np.hypot(objects.x - ego.x, objects.y - ego.y)
+def _near(sensor: EgoState, objects: Objects, reach: float) -> list[int]:
+    distance = np.hypot(objects.x - sensor.x, objects.y - sensor.y)
     return [int(i) for i in np.flatnonzero(distance < reach + 0.5 * np.hypot(objects.length, objects.width))]
 
 
-def _relative(ego: EgoState, objects: Objects, i: int) -> tuple[float, float, float, float, float]:
-    """Centre (x, y) [m] and heading [rad] of a box in the ego's frame, and its half length and width [m]."""
-    dx, dy = float(objects.x[i]) - ego.x, float(objects.y[i]) - ego.y
-    cos, sin = math.cos(ego.yaw), math.sin(ego.yaw)
-    yaw = float(objects.yaw[i]) - ego.yaw
+def _relative(sensor: EgoState, objects: Objects, i: int) -> tuple[float, float, float, float, float]:
+    """Centre (x, y) [m] and heading [rad] of a box in the sensor's frame, and its half length and width [m]."""
+    dx, dy = float(objects.x[i]) - sensor.x, float(objects.y[i]) - sensor.y
+    cos, sin = math.cos(sensor.yaw), math.sin(sensor.yaw)
+    yaw = float(objects.yaw[i]) - sensor.yaw
     return dx * cos + dy * sin, dy * cos - dx * sin, yaw, 0.5 * float(objects.length[i]), 0.5 * float(objects.width[i])
 
 

@@ -58,15 +58,22 @@ def map_acceleration(ego: EgoState) -> tuple[float, float]:
     return ego.acceleration * cos - sideways * sin, ego.acceleration * sin + sideways * cos
 
 
-def imu_acceleration(ego: EgoState, ahead: float, yaw_acceleration: float) -> tuple[float, float, float]:
-    """Specific force [m/s2] felt `ahead` [m] of the centre, in body axes; at rest it points up with gravity.
+def imu_acceleration(
+    ego: EgoState, ahead: float, left: float, turned: float, yaw_acceleration: float
+) -> tuple[float, float, float]:
+    """Specific force [m/s2] felt by a level sensor, in its axes; at rest it points up with gravity.
 
     Args:
+        ahead: m, of the centre.
+        left: m, of the centre.
+        turned: rad, from the body's axes to the sensor's, left positive.
         yaw_acceleration: rad/s2, left positive.
     """
-    forward = ego.acceleration - ego.yaw_rate * ego.yaw_rate * ahead
-    left = ego.speed * ego.yaw_rate + yaw_acceleration * ahead
-    return forward, left, GRAVITY
+    square = ego.yaw_rate * ego.yaw_rate
+    along = ego.acceleration - square * ahead - yaw_acceleration * left
+    across = ego.speed * ego.yaw_rate + yaw_acceleration * ahead - square * left
+    cos, sin = math.cos(turned), math.sin(turned)
+    return along * cos + across * sin, across * cos - along * sin, GRAVITY
 
 
 @dataclass(frozen=True)

@@ -1,8 +1,10 @@
-"""The bridge's loop in this process: what a teleport does to the task."""
+"""The bridge's loop in this process: what a teleport does to the task, and where a mounted sensor measures."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -15,9 +17,12 @@ pytest.importorskip("libsumo")
 from geometry_msgs.msg import Point, Pose, PoseStamped
 from rclpy.node import Node
 
+from adawm_planner.data_types import Objects
 from adawm_planner.ros.bridge_loop import BridgeLoop
 from adawm_planner.ros.bridge_parameters import PARAMETERS, BridgeSettings
-from adawm_planner.ros.convert import quaternion_from_yaw
+from adawm_planner.ros.bridge_services import mount_from_pose
+from adawm_planner.ros.convert import quaternion_from_yaw, yaw_from_quaternion
+from adawm_planner.simulator.actors import EGO_ID, IMU, LIDAR
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 
@@ -59,3 +64,33 @@ def test_a_teleport_leaves_a_client_s_goal_where_it_is(loop: BridgeLoop) -> None
     loop.teleport(along_route(world, 3.5))
     loop.tick()
     assert np.hypot(*np.subtract(world.goal, (wanted.position.x, wanted.position.y))) < 0.5
+
+
+def test_points_and_forces_are_of_where_the_sensor_is_mounted(loop: BridgeLoop) -> None:
+    """What a spawned sensor sends, moved by its own transforms, is where the world has it."""
+    mount = Pose(position=Point(x=1.0, y=-0.6, z=2.4), orientation=quaternion_from_yaw(0.7))
+    for kind in (LIDAR, IMU):
+        loop._registry.spawn(kind, "mine_" + kind[-3:], EGO_ID, mount_from_pose(mount), {})
+    loop.begin()
+    heard: list[Any] = []
+    for sensor in loop._sensors.values():
+        if getattr(sensor, "path", "").startswith("ego_vehicle/mine"):
+            sensor._publisher = SimpleNamespace(publish=heard.append, get_subscription_count=lambda: 1)  # type: ignore[attr-defined]
+    loop.tick()
+    frame = loop._frame
+    assert frame is not None
+    cloud, imu = heard
+    points = np.frombuffer(cloud.data, np.float32).reshape(-1, 4).astype(float)
+    hits = (points[:, 0] + 1j * points[:, 1])[points[:, 2] > 0.01 - mount.position.z]
+    in_ego = complex(mount.position.x, mount.position.y) + hits * np.exp(0.7j)
+    in_map = complex(frame.ego.x, frame.ego.y) + in_ego * np.exp(1j * frame.ego.yaw)
+    assert len(hits) > 20
+    assert outside(frame.objects, in_map).max() < 0.01
+    assert yaw_from_quaternion(imu.orientation) == pytest.approx(math.remainder(frame.ego.yaw + 0.7, math.tau))
+
+
+def outside(objects: Objects, points: np.ndarray) -> np.ndarray:
+    """Distance [m] by which points lie outside the nearest box."""
+    off = (points[:, None] - (objects.x + 1j * objects.y)) * np.exp(-1j * objects.yaw)
+    beyond = np.maximum(np.abs(off.real) - 0.5 * objects.length, np.abs(off.imag) - 0.5 * objects.width)
+    return np.asarray(np.maximum(beyond, 0.0).min(axis=1))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import cmath
+import math
+
 import pytest
 
 from adawm_planner.simulator import actors
@@ -128,6 +131,38 @@ def test_wrong_attributes_are_refused_when_spawning(kind: str, attributes: dict[
     registry = ActorRegistry("hero", all_sensors=False)
     with pytest.raises(ValueError, match=reason):
         registry.spawn(kind, "x", EGO_ID, Mount((0.0, 0.0, 2.0)) if attributes else Mount(), attributes)
+
+
+def rotation(roll: float = 0.0, pitch: float = 0.0, yaw: float = 0.0) -> tuple[float, float, float, float]:
+    """Quaternion x, y, z, w of fixed-axis angles [rad]."""
+    half = [cmath.exp(0.5j * angle) for angle in (roll, pitch, yaw)]
+    (cr, sr), (cp, sp), (cy, sy) = ((one.real, one.imag) for one in half)
+    return (sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy,
+            cr * cp * cy + sr * sp * sy)  # fmt: skip
+
+
+def test_a_mount_s_yaw_and_tilt_are_its_rotation_s() -> None:
+    mount = Mount(rotation=rotation(yaw=-2.5))
+    assert (mount.yaw, mount.tilt) == (pytest.approx(-2.5), pytest.approx(0.0, abs=1e-7))
+    assert Mount(rotation=rotation(roll=0.3, yaw=1.0)).tilt == pytest.approx(0.3)
+    assert Mount(rotation=rotation(pitch=-0.2, yaw=2.0)).tilt == pytest.approx(0.2)
+
+
+@pytest.mark.parametrize("kind", [actors.LIDAR, actors.IMU])
+@pytest.mark.parametrize(
+    ("mount", "reason"),
+    [
+        (Mount((0.0, 0.0, 2.0), rotation(roll=0.1)), "roll and pitch tilt it by 0.100 rad, must be 0"),
+        (Mount((0.0, 0.0, 2.0), rotation(pitch=-0.2, yaw=1.0)), "tilt it by 0.200 rad"),
+        (Mount((0.0, 0.0, 2.0), (0.0, 0.0, 0.0, 0.0)), "tilt it by nan rad"),
+        (Mount((math.nan, 0.0, 2.0)), "must be finite"),
+    ],
+)
+def test_what_is_not_level_is_refused_when_spawning(kind: str, mount: Mount, reason: str) -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    with pytest.raises(ValueError, match=reason):
+        registry.spawn(kind, "x", EGO_ID, mount, {})
+    assert registry.spawn(kind, "x", EGO_ID, Mount((1.0, -0.5, 2.0), rotation(yaw=3.0)), {})
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import math
 
 import numpy as np
@@ -55,9 +56,26 @@ def test_acceleration_in_map_axes_projects_back_onto_the_body() -> None:
 
 
 def test_imu_feels_gravity_at_rest_and_the_left_turn_to_the_left() -> None:
-    assert imu_acceleration(ego(), 2.0, 0.0) == (0.0, 0.0, GRAVITY)
-    forward, left, up = imu_acceleration(ego(speed=5.0, yaw_rate=0.4), 2.0, 0.1)
+    assert imu_acceleration(ego(), 2.0, 0.0, 0.0, 0.0) == (0.0, 0.0, GRAVITY)
+    forward, left, up = imu_acceleration(ego(speed=5.0, yaw_rate=0.4), 2.0, 0.0, 0.0, 0.1)
     assert (forward, left, up) == pytest.approx((-0.32, 2.2, GRAVITY))
+
+
+def test_imu_beside_the_centre_and_turned_feels_its_own_motion_in_its_own_axes() -> None:
+    """Against the second difference of the sensor's place on a circle that is driven ever faster."""
+    ahead, aside, turned, dt = 1.2, 0.7, 0.9, 1e-3
+    radius, speed, gain = 12.0, 6.0, 1.5
+
+    def sensor(t: float) -> complex:
+        yaw = (speed * t + 0.5 * gain * t * t) / radius
+        centre = -1j * radius * cmath.exp(1j * yaw)
+        return centre + complex(ahead, aside) * cmath.exp(1j * yaw)
+
+    in_map = (sensor(dt) - 2.0 * sensor(0.0) + sensor(-dt)) / dt**2
+    expected = in_map * cmath.exp(-1j * turned)  # the yaw of the ego is 0 at t = 0
+    state = ego(speed=speed, yaw_rate=speed / radius, acceleration=gain)
+    forward, left, _ = imu_acceleration(state, ahead, aside, turned, gain / radius)
+    assert (forward, left) == pytest.approx((expected.real, expected.imag), abs=1e-4)
 
 
 def test_gnss_equals_carlas_own_library() -> None:
