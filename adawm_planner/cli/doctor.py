@@ -33,6 +33,7 @@ from adawm_planner.result_file import write_json
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
 INTERFACE_PACKAGES = ("adawm_msgs", "carla_msgs", "carla_waypoint_types", "derived_object_msgs", "tf2_msgs")
 MODEL_FILES = ("config.yaml", "weights.safetensors", "planner.onnx", "imagine.onnx")
+UNFINISHED = "export.unfinished"
 LAST_SAFE_DOMAIN = 101
 """Above it the ports of DDS overlap those Linux hands out to any program."""
 
@@ -176,14 +177,17 @@ def torch() -> Check:
 
 def model() -> Check:
     """The base model's files, with the start of each digest."""
-    fix = "git checkout models/base, or adawm pretrain and adawm export"
+    fix = "git checkout models/base, or adawm pretrain and adawm export --overwrite"
     try:
         folder = paths.models_dir() / "base"
     except FileNotFoundError as error:
         return Check("base model", False, str(error), ", ".join(MODEL_FILES), fix)
     found = [f"{name} {_digest(folder / name)}" for name in MODEL_FILES if (folder / name).is_file()]
     text = ", ".join(found) or f"nothing in {folder}"
-    return Check("base model", len(found) == len(MODEL_FILES), text, ", ".join(MODEL_FILES), fix)
+    unfinished = (folder / UNFINISHED).exists()
+    if unfinished:
+        text = f"an export into {folder} was interrupted"
+    return Check("base model", len(found) == len(MODEL_FILES) and not unfinished, text, ", ".join(MODEL_FILES), fix)
 
 
 CHECKS: tuple[Callable[[], Check], ...] = (

@@ -20,11 +20,13 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=default_model_dir,
               show_default="models/base", help="Model folder to write.")  # fmt: skip
 @click.option("--scores", type=FILE, multiple=True, help="JSON of `adawm evaluate` for the card; repeat for more.")
+@click.option("--overwrite", is_flag=True, help="Replace the model in --output.")
 @json_option
 def export(
-    agent: Path | None, run_folder: Path | None, output: Path, scores: tuple[Path, ...], json_file: Path | None
-) -> None:
-    """Write planner.onnx, imagine.onnx, weights, config and the model card."""
+    agent: Path | None, run_folder: Path | None, output: Path, scores: tuple[Path, ...], overwrite: bool,
+    json_file: Path | None,
+) -> None:  # fmt: skip
+    """Write planner.onnx, imagine.onnx, weights, config and the model card, all together or nothing."""
     from adawm_planner.pretraining.model_card import write_card
     from adawm_planner.pretraining.pipeline import FINAL_FOLDER
     from adawm_planner.runtime.export import export_model
@@ -32,10 +34,15 @@ def export(
 
     if agent is None and run_folder is None:
         raise click.UsageError("give --agent or --run")
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise click.UsageError(f"{output} is not empty; give another --output, or --overwrite to replace its model")
     source = agent or (run_folder or Path()) / FINAL_FOLDER
-    export_model(source, output)
-    if run_folder is not None:
-        write_card(output, run_folder, list(scores))
+
+    def complete(folder: Path) -> None:
+        if run_folder is not None:
+            write_card(folder, run_folder, list(scores))
+
+    export_model(source, output, complete)
     sizes = {name: (output / name).stat().st_size for name in MODEL_FILES}
     Console().print(f"{output}: " + ", ".join(f"{name} {size / 1e6:.2f} MB" for name, size in sizes.items()))
     write_json(json_file, {"schema": "adawm.export/1", "digest": digest(output), "bytes": sizes})

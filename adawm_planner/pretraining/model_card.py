@@ -76,7 +76,7 @@ def _making(config: Mapping[str, Any], run: Path) -> str:
 ```
 adawm pretrain --preset {config["preset"]} --run RUN
 adawm evaluate --task TASK --episodes 200 --seed SEED --json SCORES.json
-adawm export --run RUN --scores SCORES.json
+adawm export --run RUN --scores SCORES.json --overwrite
 ```
 Code of commit {commit}; seed {config["seed"]}, {config["threads"]} training thread(s), \
 {max(1, config["collection"]["workers"])} driving process(es), no accelerator. All other settings: \
@@ -109,7 +109,7 @@ def _scores(files: Sequence[Path]) -> str:
     if not files:
         return head + (
             "Not measured yet: run `adawm evaluate --task T --episodes 200 --seed 5000 --json FILE` and give the\n"
-            "files to `adawm export --run RUN --scores FILE`."
+            "files to `adawm export --run RUN --scores FILE --output MODEL --overwrite`."
         )
     rows = "\n".join(row for path in files for row in _score_rows(path))
     return f"""{head}Each row is one `adawm evaluate` of the exported model, most probable action;

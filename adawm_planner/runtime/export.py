@@ -13,6 +13,7 @@ import json
 import struct
 import tempfile
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -24,7 +25,7 @@ from torch.nn import functional
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_FEATURES, STATE_SIZE
 from adawm_planner.policy.actor import one_hot
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
-from adawm_planner.runtime.model_files import IMAGINE_FILE, PLANNER_FILE, WEIGHTS_FILE
+from adawm_planner.runtime.model_files import IMAGINE_FILE, PLANNER_FILE, WEIGHTS_FILE, replaced
 from adawm_planner.world_model.rssm import State
 
 OPSET = 17
@@ -121,12 +122,20 @@ class Imagination(nn.Module):
         return speed, bev, torch.cat(probabilities)
 
 
-def export_model(source: Path, output: Path) -> None:
-    """Write config, weights, planner.onnx and imagine.onnx of the agent in `source` into `output`.
+def export_model(source: Path, output: Path, complete: Callable[[Path], None] | None = None) -> None:
+    """Write config, weights, planner.onnx and imagine.onnx of the agent in `source` into `output`, in place of others.
 
-    Raises ValueError when `source` holds no agent of this installation.
+    `complete` adds to the folder in which they are made what belongs to the model as well; if it fails, `output` stays
+    as it was. Raises ValueError when `source` holds no agent of this installation.
     """
     agent = load_agent(source)
+    with replaced(output) as folder:
+        _write_files(agent, folder)
+        if complete is not None:
+            complete(folder)
+
+
+def _write_files(agent: Agent, output: Path) -> None:
     save_agent(agent, output)
     sizes = agent.model_config
     h, z = torch.zeros(1, sizes.deter), torch.zeros(1, sizes.stochastic)

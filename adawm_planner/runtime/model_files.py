@@ -25,6 +25,12 @@ PLANNER_FILE = "planner.onnx"
 IMAGINE_FILE = "imagine.onnx"
 MODEL_FILES = (CONFIG_FILE, WEIGHTS_FILE, PLANNER_FILE, IMAGINE_FILE)
 
+STAGED = "export.part"
+"""Folder in a model's own in which new files are made; on the same file system, so that they can be moved."""
+
+UNFINISHED = "export.unfinished"
+"""Lies in a model's folder while new files take the place of the old ones, which no file system does at once."""
+
 SCHEMA = "adawm.model/1"
 
 STATE_SIZES = ("deter", "groups", "classes")
@@ -45,6 +51,36 @@ def interface() -> dict[str, Any]:
 
 
 @contextmanager
+def replaced(folder: Path) -> Iterator[Path]:
+    """An empty folder for a model's new files; at the end they take the place of those in `folder`.
+
+    Whatever ends the process meanwhile leaves the old model, or one that `check_finished` refuses.
+    """
+    made, staged = not folder.exists(), folder / STAGED
+    shutil.rmtree(staged, ignore_errors=True)
+    staged.mkdir(parents=True)
+    try:
+        yield staged
+        (folder / UNFINISHED).touch()
+        for file in list(staged.iterdir()):
+            file.replace(folder / file.name)
+    finally:
+        shutil.rmtree(staged, ignore_errors=True)
+        if made and not any(folder.iterdir()):
+            folder.rmdir()
+    (folder / UNFINISHED).unlink()
+
+
+def check_finished(folder: Path) -> None:
+    """Raises ValueError where an export into the folder was interrupted: its files may be of two models."""
+    if (folder / UNFINISHED).exists():
+        raise ValueError(
+            f"{folder}: an export into it was interrupted, its files may be of two models; run `adawm export` into it "
+            "again, with --overwrite"
+        )
+
+
+@contextmanager
 def private_copy(folder: Path) -> Iterator[Path]:
     """A copy of a model's files that nobody else knows, for as long as they are being opened.
 
@@ -52,23 +88,26 @@ def private_copy(folder: Path) -> Iterator[Path]:
     mapping outlives its name, so what is loaded from here stays as it was when it was checked.
 
     Raises:
-        ValueError: a file cannot be read, or there is no room for the copy.
+        ValueError: a file cannot be read, there is no room for the copy, or the files are being replaced.
     """
+    check_finished(folder)
     with tempfile.TemporaryDirectory(prefix="adawm_model_") as name:
         for each in MODEL_FILES:
             try:
                 shutil.copyfile(folder / each, Path(name) / each)
             except OSError as error:
                 raise ValueError(f"{folder / each}: cannot be copied to {name} ({error.strerror})") from error
+        check_finished(folder)
         yield Path(name)
 
 
 def read_config(folder: Path) -> dict[str, Any]:
     """Values of a model's config.yaml.
 
-    Raises ValueError when it is missing or unreadable, differs from `interface()`, naming the first difference, or does
-    not tell the sizes of the recurrent state.
+    Raises ValueError when it is missing or unreadable, differs from `interface()`, naming the first difference, does
+    not tell the sizes of the recurrent state, or is one of files that were being replaced.
     """
+    check_finished(folder)
     path = folder / CONFIG_FILE
     values = read_mapping(path)
     for name, ours in interface().items():
@@ -93,7 +132,11 @@ def check_finite(tensors: Mapping[str, Any], path: Path) -> None:
 
 
 def digest(folder: Path) -> str:
-    """sha256 over the names and contents of the model's files, hexadecimal. Raises ValueError when one is missing."""
+    """sha256 over the names and contents of the model's files, hexadecimal.
+
+    Raises ValueError when one is missing, or they were being replaced.
+    """
+    check_finished(folder)
     total = hashlib.sha256()
     for name in MODEL_FILES:
         try:

@@ -18,6 +18,7 @@ from adawm_planner import paths
 from adawm_planner.cli import doctor
 from adawm_planner.diagnosis.check import Check, wrong
 from adawm_planner.runtime import model_files
+from adawm_planner.runtime.model_files import UNFINISHED
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -65,6 +66,8 @@ def test_model_is_complete_with_all_the_files_the_runtime_reads(
         assert not doctor.model().ok
         (tmp_path / "base" / name).write_bytes(b"")
     assert doctor.model().ok and "config.yaml e3b0c44298fc" in doctor.model().found
+    (tmp_path / "base" / UNFINISHED).touch()
+    assert not doctor.model().ok and "was interrupted" in doctor.model().found
 
 
 def test_a_check_that_cannot_import_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
