@@ -132,7 +132,7 @@ class Account:
 @click.option("--after", "earlier", type=FOLDER,
               help="Folder of an earlier soak: begin with a copy of its replay, progress and adapters.")  # fmt: skip
 @click.option("--source-dir", type=FOLDER, default=SOURCE_DIR, show_default=True,
-              help="The base model's source rollouts, which `adawm baseline` drives.")  # fmt: skip
+              help="The base model's source rollouts, which `adawm baseline --rollouts-only` drives.")  # fmt: skip
 @click.option("--finetuner-params", type=FILE, help="ROS parameter file of the finetuner, over the shipped one.")
 @click.option("--planner-params", type=FILE, help="ROS parameter file of the planner, over the shipped one.")
 @model_options

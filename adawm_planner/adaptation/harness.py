@@ -291,7 +291,8 @@ def baseline_of(model_dir: Path, name: str, config: AdaptationConfig) -> Baselin
         if measured.get(key) != wanted[key]:
             raise ValueError(
                 f"{model_dir / BASELINE_FILE}: measured with {key} {measured.get(key)}, this run has "
-                f"{wanted[key]}; run `adawm baseline --model-dir {model_dir}` with this run's --preset and --config"
+                f"{wanted[key]}; copy {model_dir}, run `adawm baseline --model-dir COPY` with this run's --preset and "
+                "--config, and use the copy: a baseline is overwritten"
             )
     return baseline
 

@@ -47,7 +47,7 @@ LAST_REPORT_S = 2.5
 FILE = click.Path(dir_okay=False, path_type=Path)
 FOLDER = click.Path(file_okay=False, path_type=Path)
 SOURCE_DIR = Path("data/adaptation")
-"""Where `adawm baseline` keeps the base model's source rollouts, unless told otherwise."""
+"""Where `adawm baseline --rollouts-only` keeps the base model's source rollouts, unless told otherwise."""
 
 
 @dataclass
@@ -201,7 +201,7 @@ def wants_finetuner(asked: bool | None, key: Path | None, console: Console, sour
     elif key is not None and not key.is_file():
         reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
     elif not any(source_dir.glob("source-*.npz")):
-        reason = f"no source rollouts in {source_dir} (`adawm baseline` drives them)"
+        reason = f"no source rollouts in {source_dir} (`adawm baseline --rollouts-only` drives them)"
     if asked and reason:
         raise click.ClickException(f"the finetuner cannot run: {reason}")
     if reason:

@@ -88,7 +88,8 @@ def home_of(name: str, config: AdaptationConfig, folder: Path, model_dir: Path) 
     """
     path = source_file(name, config, folder)
     remedy = (
-        f"run `adawm baseline --model-dir {model_dir} --cache {folder}`, or copy it from where there is a simulator"
+        f"run `adawm baseline --rollouts-only --preset {config.preset} --model-dir {model_dir} --cache {folder}`, or "
+        "copy it from where there is a simulator"
     )
     if not path.is_file():
         raise ValueError(f"{path}: the base model's source rollouts are missing; {remedy}")

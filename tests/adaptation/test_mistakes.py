@@ -105,7 +105,8 @@ def test_baselines(mistake: Mistake, measured: Path, command: tuple[str, ...], a
     (other / "planner.onnx").write_bytes(b"another model")
     assert "made for another model" in mistake(*command, model=other)
     folds = edited("mismatch.folds", 7)
-    assert "this run has 7; run `adawm baseline --model-dir" in mistake(*command, "--config", folds)
+    wrong = mistake(*command, "--config", folds)
+    assert f"this run has 7; copy {measured}, run `adawm baseline --model-dir COPY` with this run's --preset" in wrong
 
 
 def test_models(mistake: Mistake, measured: Path) -> None:

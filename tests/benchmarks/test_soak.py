@@ -163,7 +163,7 @@ def test_a_run_goes_on_from_a_copy_of_an_earlier_one(place: Path) -> None:
         (("--vehicle", "tank"), "tank"),
         (("--minutes", "0"), "--minutes"),
         (("--finetuner-params", "nowhere.yaml"), "nowhere.yaml"),
-        (("--source-dir", "nowhere"), "no source rollouts in nowhere (`adawm baseline` drives them)"),
+        (("--source-dir", "nowhere"), "no source rollouts in nowhere (`adawm baseline --rollouts-only` drives them)"),
     ],
 )
 def test_mistakes_are_one_line_before_anything_starts(words: tuple[str, ...], message: str, place: Path) -> None:

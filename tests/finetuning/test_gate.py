@@ -156,5 +156,8 @@ def test_a_gate_that_is_none_is_refused(name: str, value: float) -> None:
 
 
 def test_missing_source_rollouts_are_told_with_what_makes_them(place: Workplace, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"source-\w+.npz: the base model's source rollouts .* `adawm baseline"):
+    with pytest.raises(
+        ValueError,
+        match=r"source-\w+.npz: the base model's source rollouts .* `adawm baseline --rollouts-only --preset debug",
+    ):
         Workshop(place.settings(source_dir=str(tmp_path)))
