@@ -17,6 +17,8 @@ from adawm_planner.result_file import write_json
 FOLDER = click.Path(file_okay=False, path_type=Path)
 MODEL_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 CACHE = Path("data/adaptation")
+MOST_STEPS = 10**9
+"""More decisions than anybody drives, six years of them; a count without a limit need not fit a float."""
 
 
 def config_options(command: Any) -> Any:
@@ -45,7 +47,7 @@ def run_options(command: Any) -> Any:
 @vehicle_option
 @click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="adawm", show_default=True,
               help="What each round repairs.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(min=1), default=None,
+@click.option("--steps", type=click.IntRange(1, MOST_STEPS), default=None,
               help="Decisions to drive in all [default: the configuration's].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run.")
 @click.option("--run", "run_folder", type=FOLDER, default=None, help="Folder of the run [default: runs/adapt/...].")

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+
+def finite(value: Any) -> bool:
+    """Whether a value is a number that a float can hold; a bool is none, nor is a whole number of 400 digits."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:
+        return False
 
 
 def above(section: str, config: Any, least: float, *names: str) -> None:

@@ -7,13 +7,13 @@ pretraining pipeline, the model section also to whoever loads a saved model.
 from __future__ import annotations
 
 import dataclasses
-import math
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from adawm_planner.config.checks import finite
 from adawm_planner.config.pretraining import PretrainingConfig
 from adawm_planner.config.yaml_file import read_mapping
 
@@ -39,7 +39,7 @@ def load_config(kind: type[Config], path: Path, preset: str) -> Config:
         raise ValueError(f"{path}: presets must be a mapping of names to mappings of sections")
     presets: dict[str, dict[str, Any]] = {"default": {}, **patches}
     if preset not in presets:
-        raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(presets))}")
+        raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(map(str, presets)))}")
     return from_mapping(kind, {**merge(raw, presets[preset]), "preset": preset}, str(path))
 
 
@@ -55,7 +55,7 @@ def merge(base: Mapping[str, Any], patch: Mapping[str, Any]) -> dict[str, Any]:
 def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> Config:
     """Build the dataclass `kind` from plain YAML values; every field must be given, none may be unknown."""
     hints = typing.get_type_hints(kind)
-    unknown, missing = sorted(set(values) - set(hints)), sorted(set(hints) - set(values))
+    unknown, missing = sorted(set(values) - set(hints), key=str), sorted(set(hints) - set(values))
     if unknown or missing:
         raise ValueError(f"{where}: unknown fields {unknown}, missing fields {missing}")
     return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
@@ -79,13 +79,14 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_mapping(hint, value, where)
     if isinstance(hint, types.GenericAlias):
         return _convert_list(typing.get_args(hint), value, where)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+    kinds = (int, float) if hint is float else hint
+    if not isinstance(value, kinds) or (hint is not bool and isinstance(value, bool)):
         raise ValueError(f"{where}: must be a {hint.__name__}, is {value!r}")
-    if isinstance(value, float) and not math.isfinite(value):
+    if hint is not float:
+        return value
+    if not finite(value):
         raise ValueError(f"{where}: must be finite, is {value}")
-    return value
+    return float(value)
 
 
 def _convert_list(kinds: tuple[Any, ...], value: Any, where: str) -> tuple[Any, ...]:

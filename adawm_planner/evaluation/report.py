@@ -16,6 +16,7 @@ from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from adawm_planner import result_file
+from adawm_planner.config.checks import finite
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.metrics import DRIVING_SCORE_FORMULA, mean_finite, wilson_interval
@@ -135,6 +136,8 @@ def read_json(path: Path) -> list[dict[str, Any]]:
         documents = content if isinstance(content, list) else [content]
         for document in documents:
             check_document(document)
+    except RecursionError:
+        raise ValueError(f"{path}: cannot be read as JSON: it is nested too deeply") from None
     except (OSError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
     return documents
@@ -176,16 +179,12 @@ def _is_count(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= 0
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
-
-
 def _is_share(value: Any) -> bool:
-    return _is_number(value) and 0.0 <= value <= 1.0
+    return finite(value) and 0.0 <= value <= 1.0
 
 
 def _is_ttc(value: Any) -> bool:
-    return value is None or (_is_number(value) and value >= 0.0)
+    return value is None or (finite(value) and value >= 0.0)
 
 
 def _is_interval(value: Any) -> bool:
@@ -210,21 +209,21 @@ DOCUMENT_FIELDS: dict[str, Callable[[Any], bool]] = {
     "timeout_rate": _is_share,
     "ttc_min_mean_s": _is_ttc,
     "route_completion": _is_share,
-    "mean_speed_mps": _is_number,
-    "driving_score": _is_number,
+    "mean_speed_mps": finite,
+    "driving_score": finite,
     "driving_score_formula": _is_text,
     "comfort": _is_share,
-    "wall_s": _is_number,
+    "wall_s": finite,
     "detail": lambda value: isinstance(value, list),
 }
 
 EPISODE_FIELDS: dict[str, Callable[[Any], bool]] = {
     "seed": _is_count,
-    "outcome": lambda value: value in {outcome.value for outcome in Outcome},
-    "duration_s": _is_number,
+    "outcome": lambda value: _is_text(value) and value in {outcome.value for outcome in Outcome},
+    "duration_s": finite,
     "ttc_min_s": _is_ttc,
     "route_completion": _is_share,
-    "driving_score": _is_number,
+    "driving_score": finite,
 }
 
 ROS_FIELDS: dict[str, Callable[[Any], bool]] = {
@@ -233,7 +232,7 @@ ROS_FIELDS: dict[str, Callable[[Any], bool]] = {
     "adapters_swapped": _is_count,
 }
 
-LATENCY_FIELDS: dict[str, Callable[[Any], bool]] = {"p50": _is_number, "p99": _is_number, "max": _is_number}
+LATENCY_FIELDS: dict[str, Callable[[Any], bool]] = {"p50": finite, "p99": finite, "max": finite}
 
 
 def table(documents: Sequence[dict[str, Any]]) -> Table:

@@ -125,7 +125,7 @@ def _score_rows(path: Path) -> list[str]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
         return [_score_row(one) for one in (found if isinstance(found, list) else [found])]
-    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError) as error:
+    except (OSError, KeyError, TypeError, ValueError, ZeroDivisionError, RecursionError) as error:
         raise ValueError(f"{path}: not a result of `adawm evaluate --json` ({error!r})") from error
 
 

@@ -22,7 +22,7 @@ FINETUNER_PARAMETERS: Final = (
     Parameter("state_dir", str, STATE_DIR, "folder of replay, bundles and progress; kept between runs"),
     Parameter(
         "source_dir", str, "",
-        "folder of the base model's source rollouts, which `adawm baseline --rollouts-only --cache` writes; empty: state_dir",
+        "folder of the base model's source rollouts, of `adawm baseline --rollouts-only --cache`; empty: state_dir",
     ),
     Parameter(
         "signing_key", str, "",

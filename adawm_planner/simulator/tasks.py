@@ -6,11 +6,11 @@ path inside a task file is relative to that file.
 
 from __future__ import annotations
 
-import math
 from dataclasses import MISSING, dataclass, field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
+from adawm_planner.config.checks import finite
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.reward import RewardWeights
 from adawm_planner.simulator.network import NETS_DIR
@@ -215,7 +215,7 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         kinds = [inner[0]] * len(value)
         return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
     if hint is float:
-        if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+        if not finite(value):
             raise ValueError(f"{where} is {value!r}, must be a finite number")
         return float(value)
     if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):

@@ -109,6 +109,10 @@ def test_baselines(mistake: Mistake, measured: Path, command: tuple[str, ...], a
     assert f"this run has 7; copy {measured}, run `adawm baseline --model-dir COPY` with this run's --preset" in wrong
 
 
+def test_more_steps_than_anybody_drives(mistake: Mistake) -> None:
+    assert "is not in the range 1<=x<=1000000000" in mistake("adapt", "--steps", "1" + "0" * 300)
+
+
 def test_models(mistake: Mistake, measured: Path) -> None:
     assert "Directory 'nothing' does not exist" in mistake("adapt", model=Path("nothing"))
     (measured / WEIGHTS_FILE).write_bytes((measured / WEIGHTS_FILE).read_bytes()[:1000])

@@ -66,3 +66,20 @@ def test_presets_that_are_none_are_refused(tmp_path: Path, presets: str) -> None
     path.write_text(text[: text.index("\npresets:")] + f"\npresets: {presets}\n")
     with pytest.raises(ValueError, match="presets must be a mapping"):
         load_pretraining(path)
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "words"),
+    [
+        ("\npresets:", "\n1: x\nb: y\n2020-01-01: z\npresets:", r"unknown fields \[1, datetime.*'b'\]"),
+        ("\npresets:", "\npresets:\n  3: {}", "no preset 'nothing', there are 3, "),
+        ("learning_rate: ", "learning_rate: 1" + "0" * 400 + " # ", "must be finite"),
+    ],
+)
+def test_keys_and_numbers_of_any_kind_are_refused_by_name(tmp_path: Path, before: str, after: str, words: str) -> None:
+    path, text = tmp_path / "some.yaml", PRETRAINING_FILE.read_text()
+    assert before in text
+    path.write_text(text.replace(before, after, 1))
+    with pytest.raises(ValueError, match=words) as refused:
+        load_pretraining(path, "nothing" if "preset '" in words else "default")
+    assert "\n" not in str(refused.value)

@@ -130,6 +130,7 @@ def test_an_evaluation_without_episodes_is_refused() -> None:
         ("adapters", "none"),
         ("comfort", True),
         ("detail", [{}]),
+        ("wall_s", 10**400),
         ("ros", {"latency_ms": {"p50": 1.0}, "missed_ticks": 0, "adapters_swapped": 0}),
     ],
 )
@@ -148,9 +149,18 @@ def test_files_hold_one_document_or_a_list_and_errors_name_the_file(tmp_path: Pa
     write_json(tmp_path / "two.json", [one, two])
     assert json.loads((tmp_path / "one.json").read_text())["schema"] == "adawm.evaluation/1"
     assert read_json(tmp_path / "two.json") == [one, two]
-    (tmp_path / "bad.json").write_text("{}")
-    with pytest.raises(ValueError, match=r"bad\.json.*schema"):
-        read_json(tmp_path / "bad.json")
+    for text, words in (("{}", "schema"), ("[" * 100_000, "nested too deeply")):
+        (tmp_path / "bad.json").write_text(text)
+        with pytest.raises(ValueError, match=rf"bad\.json.*{words}"):
+            read_json(tmp_path / "bad.json")
+
+
+@pytest.mark.parametrize("outcome", [[], {}, 3, None, "arrived"])
+def test_an_outcome_that_is_none_is_refused_by_name(outcome: object) -> None:
+    document = to_document(_evaluation(Outcome.SUCCESS))
+    document["detail"][0]["outcome"] = outcome
+    with pytest.raises(ValueError, match=r"detail\[0\].outcome"):
+        check_document(document)
 
 
 def test_ros_block_is_kept() -> None:

@@ -59,6 +59,7 @@ def _task(tmp_path: Path, **changes: object) -> str:
         ({"colour": "red"}, "unknown entry 'colour'"),
         ({"limits": {"time": "long"}}, "time is 'long', must be a finite number"),
         ({"limits": {"time": float("nan")}}, "must be a finite number"),
+        ({"limits": {"time": 10**400}}, "must be a finite number"),
         ({"limits": 3}, "limits is 3, must be a mapping"),
         ({"flows": [{"route": ["a", "b"]}]}, "entry 'vehicles' is missing"),
         ({"name": 5}, "name is 5, must be a str"),
@@ -80,6 +81,7 @@ def test_a_flow_out_of_range_is_refused(tmp_path: Path) -> None:
     [
         ("name: x\nmass: -5\n", "mass is -5"),
         ("name: x\nmass: heavy\n", "mass is 'heavy'"),
+        (f"name: x\nmass: 1{'0' * 400}\n", "must be a finite number"),
         ("name: x\ndelay: 3\n", r"delay is 3.0, must be a number in 0\.\.2"),
         ("[1, 2]\n", "holds a list"),
         ("name: [\n", "cannot be read as YAML"),
