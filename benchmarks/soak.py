@@ -33,7 +33,7 @@ from adawm_planner.cli.drive import (
     start,
     wants_finetuner,
 )
-from adawm_planner.cli.options import json_option, model_options
+from adawm_planner.cli.options import FiniteRange, json_option, model_options
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.cli.story import FILE, STALL_S, Files, make_folder
 from adawm_planner.data_types import Outcome
@@ -117,10 +117,10 @@ class Account:
 
 
 @click.command()
-@click.option("--minutes", type=click.FloatRange(min=0.05), default=60.0, show_default=True, help="Length of the run.")
-@click.option("--warm-up", type=click.FloatRange(min=0.0), default=10.0, show_default=True,
+@click.option("--minutes", type=FiniteRange(min=0.05), default=60.0, show_default=True, help="Length of the run.")
+@click.option("--warm-up", type=FiniteRange(min=0.0), default=10.0, show_default=True,
               help="Minutes before memory and processor count.")  # fmt: skip
-@click.option("--every", type=click.FloatRange(min=0.5), default=5.0, show_default=True,
+@click.option("--every", type=FiniteRange(min=0.5), default=5.0, show_default=True,
               help="Seconds between two samples of memory and processor.")  # fmt: skip
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
 @click.option("--vehicle", default="worn_brakes", show_default=True, help="Vehicle preset, or a YAML file.")

@@ -30,7 +30,7 @@ from adawm_planner.adapters.factors import PARTS, Factors, part_of
 from adawm_planner.adapters.keys import key_id
 from adawm_planner.adapters.probe import check_probe, session_runner
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify
-from adawm_planner.cli.options import json_option, seed_option
+from adawm_planner.cli.options import FiniteRange, json_option, seed_option
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.data_types import Carry, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
@@ -276,7 +276,7 @@ def growth(rss: Sequence[int]) -> float | None:
 
 @click.command()
 @click.option("--swaps", type=click.IntRange(min=1), default=10000, show_default=True, help="Swaps between A and B.")
-@click.option("--tick-ms", type=click.FloatRange(min=1.0), default=50.0, show_default=True, help="Period of a tick.")
+@click.option("--tick-ms", type=FiniteRange(min=1.0), default=50.0, show_default=True, help="Period of a tick.")
 @click.option("--rank", type=click.IntRange(1, 64), default=8, show_default=True, help="Of the adapters.")
 @click.option("--load", "busy", type=click.IntRange(0, 64), default=1, show_default=True, help="Busy processes.")
 @seed_option(0)

@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import FiniteRange, json_option
 from adawm_planner.dims import DECISION_S, FRAME_S
 from benchmarks.record import with_origin, write
 
@@ -98,7 +98,7 @@ def run_block(contender: Contender, seconds: float, seed: int) -> None:
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Built-in task of this project.")
 @click.option("--blocks", type=click.IntRange(min=1), default=5, show_default=True, help="Alternations of the two.")
-@click.option("--seconds", type=click.FloatRange(min=0.1), default=4.0, show_default=True, help="Length of a block.")
+@click.option("--seconds", type=FiniteRange(min=0.1), default=4.0, show_default=True, help="Length of a block.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first episode.")
 @json_option
 def throughput(task: str, blocks: int, seconds: float, seed: int, json_file: Path | None) -> None:

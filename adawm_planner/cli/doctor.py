@@ -25,7 +25,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adawm_planner import paths
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import FiniteRange, json_option
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.diagnosis.versions import TESTED, judge_interfaces, judge_versions, known_hashes
 from adawm_planner.result_file import write_json
@@ -48,7 +48,7 @@ def run() -> list[Check]:
 @click.command()
 @click.option("--graph", is_flag=True, help="Also listen to the running ROS graph: who publishes what, time, frames.")
 @click.option("--role-name", default="ego_vehicle", show_default=True, help="Whose topics to look for.")
-@click.option("--seconds", type=click.FloatRange(0.5, 600.0), default=3.0, show_default=True,
+@click.option("--seconds", type=FiniteRange(0.5, 600.0), default=3.0, show_default=True,
               help="How long to listen to the graph [s]; signs are judged only while the vehicle turns.")  # fmt: skip
 @json_option
 def doctor(graph: bool, role_name: str, seconds: float, json_file: Path | None) -> None:

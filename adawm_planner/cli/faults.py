@@ -20,12 +20,12 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from adawm_planner.cli.benchmark import import_benchmark
 from adawm_planner.cli.drive import require_ros
-from adawm_planner.cli.options import default_model_dir, json_option, writable
+from adawm_planner.cli.options import FiniteRange, default_model_dir, json_option, writable
 from adawm_planner.cli.processes import Children, Interrupted, interruptible, ros_environment, tail
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
-from adawm_planner.result_file import write_text
+from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task
 
@@ -44,7 +44,7 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task of the normal episodes.")
 @click.option("--seed", type=click.IntRange(min=0), default=5000, show_default=True,
               help="Seed of the first normal episode; the others follow by 1.")  # fmt: skip
-@click.option("--speed", type=click.FloatRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
+@click.option("--speed", type=FiniteRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"),
               show_default=True, help="Folder of what has been measured, and of the logs.")  # fmt: skip
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
@@ -97,12 +97,11 @@ class Campaign:
         """
         self.settings, self._task, self._seed, self._runs, self._console = settings, task, seed, runs, console
         self.failed: list[str] = []
-        runs.mkdir(parents=True, exist_ok=True)
         wanted = {"settings": asdict(settings), "task": task, "seed": seed, "model": digest(default_model_dir())}
         kept = runs / "campaign.json"
-        if not kept.is_file():
-            kept.write_text(json.dumps(wanted, indent=2) + "\n", encoding="utf-8")
-        elif json.loads(kept.read_text(encoding="utf-8")) != wanted:
+        if not any(file != kept for file in runs.glob("*.json")):  # nothing measured: any options will do
+            write_json(kept, wanted)
+        elif read_measured(kept) != wanted:
             raise ValueError(f"{runs} holds a campaign of another model or with other options; choose another --runs")
 
     def run(self, chosen: Sequence[Fault], episodes: int) -> None:
@@ -124,14 +123,14 @@ class Campaign:
     def rows(self, chosen: Sequence[Fault]) -> list[dict[str, Any]]:
         """Outcomes that are there, in the order of the table."""
         files = (self._file(fault.name) for fault in chosen)
-        return [json.loads(file.read_text(encoding="utf-8")) for file in files if file.is_file()]
+        return [read_measured(file) for file in files if file.is_file()]
 
     def normal(self) -> dict[str, Any] | None:
         """All normal episodes that are there, in one account."""
         files = sorted(self._runs.glob(f"normal-{self._task}-*.json"))
         if not files:
             return None
-        found = [json.loads(file.read_text(encoding="utf-8")) for file in files]
+        found = [read_measured(file) for file in files]
         total: dict[str, Any] = {"task": self._task, "seed": self._seed, "stops": {}, "responses": {}}
         for key in ("episodes", "needless"):
             total[key] = sum(each[key] for each in found)
@@ -160,6 +159,17 @@ class Campaign:
             self._console.print(tail(logs / "campaign.log", 3), markup=False, soft_wrap=True)
             return
         part.rename(self._file(name))
+
+
+def read_measured(file: Path) -> dict[str, Any]:
+    """What a file of the campaign holds. Raises ValueError naming it where that is no JSON object."""
+    try:
+        content = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise ValueError(f"{file}: cannot be read ({error}); restore it, or choose another --runs") from None
+    if not isinstance(content, dict):
+        raise ValueError(f"{file}: holds a {type(content).__name__}, must hold an object; choose another --runs")
+    return content
 
 
 def report(campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None) -> None:

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
-from adawm_planner.adapters.keys import PUBLIC_SUFFIX
+from adawm_planner.adapters.keys import PUBLIC_SUFFIX, read_private_key
 from adawm_planner.cli.drive import (
     SOURCE_DIR,
     absolute,
@@ -118,8 +118,14 @@ def story(
     require_ros()
     require_training()
     files = Files(run_folder or RUNS / time.strftime("%Y%m%d-%H%M%S"))
+    check_new(files)
+    if signing_key is not None:
+        read_private_key(signing_key)
+    model = model_dir or models_dir() / "base"
+    # Before the folder is made: what fails here must not be in the way of the next call.
+    prepare(model, source_dir, preset, console)
     make_folder(files)
-    key, model = key_of(signing_key, files.state), model_dir or models_dir() / "base"
+    key = key_of(signing_key, files.state)
     preset_of = load_vehicle(NOMINAL.vehicle)
     settings = {
         "strategy": strategy, "seed": seed, "episodes": record.setting.config.nominal_episodes, "provider": provider,
@@ -132,7 +138,6 @@ def story(
         PLANNER.name: tuple(filter(None, [planner_params])),
         FINETUNER.name: tuple(filter(None, [finetuner_params])),
     }
-    prepare(model, source_dir, preset, console)
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}; figure, JSON, logs and state in {files.folder}")
     telling = Telling(record, settings, more, files, console)
@@ -182,10 +187,15 @@ def require_training() -> None:
         )
 
 
-def make_folder(files: Files) -> None:
-    """Make the story's own folder. Raises ClickException where it holds something: stories are not mixed."""
+def check_new(files: Files) -> None:
+    """Raises ClickException where the story's folder holds something: stories are not mixed."""
     if files.folder.exists() and any(files.folder.iterdir()):
         raise click.ClickException(f"{files.folder} is not empty; give another --run, or remove it")
+
+
+def make_folder(files: Files) -> None:
+    """Make the story's own folder; raises ClickException as `check_new` does."""
+    check_new(files)
     files.logs.mkdir(parents=True)
     files.state.mkdir()
 

@@ -8,10 +8,12 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.console import Console
 
 pytest.importorskip("libsumo")
 
 from adawm_planner.cli import faults as command
+from adawm_planner.cli.faults import Campaign
 from adawm_planner.cli.main import adawm
 from adawm_planner.cli.options import default_model_dir
 from adawm_planner.faults.outcome import Outcome
@@ -34,7 +36,7 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder.mkdir()
     (folder / "campaign.json").write_text(json.dumps(campaign))
     for name, broken in (("planner_kill", ""), ("odometry_kill", "no standstill")):
-        row = asdict(Outcome(name, 0.2, 4, 9, "hold", "hold", 2.0, 15.0, "input_stale", "why", 0.05, broken))
+        row = asdict(Outcome(name, 0.2, 4, 9, "hold", "hold", 2.0, 15.0, "input_stale", "why", 0.05, 0, broken))
         (folder / f"{name}.json").write_text(json.dumps({**row, "tries": 1}))
     return folder
 
@@ -87,3 +89,20 @@ def test_blocks_of_normal_episodes_are_added_up(runs: Path, tmp_path: Path) -> N
 def test_mistakes_are_one_line(words: tuple[str, ...], message: str, runs: Path) -> None:
     result = _run(*words, "--runs", str(runs))
     assert result.exit_code == 1 and message in result.output and result.output.count("\n") == 1
+
+
+@pytest.mark.parametrize("content", ["", "[]", "[" * 100_000])
+def test_a_campaign_that_is_none_is_refused_by_name(content: str, runs: Path) -> None:
+    (runs / "campaign.json").write_text(content)
+    result = _run("--fault", "planner_kill", "--episodes", "0", "--runs", str(runs))
+    assert result.exit_code == 1 and str(runs / "campaign.json") in result.output and result.output.count("\n") == 1
+
+
+def test_a_call_that_measured_nothing_is_not_in_the_way_of_the_next(runs: Path, tmp_path: Path) -> None:
+    fresh = str(tmp_path / "fresh")
+    Campaign(Settings(speed_mps=8.0), "right_turn_moderate", 0, Path(fresh), Console())
+    result = _run("--fault", "planner_kill", "--task", "fly", "--runs", str(tmp_path / "none"))
+    assert result.exit_code == 1 and not (tmp_path / "none").exists()
+    (tmp_path / "fresh" / "campaign.json").write_text("")
+    Campaign(Settings(), "right_turn_moderate", 0, Path(fresh), Console())
+    assert json.loads((tmp_path / "fresh" / "campaign.json").read_text())["settings"] == asdict(Settings())

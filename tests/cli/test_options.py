@@ -37,3 +37,22 @@ def test_driving_for_a_score_begins_where_nothing_was_trained(command: str) -> N
     assert default == EVALUATION_SEED == EvaluationConfig("right_turn_moderate").seed
     collection = load_pretraining().collection
     assert default >= max(*collection.train_seeds, *collection.validation_seeds)
+
+
+@pytest.mark.parametrize("value", ["nan", "-nan", "inf", "1e400"])
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["faults", "--speed"],
+        ["doctor", "--seconds"],
+        ["benchmark", "soak", "--minutes"],
+        ["benchmark", "soak", "--warm-up"],
+        ["benchmark", "soak", "--every"],
+        ["benchmark", "swap", "--tick-ms"],
+        ["benchmark", "throughput", "--seconds"],
+    ],
+)
+def test_what_is_no_finite_number_is_in_no_range(words: list[str], value: str) -> None:
+    result = CliRunner().invoke(adawm, [*words, value])
+    assert result.exit_code == 2
+    assert f"Invalid value for '{words[-1]}': " in result.output.splitlines()[-1]
