@@ -6,10 +6,11 @@ interrupted goes on where it was.
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -97,6 +98,7 @@ class Campaign:
         """
         self.settings, self._task, self._seed, self._runs, self._console = settings, task, seed, runs, console
         self.failed: list[str] = []
+        self._normal = f"normal-{Path(task).stem}"  # the task may be a file with a path
         wanted = {"settings": asdict(settings), "task": task, "seed": seed, "model": digest(default_model_dir())}
         kept = runs / "campaign.json"
         if not any(file != kept for file in runs.glob("*.json")):  # nothing measured: any options will do
@@ -116,7 +118,7 @@ class Campaign:
                 progress.advance(bar)
             for first, count in blocks:
                 progress.update(bar, description=f"normal episodes from {self._seed + first}")
-                name = f"normal-{self._task}-{self._seed + first}-{count}"
+                name = f"{self._normal}-{self._seed + first}-{count}"
                 self._measure(name, "normal", [self._task, str(self._seed + first), str(count)])
                 progress.advance(bar)
 
@@ -126,8 +128,8 @@ class Campaign:
         return [read_measured(file) for file in files if file.is_file()]
 
     def normal(self) -> dict[str, Any] | None:
-        """All normal episodes that are there, in one account."""
-        files = sorted(self._runs.glob(f"normal-{self._task}-*.json"))
+        """All normal episodes that are there, each once, in one account."""
+        files = distinct(self._runs.glob(f"{glob.escape(self._normal)}-*.json"))
         if not files:
             return None
         found = [read_measured(file) for file in files]
@@ -159,6 +161,22 @@ class Campaign:
             self._console.print(tail(logs / "campaign.log", 3), markup=False, soft_wrap=True)
             return
         part.rename(self._file(name))
+
+
+def distinct(blocks: Iterable[Path]) -> list[Path]:
+    """Files of blocks of normal episodes, without those whose seeds are in a longer one: a campaign that was begun with
+    fewer episodes has driven the first seeds of its last block in a shorter block as well."""
+    seeds: dict[Path, range] = {}
+    for file in blocks:
+        first, count = map(int, file.stem.rsplit("-", 2)[1:])
+        seeds[file] = range(first, first + count)
+    kept: list[Path] = []
+    counted: set[int] = set()
+    for file in sorted(seeds, key=lambda each: (-len(seeds[each]), seeds[each].start)):
+        if counted.isdisjoint(seeds[file]):
+            counted.update(seeds[file])
+            kept.append(file)
+    return kept
 
 
 def read_measured(file: Path) -> dict[str, Any]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+import sys
 from dataclasses import asdict
 from pathlib import Path
 
@@ -16,10 +18,12 @@ from adawm_planner.cli import faults as command
 from adawm_planner.cli.faults import Campaign
 from adawm_planner.cli.main import adawm
 from adawm_planner.cli.options import default_model_dir
+from adawm_planner.cli.processes import Children
 from adawm_planner.faults.outcome import Outcome
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS
 from adawm_planner.runtime.model_files import digest
+from adawm_planner.simulator.tasks import TASKS_DIR
 
 
 def _run(*words: str) -> Result:
@@ -56,7 +60,7 @@ def test_what_was_measured_is_not_measured_again(runs: Path, tmp_path: Path) -> 
     assert [row["fault"] for row in document["rows"]] == ["planner_kill"]
     assert document["benchmark"] == "faults" and document["commit"] and document["normal"] is None
     assert (
-        "| planner_kill | SIGKILL | stop | 0.25 | 0.20 | 4 | hold | 2.0 | 15.0 | `input_stale` | kept |"
+        "| planner_kill | SIGKILL | stop | 0.25 | 0.20 | 4 | hold | 2.0 | 15.0 | `input_stale` | 1 | kept |"
         in page.read_text()
     )
 
@@ -106,3 +110,36 @@ def test_a_call_that_measured_nothing_is_not_in_the_way_of_the_next(runs: Path, 
     (tmp_path / "fresh" / "campaign.json").write_text("")
     Campaign(Settings(), "right_turn_moderate", 0, Path(fresh), Console())
     assert json.loads((tmp_path / "fresh" / "campaign.json").read_text())["settings"] == asdict(Settings())
+
+
+def test_a_seed_that_was_driven_in_two_blocks_counts_once(runs: Path, tmp_path: Path) -> None:
+    for first, count in ((5000, 5), (5000, 10), (5010, 10)):
+        block = {"episodes": count, "needless": 1, "stops": {"input_stale": 1}, "responses": {}}
+        (runs / f"normal-right_turn_moderate-{first}-{count}.json").write_text(json.dumps(block))
+    json_file = tmp_path / "faults.json"
+    result = _run("--fault", "planner_kill", "--episodes", "20", "--runs", str(runs), "--json", str(json_file))
+    assert result.exit_code == 0, result.output
+    normal = json.loads(json_file.read_text())["normal"]
+    assert (normal["episodes"], normal["needless"], normal["stops"]) == (20, 2, {"input_stale": 2})
+
+
+def test_normal_episodes_of_a_task_file_are_kept_by_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    task = tmp_path / "mine[1].yaml"
+    shutil.copy(TASKS_DIR / "right_turn_moderate.yaml", task)
+    driver = tmp_path / "driver.py"
+    driver.write_text(
+        "import sys, pathlib\n"
+        'text = \'{"episodes": 3, "needless": 0, "stops": {}, "responses": {}}\'\n'
+        "pathlib.Path(sys.argv[-1]).write_text(text)\n"
+    )
+    start = Children.start
+    monkeypatch.setattr(
+        Children,
+        "start",
+        lambda self, name, words, env: start(self, name, [sys.executable, str(driver), words[-1]], env),
+    )
+    campaign = Campaign(Settings(), str(task), 5000, tmp_path / "runs", Console())
+    campaign.run([], 3)
+    normal = campaign.normal()
+    assert campaign.failed == [] and normal is not None and normal["episodes"] == 3
+    assert (tmp_path / "runs" / "normal-mine[1]-5000-3.json").is_file()
