@@ -9,8 +9,9 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,23 @@ def check_writable(path: Path) -> None:
         partial = _partial(target)
         partial.touch()  # tried, because neither access rights nor being root say it of every file system
         partial.unlink()
+
+
+def check_folder(folder: Path) -> None:
+    """Find out before long work whether files can be made in a folder, which is then as it was before.
+
+    Raises:
+        ValueError: they cannot; the message names the folder, and why.
+    """
+    made = [each for each in (folder, *folder.parents) if not each.exists()]
+    try:
+        _make_folder(folder)
+        with _named(folder), tempfile.TemporaryFile(dir=folder):
+            pass  # tried, as in `check_writable`
+    finally:
+        for each in made:
+            with suppress(OSError):
+                each.rmdir()
 
 
 def _make_folder(folder: Path) -> None:

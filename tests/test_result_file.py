@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner
 
 from adawm_planner.cli.main import adawm
-from adawm_planner.result_file import check_writable, write_json, write_text
+from adawm_planner.result_file import check_folder, check_writable, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -98,3 +98,41 @@ def test_every_command_tries_its_json_before_it_prints(words: list[str], tmp_pat
     assert result.exit_code == 2
     assert result.output.splitlines()[-1].endswith("/proc/x.json cannot be written (No such file or directory)")
     assert result.output.splitlines()[0].startswith("Usage")
+
+
+def test_a_folder_that_is_tried_is_left_as_it_was(tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("there", "there/new", "new/and/newer"):
+        check_folder(tmp_path / name)
+    assert names(tmp_path) == {"there"} and names(tmp_path / "there") == set()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [("/proc", "/proc cannot be written"), ("{}/file/x", "cannot be made"), ("{}/file", "cannot be made")],
+)
+def test_a_place_that_is_no_folder_is_told_before_the_work(name: str, words: str, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=words):
+        check_folder(Path(name.format(tmp_path)))
+    assert names(tmp_path) == {"file"}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["collect", "--output", "/proc/c1"],
+        ["baseline", "--rollouts-only", "--cache", "/proc/c1"],
+        ["pretrain", "--output", "/proc/c1"],
+        ["adapt", "--run", "/proc/c1"],
+        ["export", "--output", "/proc/c1"],
+        ["drive", "--log-dir", "/proc/c1"],
+        ["story", "--run", "/proc/c1"],
+        ["faults", "--runs", "/proc/c1"],
+        ["adapter", "keygen", "/proc/c1/key"],
+    ],
+)
+def test_every_command_tries_its_folder_before_it_works(words: list[str]) -> None:
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 2
+    assert result.output.splitlines()[-1].endswith("folder /proc/c1 cannot be made (No such file or directory)")

@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adawm_planner.adaptation.strategies import STRATEGIES
-from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option
+from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option, writable_folder
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -38,7 +38,9 @@ def config_options(command: Any) -> Any:
 def run_options(command: Any) -> Any:
     """`config_options` and `--cache`, which every command takes that needs source rollouts."""
     text = "Source rollouts, kept for reuse."
-    cached = click.option("--cache", type=FOLDER, default=CACHE, show_default=True, help=text)(command)
+    cached = click.option(
+        "--cache", type=FOLDER, default=CACHE, show_default=True, callback=writable_folder, help=text
+    )(command)
     return config_options(cached)
 
 
@@ -50,7 +52,14 @@ def run_options(command: Any) -> Any:
 @click.option("--steps", type=click.IntRange(1, MOST_STEPS), default=None,
               help="Decisions to drive in all [default: the configuration's].")  # fmt: skip
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run.")
-@click.option("--run", "run_folder", type=FOLDER, default=None, help="Folder of the run [default: runs/adapt/...].")
+@click.option(
+    "--run",
+    "run_folder",
+    type=FOLDER,
+    default=None,
+    callback=writable_folder,
+    help="Folder of the run [default: runs/adapt/...].",
+)
 @run_options
 @json_option
 def adapt(

@@ -21,7 +21,7 @@ from rich.table import Table
 from rich.text import Text
 
 from adawm_planner.cli.options import default_model_dir, json_option
-from adawm_planner.result_file import write_json
+from adawm_planner.result_file import check_folder, write_json
 
 MISTAKE_EXIT, REFUSED_EXIT = 2, 1
 DAY_S = 24 * 3600
@@ -162,6 +162,7 @@ def keygen(path: Path, json_file: Path | None) -> None:
     """Make a key pair: PATH.pem signs and stays with the signer (mode 0600), PATH.pub is for trust lists."""
     from adawm_planner.adapters.keys import generate_key
 
+    check_folder(path.parent)
     private, public, name = generate_key(path)
     show({"key id": name, "private": str(private), "public": str(public)}, "new key")
     write_json(json_file, {"schema": "adawm.key/1", "key_id": name, "private": str(private), "public": str(public)})

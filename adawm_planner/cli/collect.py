@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import json_option, writable_folder
 from adawm_planner.result_file import write_json
 
 
@@ -24,7 +24,7 @@ from adawm_planner.result_file import write_json
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes; 0: this one.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which episodes.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("data/collected"),
-              show_default=True, help="Folder to store in.")  # fmt: skip
+              show_default=True, callback=writable_folder, help="Folder to store in.")  # fmt: skip
 @json_option
 def collect(
     task: str,

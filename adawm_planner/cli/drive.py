@@ -20,7 +20,14 @@ import yaml
 from rich.console import Console
 
 from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, generate_key
-from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.cli.options import (
+    episodes_option,
+    json_option,
+    model_options,
+    seed_option,
+    vehicle_option,
+    writable_folder,
+)
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.config.pretraining import EVALUATION_SEED
@@ -88,7 +95,7 @@ class Run:
     help="Replay, bundles and progress of the finetuner, kept between runs.",
 )  # fmt: skip
 @click.option(
-    "--log-dir", type=click.Path(file_okay=False, path_type=Path), show_default="a new folder in the system's own",
+    "--log-dir", type=FOLDER, callback=writable_folder, show_default="a new folder in the system's own",
     help="Where the logs of the processes go.",
 )  # fmt: skip
 @json_option

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.cli.options import default_model_dir, json_option, writable_folder
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -18,7 +18,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--agent", type=FOLDER, default=None, help="Folder with config.yaml and weights.safetensors.")
 @click.option("--run", "run_folder", type=FOLDER, default=None, help="Pretraining run: its result, its facts.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=default_model_dir,
-              show_default="models/base", help="Model folder to write.")  # fmt: skip
+              show_default="models/base", callback=writable_folder, help="Model folder to write.")  # fmt: skip
 @click.option("--scores", type=FILE, multiple=True, help="JSON of `adawm evaluate` for the card; repeat for more.")
 @click.option("--overwrite", is_flag=True, help="Replace the model in --output.")
 @json_option

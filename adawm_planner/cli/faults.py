@@ -21,7 +21,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from adawm_planner.cli.benchmark import import_benchmark
 from adawm_planner.cli.drive import require_ros
-from adawm_planner.cli.options import FiniteRange, default_model_dir, json_option, writable
+from adawm_planner.cli.options import FiniteRange, default_model_dir, json_option, writable, writable_folder
 from adawm_planner.cli.processes import Children, Interrupted, interruptible, ros_environment, tail
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
@@ -47,7 +47,8 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
               help="Seed of the first normal episode; the others follow by 1.")  # fmt: skip
 @click.option("--speed", type=FiniteRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"),
-              show_default=True, help="Folder of what has been measured, and of the logs.")  # fmt: skip
+              show_default=True, callback=writable_folder,
+              help="Folder of what has been measured, and of the logs.")  # fmt: skip
 @click.option("--page", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
               help="Write docs/faults.md to this file.")  # fmt: skip
 @json_option

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import click
 
 from adawm_planner.paths import models_dir
-from adawm_planner.result_file import check_writable
+from adawm_planner.result_file import check_folder, check_writable
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
 
@@ -50,6 +50,16 @@ def writable(context: click.Context, parameter: click.Parameter, file: Path | No
         except ValueError as error:
             raise click.BadParameter(str(error)) from None
     return file
+
+
+def writable_folder(context: click.Context, parameter: click.Parameter, folder: Path | None) -> Path | None:
+    """Try the folder before the run, and leave it as it was: what was driven must not be lost for want of a place."""
+    if folder is not None:
+        try:
+            check_folder(folder)
+        except ValueError as error:
+            raise click.BadParameter(str(error)) from None
+    return folder
 
 
 def vehicle_option(command: Decorated) -> Decorated:

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import json_option, writable_folder
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -19,7 +19,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
               help="Configuration instead of the packaged pretraining.yaml.")  # fmt: skip
 @click.option("--data", type=FOLDER, default=None, help="Driven episodes [default: data/PRESET].")
 @click.option("--run", "run_folder", type=FOLDER, default=None, help="Checkpoints and logs [default: runs/PRESET].")
-@click.option("--output", type=FOLDER, default=None, help="Model folder to write [default: RUN/model].")
+@click.option(
+    "--output", type=FOLDER, default=None, callback=writable_folder, help="Model folder to write [default: RUN/model]."
+)
 @json_option
 def pretrain(
     preset: str,

@@ -32,7 +32,7 @@ from adawm_planner.cli.drive import (
     require_ros,
     start,
 )
-from adawm_planner.cli.options import json_option, model_options
+from adawm_planner.cli.options import json_option, model_options, writable_folder
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
@@ -95,7 +95,7 @@ class Files:
 @click.option("--seed", type=click.IntRange(min=0), default=1000, show_default=True,
               help="Seed of the first episode; the others follow by 1, through all phases.")  # fmt: skip
 @click.option("--preset", default="default", show_default=True, help="Length of the phases: default or debug.")
-@click.option("--run", "run_folder", type=click.Path(file_okay=False, path_type=Path),
+@click.option("--run", "run_folder", type=click.Path(file_okay=False, path_type=Path), callback=writable_folder,
               help="New folder of figure, JSON, logs and state [default: runs/story/TIME].")  # fmt: skip
 @click.option("--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True,
               help="What the finetuner repairs.")  # fmt: skip
