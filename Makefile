@@ -33,12 +33,14 @@ setup:
 ifeq ($(TASK)$(EPISODES)$(SEED)$(ARGS),)
 drive:
 	@scripts/setup.sh story
-	@$(ROS) adawm story $(if $(SHIFT),--shift $(SHIFT))
+	@$(ROS) adawm story $(if $(SHIFT),--shift "$(SHIFT)")
 else
 drive:
+	$(if $(SHIFT),$(error SHIFT is of the story, which TASK, EPISODES, SEED and ARGS replace by plain driving: give \
+		SHIFT alone, or ARGS="--vehicle V" without it))
 	@scripts/setup.sh drive
-	@$(ROS) adawm drive $(if $(TASK),--task $(TASK)) $(if $(EPISODES),--episodes $(EPISODES)) \
-		--seed $(or $(SEED),5000) --no-finetuner $(ARGS)
+	@$(ROS) adawm drive $(if $(TASK),--task "$(TASK)") $(if $(EPISODES),--episodes "$(EPISODES)") \
+		--seed "$(or $(SEED),5000)" --no-finetuner $(ARGS)
 endif
 
 # A domain of its own keeps the tests apart from every other ROS 2 program on this machine and network.

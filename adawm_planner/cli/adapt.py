@@ -95,6 +95,8 @@ def baseline(
     from adawm_planner.config.adaptation import load_adaptation
     from adawm_planner.pretraining.fit import Run
 
+    if rollouts_only and json_file is not None:
+        raise click.UsageError("--rollouts-only measures nothing: give it or --json")
     config = load_adaptation(config_file, preset)
     run = Run(Path("runs/adapt/baseline"), 0, config.threads, 1)
     if rollouts_only:

@@ -34,6 +34,8 @@ def export(
 
     if agent is None and run_folder is None:
         raise click.UsageError("give --agent or --run")
+    if scores and run_folder is None:
+        raise click.UsageError("--scores go into the model card, which is of a run: give --run as well")
     if output.is_dir() and any(output.iterdir()) and not overwrite:
         raise click.UsageError(f"{output} is not empty; give another --output, or --overwrite to replace its model")
     source = agent or (run_folder or Path()) / FINAL_FOLDER

@@ -56,3 +56,17 @@ def test_what_is_no_finite_number_is_in_no_range(words: list[str], value: str) -
     result = CliRunner().invoke(adawm, [*words, value])
     assert result.exit_code == 2
     assert f"Invalid value for '{words[-1]}': " in result.output.splitlines()[-1]
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["baseline", "--rollouts-only", "--json", "{}/new.json"], "--rollouts-only measures nothing"),
+        (["export", "--agent", "{}", "--output", "{}/new", "--scores", "{}/scores.json"], "give --run as well"),
+    ],
+)
+def test_an_option_that_would_do_nothing_is_refused(words: list[str], told: str, tmp_path: Path) -> None:
+    (tmp_path / "scores.json").write_text("")
+    result = CliRunner().invoke(adawm, [word.format(tmp_path) for word in words])
+    assert result.exit_code == 2 and told in result.output
+    assert [each.name for each in tmp_path.iterdir()] == ["scores.json"]
