@@ -10,6 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import yaml
+
+from adawm_planner.paths import launch_dir
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -142,6 +146,17 @@ GUARDS = (GATE,)
 
 SIDECARS = (FINETUNER,)
 """Nodes that any stack may have beside it; it drives on when one of them dies."""
+
+
+def known_parameters() -> set[str]:
+    """Names of the parameters of all nodes: the settings, and what the shipped files hold beside them.
+
+    Raises:
+        OSError: the shipped files are not there.
+    """
+    files = [launch_dir() / "params" / node.parameter_file for node in (*STACKS["sim"], *GUARDS, *SIDECARS)]
+    shipped = [yaml.safe_load(file.read_text(encoding="utf-8"))["/**"]["ros__parameters"] for file in files]
+    return set(SETTINGS).union(*shipped)
 
 
 def checked(setting: Setting, value: Any) -> Any:

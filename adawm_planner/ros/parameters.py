@@ -6,10 +6,11 @@ and before every change. One without a default must be given, or the node does n
 
 from __future__ import annotations
 
+import difflib
 import math
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from rcl_interfaces.msg import (
     FloatingPointRange,
@@ -19,6 +20,8 @@ from rcl_interfaces.msg import (
 )
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
+
+from adawm_planner.ros.node_table import known_parameters
 
 Value = bool | int | float | str | list[str]
 
@@ -76,21 +79,27 @@ _ROS_TYPES = {
 }
 
 
+_ROS_OWN: Final = ("use_sim_time", "start_type_description_service")
+"""What rclpy itself declares, the second not in every distribution."""
+
+
 def _always() -> bool:
     return True
 
 
 def declare(node: Node, table: Iterable[Parameter], is_fixed: Callable[[], bool] = _always) -> None:
-    """Declare every parameter of a table and check every later change against it.
+    """Declare every parameter of a table, once per node, and check every later change against it.
 
     Args:
         is_fixed: tells whether parameters that are not dynamic may no longer change; for a lifecycle node,
             whether it is configured.
 
     Raises:
+        ValueError: a value was given for a parameter that neither this nor another node of the package has.
         rclpy's parameter exceptions: an override is of the wrong type or out of range.
     """
     rows = {row.name: row for row in table}
+    refuse_unknown(node._parameter_overrides, rows)  # rclpy tells them nowhere else
     for row in rows.values():
         descriptor = _descriptor(row)
         if row.default is None:
@@ -98,6 +107,27 @@ def declare(node: Node, table: Iterable[Parameter], is_fixed: Callable[[], bool]
         else:
             node.declare_parameter(row.name, row.default, descriptor)
     node.add_on_set_parameters_callback(_checker(rows, is_fixed))
+
+
+def refuse_unknown(given: Iterable[str], own: Iterable[str]) -> None:
+    """Refuse what is misspelt; what another node of the package has may stand in a file that several nodes read.
+
+    Args:
+        given: names of the parameters that the node was started with.
+        own: those it has.
+
+    Raises:
+        ValueError: naming each unknown one and the node's nearest.
+    """
+    own = [*own, *_ROS_OWN]
+    foreign = [name for name in given if name not in own and not name.startswith("qos_overrides.")]
+    if foreign and (unknown := sorted(set(foreign) - known_parameters())):
+        raise ValueError("; ".join(f"unknown parameter {name}{_nearest(name, own)}" for name in unknown))
+
+
+def _nearest(name: str, names: list[str]) -> str:
+    found = difflib.get_close_matches(name, names, n=1)
+    return f", did you mean {found[0]}?" if found else "; the page of the node in docs/ lists all that there are"
 
 
 def read(node: Node, table: Iterable[Parameter]) -> dict[str, Any]:

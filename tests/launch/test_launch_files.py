@@ -19,6 +19,7 @@ from adawm_planner.ros.node_table import (
     SIM_BRIDGE,
     STACKS,
     NodeSpec,
+    known_parameters,
 )
 
 LAUNCH = launch_dir()
@@ -82,6 +83,7 @@ def test_every_setting_is_a_parameter_of_its_node() -> None:
     bridge = yaml.safe_load((LAUNCH / "params" / SIM_BRIDGE.parameter_file).read_text())["/**"]["ros__parameters"]
     problems = [each.problem(bridge[each.name]) for each in BRIDGE_PARAMETERS if each.name in bridge]
     assert problems == [None] * len(bridge)
+    assert known_parameters() == {each.name for _, table in tables for each in table} | {"use_sim_time"}
 
 
 def test_rviz_shows_the_planners_own_topics_with_the_durability_they_have() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -92,6 +93,30 @@ def test_dynamic_change_is_taken(context: Context) -> None:
     ]
     assert all(result.successful for result in node.set_parameters(changes))
     assert read(node, TABLE)["names"] == ["y", "z"]
+    node.destroy_node()
+
+
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("sped", "unknown parameter sped, did you mean speed?"),
+        ("xyzzy", "unknown parameter xyzzy; the page of the node"),
+    ],
+)
+def test_misspelt_parameter_is_refused_with_the_nearest(context: Context, name: str, words: str) -> None:
+    node = make_node(context, key="k", **{name: 1.0})
+    with pytest.raises(ValueError, match=re.escape(words)):
+        declare(node, TABLE)
+    node.destroy_node()
+
+
+def test_parameters_of_ros_and_of_the_packages_other_nodes_are_let_pass(context: Context) -> None:
+    names = ("use_sim_time", "start_type_description_service")
+    topic = {"qos_overrides./parameter_events.publisher.depth": 1000}
+    others = {"command.brake_mps2": 8.0, "task": "right_turn_dense", "fixed_delta_seconds": 0.05, "nice": 3}
+    node = make_node(context, key="k", **dict.fromkeys(names, True), **topic, **others)
+    declare(node, TABLE)
+    assert not node.has_parameter("task")
     node.destroy_node()
 
 
