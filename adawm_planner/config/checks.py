@@ -5,6 +5,13 @@ from __future__ import annotations
 import math
 from typing import Any
 
+NAME_RULE = "must be a letter or underscore followed by letters, digits and underscores, because it is part of topics"
+
+
+def is_name(text: str) -> bool:
+    """Whether a text can be one part of a topic's name."""
+    return text.isascii() and text.isidentifier()
+
 
 def finite(value: Any) -> bool:
     """Whether a value is a number that a float can hold; a bool is none, nor is a whole number of 400 digits."""

@@ -7,12 +7,14 @@ from dataclasses import dataclass
 from rclpy.node import Node
 
 from adawm_planner.dims import FRAME_S
+from adawm_planner.ros.input_parameters import role_problem
 from adawm_planner.ros.parameters import Parameter, declare, read
-from adawm_planner.simulator.actors import NAME_RULE, is_name
 from adawm_planner.simulator.handshake import COMMAND_WAIT_S
 
 PARAMETERS = (
-    Parameter("role_name", str, "ego_vehicle", "role name of the ego, part of its topics and frames"),
+    Parameter(
+        "role_name", str, "ego_vehicle", "role name of the ego, part of its topics and frames", check=role_problem
+    ),
     Parameter("task", str, "right_turn_moderate", "built-in task or path of a task file"),
     Parameter("vehicle", str, "nominal", "built-in vehicle preset or path of a preset file"),
     Parameter("seed", int, 0, "seed of the first episode; later ones count up", low=0, high=2**31 - 1),
@@ -87,7 +89,4 @@ def read_settings(node: Node) -> BridgeSettings:
         ValueError: a value is of the wrong type or out of range; names the parameter.
     """
     declare(node, PARAMETERS)
-    settings = BridgeSettings(**read(node, PARAMETERS))
-    if not is_name(settings.role_name):
-        raise ValueError(f"parameter role_name is '{settings.role_name}', {NAME_RULE}")
-    return settings
+    return BridgeSettings(**read(node, PARAMETERS))

@@ -1,13 +1,39 @@
-"""The parameters of what a node accepts from its inputs, shared by the planner and the gate."""
+"""The parameters that planner and gate share: whose topics, and what is accepted from them."""
 
 from __future__ import annotations
 
 from typing import Any, Final
 
+from rclpy.exceptions import InvalidTopicNameException
+from rclpy.validate_topic_name import validate_topic_name
+
+from adawm_planner.config.checks import NAME_RULE, is_name
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.input_monitor import InputLimits
 
 _LIMITS: Final = InputLimits()
+
+
+def role_problem(name: str) -> str:
+    """What is wrong with a role name; empty: nothing."""
+    return "" if is_name(name) else NAME_RULE
+
+
+def _topic_problem(name: str) -> str:
+    try:
+        validate_topic_name(name or "default")
+    except InvalidTopicNameException:
+        return "must be empty or the name of a topic, as /vehicle/command"
+    return ""
+
+
+ROLE_PARAMETER: Final = Parameter(
+    "role_name", str, "ego_vehicle", "role of the ego vehicle, as in /carla/<role_name>/odometry", check=role_problem
+)
+CONTROL_PARAMETER: Final = Parameter(
+    "control_topic", str, "", "topic of the commands; empty: /carla/<role_name>/vehicle_control_cmd",
+    check=_topic_problem,
+)  # fmt: skip
 
 INPUT_PARAMETERS: Final = (
     Parameter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import os
 import signal
 import sys
 import traceback
@@ -12,10 +13,23 @@ from typing import Any
 import rclpy
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
+
+REFUSED = os.EX_CONFIG
+"""Exit status 78: the node was started with something that it refuses, so starting it again is of no use."""
+
+START_ERRORS = (
+    ValueError,
+    OSError,
+    ParameterException,
+    rclpy_implementation.RCLError,  # a parameter file or an argument that rcl cannot read
+    rclpy_implementation.UnknownROSArgsError,
+)
+"""What rclpy.init and the making of a node raise for what they were started with."""
 
 POLL_S = 0.1
 """Longest wait between two looks at the stop flag [s]."""
@@ -57,28 +71,35 @@ class StopFlag:
 def run(make_node: Callable[[], LifecycleNode], args: list[str] | None = None) -> int:
     """Spin a lifecycle node until a signal comes; return the exit status.
 
-    With the node's parameter `autostart` it is configured and activated first, and a refusal ends the
-    process with status 1. rclpy's own signal handlers are left out: they end the context before the node
-    could send its last braking command.
+    With the node's parameter `autostart` it is configured and activated first. What the node was started with is
+    refused in one line and with status REFUSED; an error of ours there is status 1. rclpy's own signal handlers
+    are left out: they end the context before the node could send its last braking command.
     """
     stop = StopFlag()
-    rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
     try:
-        return _run(make_node, stop)
-    except ParameterException as error:
-        print(f"parameter refused: {error}", file=sys.stderr)
-        return 1
+        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        node = make_node()
+    except START_ERRORS as error:
+        return refuse(error)
+    try:
+        return _run(node, stop)
     finally:
         rclpy.try_shutdown()
 
 
-def _run(make_node: Callable[[], LifecycleNode], stop: StopFlag) -> int:
-    node = make_node()
+def refuse(error: Exception) -> int:
+    """Say in one line why a node does not start; returns the exit status."""
+    print(f"start refused: {' '.join(str(error).split())}", file=sys.stderr)
+    rclpy.try_shutdown()
+    return REFUSED
+
+
+def _run(node: LifecycleNode, stop: StopFlag) -> int:
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:
-        if node.get_parameter("autostart").value and not _start(node):
-            return 1
+        if node.get_parameter("autostart").value and (status := _start(node)):
+            return status
         _spin(node, executor, stop)
         return 0
     finally:
@@ -105,7 +126,10 @@ def _shut_down_after_error(node: LifecycleNode) -> None:
         node.get_logger().fatal(f"shutdown after an error failed\n{traceback.format_exc()}")
 
 
-def _start(node: LifecycleNode) -> bool:
-    """Configure and activate; tell whether both succeeded."""
-    success = TransitionCallbackReturn.SUCCESS
-    return bool(node.trigger_configure() == success and node.trigger_activate() == success)
+def _start(node: LifecycleNode) -> int:
+    """Configure and activate; returns the exit status where that fails, else 0."""
+    for trigger in (node.trigger_configure, node.trigger_activate):
+        result = trigger()
+        if result != TransitionCallbackReturn.SUCCESS:
+            return REFUSED if result == TransitionCallbackReturn.FAILURE else 1
+    return 0

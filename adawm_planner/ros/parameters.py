@@ -39,6 +39,7 @@ class Parameter:
     high: float | None = None  # inclusive
     choices: tuple[str, ...] = ()
     dynamic: bool = False  # may change while the node runs
+    check: Callable[[Any], str] | None = None  # what is wrong with a value of the right type, empty: nothing
 
     def text(self) -> str:
         """Return the description with unit, range and choices, as shown by `ros2 param describe`."""
@@ -62,6 +63,8 @@ class Parameter:
             return f"{self.name} is {value}, must lie in {_number(self.low)}..{_number(self.high)}{unit}"
         if self.choices and value not in self.choices:
             return f"{self.name} is '{value}', must be one of {', '.join(self.choices)}"
+        if self.check is not None and (wrong := self.check(value)):
+            return f"{self.name} is '{value}', {wrong}"
         return None
 
     def _in_range(self, value: float) -> bool:

@@ -12,7 +12,7 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.paths import models_dir
 from adawm_planner.reward import RewardWeights
-from adawm_planner.ros.input_parameters import INPUT_PARAMETERS
+from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, ROLE_PARAMETER
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
@@ -24,7 +24,7 @@ _ADAPTERS: Final = AdapterLimits()
 _SWAP: Final = SwapConfig()
 
 PLANNER_PARAMETERS: Final = (
-    Parameter("role_name", str, "ego_vehicle", "role of the ego vehicle, as in /carla/<role_name>/odometry"),
+    ROLE_PARAMETER,
     Parameter("autostart", bool, True, "configure and activate at start; false waits for lifecycle transitions"),
     Parameter("model_dir", str, "", "folder of the base model (planner.onnx); empty: the one that was installed"),
     Parameter(
@@ -32,9 +32,7 @@ PLANNER_PARAMETERS: Final = (
         choices=("auto", "cpu", "cuda", "tensorrt"),
     ),
     Parameter("threads", int, 1, "threads of inference", low=1, high=64),
-    Parameter(
-        "control_topic", str, "", "topic of the commands; empty: /carla/<role_name>/vehicle_control_cmd"
-    ),
+    CONTROL_PARAMETER,
     Parameter("use_gate", bool, False, "propose commands to adawm_gate, which publishes them, instead"),
     Parameter("use_map", bool, True, "draw the drivable area from world_info's OpenDRIVE; false: from the route alone"),
     Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),

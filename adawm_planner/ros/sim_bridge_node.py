@@ -11,9 +11,7 @@ import time
 
 import rclpy
 from carla_msgs.msg import CarlaControl
-from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
-from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rclpy.signals import SignalHandlerOptions
 
@@ -21,7 +19,7 @@ from adawm_planner.dims import FRAME_S
 from adawm_planner.ros import qos
 from adawm_planner.ros.bridge_loop import BridgeLoop
 from adawm_planner.ros.bridge_parameters import BridgeSettings, read_settings
-from adawm_planner.ros.lifecycle import POLL_S, StopFlag
+from adawm_planner.ros.lifecycle import POLL_S, START_ERRORS, StopFlag, refuse
 from adawm_planner.simulator.actors import EGO_ID
 from adawm_planner.simulator.handshake import COMMAND_WAIT_S, RunState
 from adawm_planner.simulator.tasks import load_task, load_vehicle
@@ -164,15 +162,13 @@ def main(args: list[str] | None = None) -> None:
 
 
 def run(args: list[str] | None = None) -> int:
-    """Run the bridge; 1 when it cannot start, with one line that says why."""
+    """Run the bridge; REFUSED when it cannot start, with one line that says why."""
     stop = StopFlag()
     try:
         rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
         node = SimBridgeNode(stop)
-    except (ValueError, ParameterException, rclpy_implementation.RCLError) as error:
-        print(f"sim_bridge: {' '.join(str(error).split())}", file=sys.stderr)
-        rclpy.try_shutdown()
-        return 1
+    except START_ERRORS as error:
+        return refuse(error)
     try:
         node.run()
     finally:

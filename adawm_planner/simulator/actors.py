@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from adawm_planner.config.checks import NAME_RULE, is_name
 from adawm_planner.data_types import EgoState
 from adawm_planner.simulator.sensor_attributes import camera_config, lidar_config
 
@@ -59,7 +60,6 @@ OWN_TOPICS = {
 }
 """Names below an actor (0 = none) that are topics already, so that no sensor can have them."""
 
-NAME_RULE = "must be a letter or underscore followed by letters, digits and underscores, because it is part of topics"
 
 Vector = tuple[float, float, float]
 Rotation = tuple[float, float, float, float]
@@ -233,11 +233,6 @@ class ActorRegistry:
         if not matching:
             raise ValueError(f"blueprint '{kind}' does not exist here; there are {', '.join(BLUEPRINTS)}")
         return matching[0]
-
-
-def is_name(text: str) -> bool:
-    """Whether a text can be one part of a topic's name."""
-    return text.isascii() and text.isidentifier()
 
 
 def _check_attributes(kind: str, mount: Mount, attributes: Mapping[str, str]) -> None:

@@ -32,6 +32,7 @@ from adawm_planner.ros.diagnostics import OK
 from adawm_planner.ros.gate_node import GateNode
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from
 from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, STATUS_TOPIC
+from adawm_planner.ros.lifecycle import REFUSED
 from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
 from tests.ros.spinner import Spinner, end
 from tests.ros.stub_bridge import DOMAIN, FRAME_NS, Bench, StubBridge
@@ -210,7 +211,7 @@ def test_limits_that_contradict_each_other_are_refused_in_one_line() -> None:
     command = [sys.executable, "-m", "adawm_planner.ros.gate_node", "--ros-args", "-p", "stop.emergency_mps2:=3.0"]
     environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)}
     done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
-    assert done.returncode == 1 and "emergency_mps2" in done.stdout + done.stderr
+    assert done.returncode == REFUSED and "emergency_mps2" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
 

@@ -20,6 +20,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 
 from adawm_planner.ros import qos
+from adawm_planner.ros.lifecycle import REFUSED
 from tests.ros.spinner import BOUND_S, end
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 
@@ -82,10 +83,24 @@ def test_signal_leaves_the_vehicle_braking_and_exits_with_zero(context: Context,
     assert "Traceback" not in output
 
 
-def test_refused_parameter_ends_with_one_line() -> None:
-    planner = start("-p", "fault_brake:=3.0")
-    output, _ = planner.communicate(timeout=30)
-    assert planner.returncode == 1 and "fault_brake" in output and "Traceback" not in output
+def test_refused_start_is_one_line_and_an_exit_status_of_its_own() -> None:
+    refused = {
+        ("-p", "fault_brake:=3.0"): "fault_brake",
+        ("-p", "fault_brak:=0.5"): "unknown parameter fault_brak, did you mean fault_brake?",
+        ("-p", "role_name:='1a'"): "role_name is '1a', must be a letter or underscore",
+        ("-p", "control_topic:='a b'"): "control_topic is 'a b', must be empty or the name of a topic",
+        ("--params-file", "nope.yaml"): "nope.yaml",
+        ("--no-such-flag",): "--no-such-flag",
+    }
+    started = [(start(*arguments), words) for arguments, words in refused.items()]
+    for planner, words in started:
+        try:
+            output, _ = planner.communicate(timeout=60)
+        finally:
+            end(planner)
+        assert planner.returncode == REFUSED and words in output and "Traceback" not in output, output
+        ours = [line for line in output.strip().splitlines() if "[rcl]" not in line]
+        assert len(ours) == 1, output
 
 
 def test_import_closure_has_no_torch() -> None:

@@ -19,6 +19,7 @@ from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import stamp_to_ns
+from adawm_planner.ros.lifecycle import REFUSED
 from adawm_planner.simulator.actors import EGO_ID
 from tests.ros.bridge_client import BridgeClient, start_bridge
 from tests.ros.spinner import end
@@ -99,11 +100,12 @@ def test_refused_start_is_one_clear_line() -> None:
         "command_timeout:=-1.0": "command_timeout",
         "episodes:=many": "episodes",
         "role_name:='not a name'": "role_name",
+        "tsk:=right_turn_dense": "did you mean task?",
     }
     started = [(start_bridge(parameter), word) for parameter, word in refused.items()]
     for bridge, word in started:
         output, _ = bridge.communicate(timeout=60)
-        assert bridge.returncode == 1 and word in output and "Traceback" not in output, output
+        assert bridge.returncode == REFUSED and word in output and "Traceback" not in output, output
         assert len(output.strip().splitlines()) == 1, output
 
 
