@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from adawm_planner.adapters.keys import read_private_key
+from adawm_planner.config.adaptation import load_adaptation
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES, ReplayConfig, RoundConfig
 from adawm_planner.finetuning.messages import Settings
 from adawm_planner.ros.parameters import Parameter
@@ -55,7 +56,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
     """What the worker is told.
 
     Raises:
-        ValueError: model_dir, signing_key or config_file names nothing that can be used, or a package is missing.
+        ValueError: model_dir, signing_key, preset or config_file names nothing usable, or a package is missing.
     """
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
@@ -64,6 +65,8 @@ def settings_from(values: dict[str, Any]) -> Settings:
     files = {name: _file(name, values[name]) for name in ("signing_key", "config_file")}
     if files["signing_key"]:
         read_private_key(Path(files["signing_key"]))  # now, so that an unfit one is told before anything is driven
+    config_file = Path(files["config_file"]) if files["config_file"] else None
+    load_adaptation(config_file, values["preset"])  # the worker, which reads it, would only be started again and again
     return Settings(
         model_dir=str(model_dir_from(values["model_dir"])),
         replay_dir=str(state / "replay"),

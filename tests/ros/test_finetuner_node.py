@@ -234,7 +234,14 @@ def test_services_and_strategy(make: Callable[..., Bench]) -> None:
 
 
 @pytest.mark.parametrize(
-    "parameters", [{"signing_key": "/no/such/key.pem"}, {"model_dir": "/no/such/model"}, {"config_file": "/no/such"}]
+    "parameters",
+    [
+        {"signing_key": "/no/such/key.pem"},
+        {"model_dir": "/no/such/model"},
+        {"config_file": "/no/such"},
+        {"config_file": __file__},
+        {"preset": "nope"},
+    ],
 )
 def test_what_is_not_there_is_refused_at_configure(make: Callable[..., Bench], parameters: dict[str, str]) -> None:
     assert make(**parameters).finetuner.trigger_configure() == FAILURE
