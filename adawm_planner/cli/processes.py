@@ -206,11 +206,24 @@ HIGHEST_DOMAIN_ID = 101
 
 
 def ros_environment(environment: Mapping[str, str]) -> dict[str, str]:
-    """Add a domain of this run's own and discovery on this machine only, unless the user chose otherwise."""
+    """Add a domain of this run's own and discovery on this machine only, unless the user chose otherwise.
+
+    Raises:
+        ValueError: the user's ROS_DOMAIN_ID is none that DDS can use, or all are taken.
+    """
     chosen = dict(environment)
+    if not is_domain(given := chosen.get("ROS_DOMAIN_ID", "")):
+        raise ValueError(
+            f"ROS_DOMAIN_ID is '{given}', must be 0 to {HIGHEST_DOMAIN_ID}; export such a number, or unset it"
+        )
     chosen.setdefault("ROS_DOMAIN_ID", str(free_domain_id()))
     chosen.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
     return chosen
+
+
+def is_domain(value: str) -> bool:
+    """Whether a ROS_DOMAIN_ID is one that DDS can use; empty is the default, 0."""
+    return value == "" or (value.isascii() and value.isdigit() and int(value) <= HIGHEST_DOMAIN_ID)
 
 
 def free_domain_id() -> int:

@@ -144,6 +144,12 @@ def test_the_users_domain_is_kept_and_otherwise_one_is_chosen() -> None:
     assert ros_environment({})["ROS_AUTOMATIC_DISCOVERY_RANGE"] == "LOCALHOST"
 
 
+@pytest.mark.parametrize("value", ["abc", "500", "-1", "1.5"])
+def test_a_domain_that_dds_cannot_use_is_refused_by_name(value: str) -> None:
+    with pytest.raises(ValueError, match=f"^ROS_DOMAIN_ID is '{value}', must be 0 to 101; [^\n]*$"):
+        ros_environment({"ROS_DOMAIN_ID": value})
+
+
 def test_a_domain_with_a_participant_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("adawm_planner.cli.processes.HIGHEST_DOMAIN_ID", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
