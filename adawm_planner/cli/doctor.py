@@ -25,7 +25,10 @@ from rich.table import Table
 from rich.text import Text
 
 from adawm_planner import paths
+from adawm_planner.cli.main import LIBRARIES_FIX, NO_LIBRARY
 from adawm_planner.cli.options import FiniteRange, json_option
+from adawm_planner.cli.processes import HIGHEST_DOMAIN_ID, is_domain
+from adawm_planner.config.checks import NAME_RULE, is_name
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.diagnosis.versions import TESTED, judge_interfaces, judge_versions, known_hashes
 from adawm_planner.result_file import write_json
@@ -34,9 +37,6 @@ OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
 INTERFACE_PACKAGES = ("adawm_msgs", "carla_msgs", "carla_waypoint_types", "derived_object_msgs", "tf2_msgs")
 MODEL_FILES = ("config.yaml", "weights.safetensors", "planner.onnx", "imagine.onnx")
 UNFINISHED = "export.unfinished"
-LAST_SAFE_DOMAIN = 101
-"""Above it the ports of DDS overlap those Linux hands out to any program."""
-
 PROBE_TIMEOUT_S = 60.0
 
 
@@ -53,6 +53,8 @@ def run() -> list[Check]:
 @json_option
 def doctor(graph: bool, role_name: str, seconds: float, json_file: Path | None) -> None:
     """Say what is missing or wrong in this installation, and on the running ROS graph."""
+    if not is_name(role_name):
+        raise click.BadParameter(f"'{role_name}' {NAME_RULE}", param_hint="--role-name")
     checks = run() + versions() + (on_graph(role_name, seconds) if graph else [])
     Console().print(table(checks))
     found = [{**asdict(one), "level": one.level} for one in checks]
@@ -104,7 +106,8 @@ def python_version() -> Check:
 
 def compiler() -> Check:
     """A C++ compiler; needed only to build interfaces."""
-    return _program("C++ compiler", os.environ.get("CXX", "c++"), "apt-get install g++")
+    words = os.environ.get("CXX", "").split() or ["c++"]  # as in CXX="ccache g++"
+    return _program("C++ compiler", words[0], "apt-get install g++, or point CXX at another compiler")
 
 
 def cmake() -> Check:
@@ -136,10 +139,9 @@ def domain() -> Check:
     """ROS_DOMAIN_ID: a number that DDS can use, and not silently shared with the neighbours."""
     value = os.environ.get("ROS_DOMAIN_ID", "")
     reach = os.environ.get("ROS_AUTOMATIC_DISCOVERY_RANGE", "SUBNET")
-    ok = value == "" or (value.isdigit() and int(value) <= LAST_SAFE_DOMAIN)
     found = f"{value or '0 (not set)'}, discovery range {reach}"
     fix = "export ROS_DOMAIN_ID=<number>; vehicle and planner need the same, other projects another"
-    return Check("ROS domain", ok, found, f"0 to {LAST_SAFE_DOMAIN}", fix)
+    return Check("ROS domain", is_domain(value), found, f"0 to {HIGHEST_DOMAIN_ID}", fix)
 
 
 def sumo() -> Check:
@@ -147,7 +149,7 @@ def sumo() -> Check:
     library = _probe("import libsumo; print(libsumo.getVersion()[1])")
     netconvert = _netconvert()
     found = f"libsumo: {library.text}; netconvert: {netconvert or 'missing'}"
-    fix = "pip install 'adawm_planner[sim]' (or make setup)"
+    fix = LIBRARIES_FIX if NO_LIBRARY in library.text else "pip install 'adawm_planner[sim]' (or make setup)"
     return Check("SUMO", library.ok and netconvert is not None, found, "libsumo and netconvert", fix, required=False)
 
 

@@ -41,6 +41,13 @@ EXTRA_OF = {
 """Which extra of the package brings a module that may be missing."""
 
 
+NO_LIBRARY = "cannot open shared object file"
+"""What the loader says of a module whose own libraries are not installed."""
+
+LIBRARIES_FIX = "apt-get install libx11-6 libxext6 libxrender1 libgl1"
+"""Brings what libsumo's wheel needs of the system, which a bare server or container lacks."""
+
+
 class LazyGroup(click.Group):
     """A group that knows names and help lines, and imports a command when it runs."""
 
@@ -70,6 +77,10 @@ class LazyGroup(click.Group):
             if ctx.params["debug"] or error.name is None or error.name.startswith("adawm_planner"):
                 raise
             raise click.ClickException(missing(error.name)) from error
+        except ImportError as error:
+            if ctx.params["debug"] or NO_LIBRARY not in str(error):
+                raise
+            raise click.ClickException(f"{error}: {LIBRARIES_FIX}") from error
         except (ValueError, OSError) as error:
             if ctx.params["debug"]:
                 raise

@@ -61,12 +61,20 @@ def _judged(part: str, version: str) -> Check:
     return wrong("version_untested", part, f"{version}, untested", ", ".join(TESTED[part]) or "none tested")
 
 
+_NO_INTERFACES = Check(
+    "version", False, "none installed", "types with the upstream hashes",
+    "make setup, then source scripts/ros_env.sh; or source your ROS 2 first", required=False, subject="message types",
+)  # fmt: skip
+
+
 def judge_interfaces(installed: Mapping[str, str]) -> list[Check]:
     """Whether the installed message types are the ones upstream has.
 
     Args:
         installed: type -> REP-2011 hash; a type that is not there is not judged.
     """
+    if not installed:
+        return [_NO_INTERFACES]
     known = known_hashes()
     found = [
         wrong("interface_differs", name, f"{theirs[:19]}...", f"{known[name][:19]}...")

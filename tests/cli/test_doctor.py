@@ -70,6 +70,31 @@ def test_model_is_complete_with_all_the_files_the_runtime_reads(
     assert not doctor.model().ok and "was interrupted" in doctor.model().found
 
 
+def test_a_compiler_may_be_called_through_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CXX", f"{sys.executable} g++")
+    assert doctor.compiler().ok
+
+
+@pytest.mark.parametrize(
+    ("said", "words"),
+    [
+        ("ModuleNotFoundError: No module named 'libsumo'", "adawm_planner[sim]"),
+        ("ImportError: libXrender.so.1: cannot open shared object file: No such file", "apt-get install libx11-6"),
+    ],
+)
+def test_libsumo_without_its_libraries_has_another_remedy(
+    monkeypatch: pytest.MonkeyPatch, said: str, words: str
+) -> None:
+    monkeypatch.setattr(doctor, "_probe", lambda code: doctor._Probe(False, said))
+    found = doctor.sumo()
+    assert not found.ok and words in found.fix
+
+
+def test_a_role_that_is_no_name_is_refused() -> None:
+    result = CliRunner().invoke(doctor.doctor, ["--graph", "--role-name", ""])
+    assert result.exit_code == 2 and "--role-name: '' must be a letter or underscore" in result.output
+
+
 def test_a_check_that_cannot_import_gives_the_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", str(ROOT / "scripts" / "setup.sh"))
     found = doctor.rclpy()

@@ -55,6 +55,7 @@ def test_unknown_command_is_one_line() -> None:
         (ModuleNotFoundError("x", name="torch.nn"), "adawm_planner[train]"),
         (ModuleNotFoundError("x", name="rclpy"), "make drive"),
         (ModuleNotFoundError("x", name="nonsense"), "adawm doctor"),
+        (ImportError("libX11.so.6: cannot open shared object file", name="libsumo"), "apt-get install libx11-6"),
     ],
 )
 def test_user_errors_are_one_line_and_tracebacks_only_on_request(error: Exception, words: str) -> None:

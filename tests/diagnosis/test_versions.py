@@ -44,6 +44,11 @@ def test_the_matrix_has_a_line_per_part_and_only_warns() -> None:
     assert found["torch"] == "not installed" and found["onnxruntime"] == "9.9.9, untested"
 
 
+def test_no_interfaces_at_all_are_not_in_order() -> None:
+    (found,) = judge_interfaces({})
+    assert (found.found, found.level) == ("none installed", "warning") and "ros_env.sh" in found.fix
+
+
 def test_an_interface_of_another_definition_is_an_error() -> None:
     known = known_hashes()
     (fine,) = judge_interfaces(known)
