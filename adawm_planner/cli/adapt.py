@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 
 from adawm_planner.adaptation.strategies import STRATEGIES
-from adawm_planner.cli.options import default_model_dir, json_option, vehicle_option, writable_folder
+from adawm_planner.cli.options import SEED, default_model_dir, json_option, vehicle_option, writable_folder
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -51,7 +51,7 @@ def run_options(command: Any) -> Any:
               help="What each round repairs.")  # fmt: skip
 @click.option("--steps", type=click.IntRange(1, MOST_STEPS), default=None,
               help="Decisions to drive in all [default: the configuration's].")  # fmt: skip
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the run.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the run.")
 @click.option(
     "--run",
     "run_folder",

@@ -10,19 +10,23 @@ from rich.console import Console
 from rich.progress import Progress
 from rich.table import Table
 
-from adawm_planner.cli.options import json_option, writable_folder
+from adawm_planner.cli.options import SEED, json_option, writable_folder
 from adawm_planner.result_file import write_json
+
+MOST_ROUNDS = 1_000_000
 
 
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task, or a YAML file.")
 @click.option("--vehicle", default="nominal", show_default=True, help="Vehicle preset, or a YAML file.")
 @click.option("--decisions", type=click.IntRange(min=1), default=20000, show_default=True, help="Decisions to store.")
-@click.option("--round", "round_index", type=click.IntRange(min=0), default=0, show_default=True, help="Round to fill.")
+@click.option(
+    "--round", "round_index", type=click.IntRange(0, MOST_ROUNDS), default=0, show_default=True, help="Round to fill."
+)
 @click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
               help="Drive with this clone or model instead of expert and bad drivers.")  # fmt: skip
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes; 0: this one.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Decides which episodes.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which episodes.")
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("data/collected"),
               show_default=True, callback=writable_folder, help="Folder to store in.")  # fmt: skip
 @json_option

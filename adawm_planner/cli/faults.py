@@ -21,8 +21,17 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from adawm_planner.cli.benchmark import import_benchmark
 from adawm_planner.cli.drive import require_ros
-from adawm_planner.cli.options import FiniteRange, default_model_dir, json_option, writable, writable_folder
+from adawm_planner.cli.options import (
+    MOST_EPISODES,
+    SEED,
+    FiniteRange,
+    default_model_dir,
+    json_option,
+    writable,
+    writable_folder,
+)
 from adawm_planner.cli.processes import Children, Interrupted, interruptible, ros_environment, tail
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
@@ -40,10 +49,10 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 @click.command()
 @click.option("--fault", "names", multiple=True, metavar="NAME", show_default="all", help="May be given several times.")
 @click.option("--list", "only_list", is_flag=True, help="Show the faults and what is due, and end.")
-@click.option("--episodes", type=click.IntRange(min=0), default=100, show_default=True,
+@click.option("--episodes", type=click.IntRange(0, MOST_EPISODES), default=100, show_default=True,
               help="Normal episodes in real time, for the rate of needless stops.")  # fmt: skip
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task of the normal episodes.")
-@click.option("--seed", type=click.IntRange(min=0), default=5000, show_default=True,
+@click.option("--seed", type=SEED, default=5000, show_default=True,
               help="Seed of the first normal episode; the others follow by 1.")  # fmt: skip
 @click.option("--speed", type=FiniteRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
 @click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"),
@@ -69,6 +78,8 @@ def faults(
     if only_list:
         console.print(catalogue())
         return
+    episode_seeds(seed, max(episodes, 1))
+    ros_environment(os.environ)  # a wrong domain is told before anything is measured
     require_ros()
     load_task(task)
     campaign = Campaign(Settings(speed_mps=speed), task, seed, runs, console)

@@ -9,10 +9,18 @@ from typing import Any, TypeVar
 
 import click
 
+from adawm_planner.config.seeds import HIGHEST_SEED
 from adawm_planner.paths import models_dir
 from adawm_planner.result_file import check_folder, check_writable
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
+
+
+SEED = click.IntRange(0, HIGHEST_SEED)
+"""Type of every option that is a seed."""
+
+MOST_EPISODES = 1_000_000
+"""Of one run, as of the simulator bridge."""
 
 
 class FiniteRange(click.FloatRange):
@@ -72,13 +80,18 @@ def vehicle_option(command: Decorated) -> Decorated:
 def seed_option(default: int) -> Callable[[Decorated], Decorated]:
     """`--seed S`: first episode's seed, with a command's own default."""
     text = "Seed of the first episode; the others follow by 1."
-    return click.option("--seed", type=click.IntRange(min=0), default=default, show_default=True, help=text)
+    return click.option("--seed", type=SEED, default=default, show_default=True, help=text)
 
 
 def episodes_option(default: int) -> Callable[[Decorated], Decorated]:
     """`--episodes N` with a command's own default."""
-    kind = click.IntRange(min=1)
-    return click.option("--episodes", type=kind, default=default, show_default=True, help="Number of episodes.")
+    return click.option(
+        "--episodes",
+        type=click.IntRange(1, MOST_EPISODES),
+        default=default,
+        show_default=True,
+        help="Number of episodes.",
+    )
 
 
 def model_options(command: Decorated) -> Decorated:

@@ -32,10 +32,11 @@ from adawm_planner.cli.drive import (
     require_ros,
     start,
 )
-from adawm_planner.cli.options import json_option, model_options, writable_folder
+from adawm_planner.cli.options import SEED, json_option, model_options, writable_folder
 from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.config.story import load_story
 from adawm_planner.paths import models_dir
 from adawm_planner.result_file import write_json
@@ -92,7 +93,7 @@ class Files:
 
 @click.command()
 @click.option("--shift", default=SHIFT, show_default=True, help="TASK:VEHICLE that the world becomes; names or files.")
-@click.option("--seed", type=click.IntRange(min=0), default=1000, show_default=True,
+@click.option("--seed", type=SEED, default=1000, show_default=True,
               help="Seed of the first episode; the others follow by 1, through all phases.")  # fmt: skip
 @click.option("--preset", default="default", show_default=True, help="Length of the phases: default or debug.")
 @click.option("--run", "run_folder", type=click.Path(file_okay=False, path_type=Path), callback=writable_folder,
@@ -114,7 +115,9 @@ def story(
 ) -> None:  # fmt: skip
     """Show the whole story: drive, shift, fall, find the cause, adapt, recover, roll back, pin."""
     shifted, console = parse_shift(shift), Console(highlight=False)
-    record = Record(Setting(NOMINAL, shifted, seed, load_story(preset)))
+    config = load_story(preset)
+    episode_seeds(seed, config.most_episodes)  # all that the phases may take
+    record = Record(Setting(NOMINAL, shifted, seed, config))
     require_ros()
     require_training()
     files = Files(run_folder or RUNS / time.strftime("%Y%m%d-%H%M%S"))

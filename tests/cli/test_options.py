@@ -29,6 +29,30 @@ def test_json_that_cannot_be_written_is_refused_before_the_run() -> None:
     assert "closed-loop evaluation" not in result.output
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["collect", "--seed", 26 * "9"],
+        ["collect", "--round", 26 * "9"],
+        ["evaluate", "--episodes", "1000001"],
+        ["evaluate", "--seed", str(2**31)],
+        ["adapt", "--seed", str(2**31)],
+        ["faults", "--seed", str(2**31)],
+        ["story", "--seed", str(2**31)],
+    ],
+)
+def test_numbers_beyond_their_range_are_refused_with_it(words: list[str]) -> None:
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 2 and f"'{words[1]}'" in result.output and "not in the range" in result.output
+
+
+@pytest.mark.parametrize("command", ["story", "faults"])
+def test_the_last_seed_of_a_run_is_told_before_it_begins(command: str) -> None:
+    result = CliRunner().invoke(adawm, [command, "--seed", str(2**31 - 1)])
+    assert result.exit_code == 1 and result.output.startswith("Error: seed 2147483647 with ")
+    assert "highest is 2147483647" in result.output and result.output.count("\n") == 1
+
+
 @pytest.mark.parametrize("command", ["evaluate", "drive"])
 def test_driving_for_a_score_begins_where_nothing_was_trained(command: str) -> None:
     loaded = adawm.get_command(click.Context(adawm), command)

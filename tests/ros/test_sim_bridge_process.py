@@ -103,6 +103,7 @@ def test_refused_start_is_one_clear_line() -> None:
         "tsk:=right_turn_dense": "did you mean task?",
     }
     started = [(start_bridge(parameter), word) for parameter, word in refused.items()]
+    started.append((start_bridge("seed:=2147483647", "episodes:=5"), "highest is 2147483647"))
     for bridge, word in started:
         output, _ = bridge.communicate(timeout=60)
         assert bridge.returncode == REFUSED and word in output and "Traceback" not in output, output
