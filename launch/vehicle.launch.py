@@ -1,4 +1,6 @@
-"""The planner on a vehicle computer: real time, and every topic can be given another name.
+"""The planner on a vehicle computer: real time, and every topic below /carla/<role_name> can be given another name.
+
+/carla/status and /carla/world_info, which a vehicle need not have, keep theirs.
 
 ros2 launch adawm_planner vehicle.launch.py control_topic:=/vehicle/command odometry:=/localization/odometry
 """
@@ -10,8 +12,9 @@ from launch.substitutions import LaunchConfiguration
 from adawm_planner.ros.launch_actions import arguments, guards, node_action, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
-INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", "collision")
-"""Topics below /carla/<role_name> that the planner reads; each is a launch argument."""
+INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", "collision",
+          "vehicle_control_manual_override")  # fmt: skip
+"""Topics below /carla/<role_name> that planner and gate read; each is a launch argument."""
 
 
 def generate_launch_description() -> LaunchDescription:
