@@ -8,13 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from launch.actions import DeclareLaunchArgument, Shutdown
+from launch import LaunchContext
+from launch.actions import DeclareLaunchArgument, EmitEvent, Shutdown
 from launch.conditions import IfCondition
+from launch.events import matches_action
+from launch.events.process import ProcessExited, ShutdownProcess
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from adawm_planner.paths import launch_dir
+from adawm_planner.ros.lifecycle import REFUSED
 from adawm_planner.ros.node_table import GUARDS, SETTINGS, SIDECARS, NodeSpec
 
 PACKAGE = "adawm_planner"
@@ -59,7 +63,9 @@ def node_action(node: NodeSpec, remappings: Sequence[tuple[Any, Any]] = ()) -> N
 
 
 def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
-    """`finetuner:=true` starts the finetuner beside a stack; when it dies it is started again, and the stack drives on.
+    """`finetuner:=true` starts the finetuner beside a stack, which drives on when it dies.
+
+    It is started again, unless it refuses what it was started with.
 
     Args:
         stack: whose `arguments` are declared already.
@@ -70,7 +76,13 @@ def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
         "finetuner", default_value="false", description="also learn from the driving; needs the training packages"
     )
     started = [
-        _node(node, condition=IfCondition(LaunchConfiguration("finetuner")), respawn=True, respawn_delay=RESPAWN_S)
+        _node(
+            node,
+            condition=IfCondition(LaunchConfiguration("finetuner")),
+            respawn=True,
+            respawn_delay=RESPAWN_S,
+            on_exit=leave_if_refused,
+        )
         for node in SIDECARS
     ]
     declared = [_argument(name, SETTINGS[name].default) for name in names]
@@ -79,6 +91,8 @@ def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
 
 def guards(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = (), **defaults: Any) -> list[Any]:
     """Start the gate, unless `use_gate:=false`; when it dies it is started again, and stands by, braking.
+
+    The launch ends where it refuses what it was started with: nothing would ever reach the vehicle.
 
     Args:
         stack: whose `arguments` are declared already.
@@ -89,11 +103,30 @@ def guards(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = ()
     names = [name for node in GUARDS for name in node.settings if name not in known]
     asked = IfCondition(LaunchConfiguration("use_gate"))
     started = [
-        _node(node, condition=asked, remappings=list(remappings), respawn=True, respawn_delay=GUARD_RESPAWN_S)
+        _node(
+            node,
+            condition=asked,
+            remappings=list(remappings),
+            respawn=True,
+            respawn_delay=GUARD_RESPAWN_S,
+            on_exit=end_if_refused,
+        )
         for node in GUARDS
     ]
     declared = [_argument(name, defaults.get(name, SETTINGS[name].default)) for name in names]
     return [*declared, *map(_parameter_file, GUARDS), *started]
+
+
+def end_if_refused(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
+    """End the whole launch where a node refuses what it was started with."""
+    return Shutdown(reason=f"{event.process_name} refused its start") if event.returncode == REFUSED else None
+
+
+def leave_if_refused(event: ProcessExited, context: LaunchContext) -> EmitEvent | None:
+    """Start a node no more where it refuses what it was started with; a shutdown asked for ends launch's waiting."""
+    if event.returncode != REFUSED:
+        return None
+    return EmitEvent(event=ShutdownProcess(process_matcher=matches_action(event.action)))
 
 
 def _node(node: NodeSpec, **how: Any) -> Node:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import runpy
+from pathlib import Path
 
 import pytest
 import yaml
@@ -135,3 +136,40 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
     assert all(node.condition.evaluate(context) for node in beside)
     for node, spec in zip(beside, SIDECARS, strict=True):
         assert set(evaluate_parameters(context, node._Node__parameters)[1]) == set(spec.settings)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(("how", "status", "starts", "ends"), [
+    ("end_if_refused", 78, 1, True),
+    ("leave_if_refused", 78, 1, False),
+    ("end_if_refused", 1, 2, False),
+    ("leave_if_refused", 1, 2, False),
+])  # fmt: skip
+def test_a_node_that_refuses_its_start_is_not_started_again(
+    how: str, status: int, starts: int, ends: bool, tmp_path: Path
+) -> None:
+    pytest.importorskip("launch_ros")
+    from launch import LaunchDescription, LaunchService
+    from launch.actions import ExecuteProcess, OpaqueFunction, Shutdown, TimerAction
+
+    from adawm_planner.ros import launch_actions
+    from adawm_planner.ros.lifecycle import REFUSED
+
+    assert REFUSED == 78
+    log, late = tmp_path / "starts", tmp_path / "late"
+    command = ["sh", "-c", f"echo >> {log}; exit {status}"]
+    node = ExecuteProcess(cmd=command, respawn=True, respawn_delay=0.2, on_exit=getattr(launch_actions, how))
+    end = [OpaqueFunction(function=lambda _: late.touch()), Shutdown()]
+    service = LaunchService(argv=[])
+    service.include_launch_description(LaunchDescription([node, TimerAction(period=2.0, actions=end)]))
+    service.run()
+    count = len(log.read_text().splitlines())
+    assert count == 1 if starts == 1 else count >= starts
+    assert late.exists() is not ends
+
+
+@pytest.mark.ros
+def test_every_topic_below_the_role_that_a_vehicle_gives_can_be_renamed() -> None:
+    pytest.importorskip("launch_ros")
+    names = runpy.run_path(str(LAUNCH / FILES["vehicle"]))["INPUTS"]
+    assert "vehicle_control_manual_override" in names
