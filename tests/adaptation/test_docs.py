@@ -57,6 +57,20 @@ def test_rank_64_is_the_committed_runs() -> None:
         assert row == f"| {' | '.join(cells)} |"
 
 
+def test_worn_brakes_are_the_committed_runs() -> None:
+    section = PAGE.split("### A vehicle that brakes worse")[1].split("\n## ")[0]
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
+    assert len(rows) >= 4
+    for row in rows:
+        name = row.split("`")[1]
+        path = RESULTS / "runs" / f"right_turn_moderate-worn_brakes-{name}-0.json"
+        run = json.loads(path.read_text(encoding="utf-8"))
+        assert run["config"]["actor_lora"]["rank"] == 64
+        home, minutes = run["source_after"]["success_rate"], run["wall_s"] / 60.0
+        cells = [f"`{name}`", _success(run["after"]), f"{run['updates']:,}", f"{minutes:.0f} min", f"{home:.2f}"]
+        assert row == f"| {' | '.join(cells)} |"
+
+
 def _success(found: dict[str, Any]) -> str:
     low, high = found["success_ci95"]
     return f"{found['success_rate']:.2f} ({low:.2f}-{high:.2f})"
