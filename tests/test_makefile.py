@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -9,12 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
+GIVEN = ("MAKEFLAGS", "MFLAGS", "MAKEOVERRIDES", "TASK", "EPISODES", "SEED", "ARGS", "SHIFT")
 pytestmark = pytest.mark.skipif(shutil.which("make") is None, reason="make is not installed")
 
 
 def dry_run(*words: str) -> subprocess.CompletedProcess[str]:
     command = ["make", "--no-print-directory", "-n", "drive", *words]
-    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
+    # What `make test ARGS=...` was called with is none of this call's.
+    own = {name: value for name, value in os.environ.items() if name not in GIVEN}
+    return subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=False)
 
 
 @pytest.mark.parametrize("other", ["TASK=left_turn_dense", "EPISODES=3", "SEED=1", "ARGS=--no-gate"])
