@@ -125,7 +125,7 @@ class PolicyOutput:
     """What the policy says about one latent."""
 
     probabilities: Float32  # (A,) over dims.ACCELERATION_BINS
-    value: float  # expected discounted return
+    value: float  # discounted return, by the critic's expected symlog
 
 
 @dataclass(frozen=True)
@@ -191,7 +191,7 @@ class Experience:
     episode: int
     observation: Observation
     action: Action
-    value: float  # expected discounted return
+    value: float  # discounted return, by the critic's expected symlog
     reward: RewardTerms  # since the previous experience of the episode
     is_first: bool
     is_last: bool  # nothing follows in this episode; the action was not carried out
