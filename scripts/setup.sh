@@ -117,9 +117,7 @@ missing_interfaces() {
   done
 }
 
-# Before anything is downloaded, where there is something to build.
 check_build_tools() {
-  if [ -e "$WORKSPACE/install/.interfaces" ]; then return; fi
   local tool cxx cc
   read -ra cxx <<< "${CXX:-c++}" # may be "ccache g++"
   read -ra cc <<< "${CC:-cc}"
@@ -138,6 +136,7 @@ build_interfaces() {
           cat "$VENV/.made_from"; echo "$prefixes ${packages[*]}"; cat "$ROOT/requirements/ros.txt"; } | digest)
   if grep -qsx "$key" "$WORKSPACE/install/.interfaces" && [ -e "$WORKSPACE/install/adawm_msgs/share" ]; then return; fi
   if ! ros_is_sourced; then source "$VENV/bin/activate"; python="$VENV/bin/python"; fi
+  check_build_tools
   command -v colcon > /dev/null || fail "colcon is missing (try: apt-get install python3-colcon-common-extensions)"
   say "building the ROS interfaces ${packages[*]} (one to three minutes, once)"
   rm -f "$WORKSPACE/install/.interfaces"
@@ -155,7 +154,8 @@ main() {
   flock 9 # two calls at once wait for each other
   local python
   python=$(find_python)
-  check_build_tools
+  # Before anything is downloaded; a later change of the interfaces asks again.
+  if [ ! -e "$WORKSPACE/install/.interfaces" ]; then check_build_tools; fi
   make_environment "$python"
   install_packages "$1"
   build_interfaces "$python"

@@ -60,16 +60,17 @@ def judge_braking(
     foreseen = _foresee(times, others, near, limits)
     going = speed * times
     met, _ = _meets(going, path, vehicle, foreseen, limits)  # (T, n)
-    if not met.any():
+    hit = np.asarray(met.any(axis=0))  # (n,)
+    if not hit.any():
         return Foresight(None, math.inf, nobody)
     braked, moving = _braked(speed, times, limits)
-    touch, from_front = _meets(braked, path, vehicle, foreseen, limits)
-    unavoidable = (touch & moving[:, None]).any(axis=0) & from_front
+    touch, from_front = _meets(braked, path, vehicle, foreseen.only(hit), limits)
     first = np.argmax(met, axis=0)  # (n,)
-    soonest = float(times[first[met.any(axis=0)]].min())
+    soonest = float(times[first[hit]].min())
     everybody = nobody.copy()
-    everybody[near] = met.any(axis=0)
-    danger = met.any(axis=0) & unavoidable
+    everybody[near] = hit
+    danger = np.zeros_like(hit)
+    danger[hit] = (touch & moving[:, None]).any(axis=0) & from_front
     if not danger.any():
         return Foresight(None, soonest, everybody)
     i = int(np.argmin(np.where(danger, first, len(times))))
@@ -102,6 +103,11 @@ class _Foreseen:
     yaw: Float64
     half_length: Float64  # (n,)
     half_width: Float64  # (n,)
+
+    def only(self, which: Bools) -> _Foreseen:
+        """Return those of them (n,) alone: every column costs its time."""
+        at = self.x[:, which], self.y[:, which], self.yaw[:, which]
+        return _Foreseen(*at, self.half_length[which], self.half_width[which])
 
 
 def _foresee(times: Float64, others: Others, near: Bools, limits: PathLimits) -> _Foreseen:
