@@ -5,6 +5,7 @@ Drive with the current policy, measure what no longer fits, choose the part, rep
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy
@@ -15,6 +16,7 @@ from adawm_planner.adaptation.select_part import Part, Selection, select_next, s
 from adawm_planner.adaptation.strategies import Strategy
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.pretraining.dataset import Episodes, join
 from adawm_planner.pretraining.trainer import Replay
 
 
@@ -47,16 +49,19 @@ FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
 def adapt_step(
     index: int, student: Student, strategy: Strategy, rollouts: Rollouts, source: Replay, replay: Replay,
     baseline: Baseline, last: Part, config: AdaptationConfig, seed: int, show: Progress,
+    unrepaired: Sequence[Episodes] = (),
 ) -> Round:  # fmt: skip
     """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from.
 
     The rollouts are looked at `config.steps` times, each time with the student as the step before left it: a policy is
     best improved in a model that was just repaired, and whether it had to be is asked first. `last` is what was
-    repaired first in the round before.
+    repaired first in the round before. `unrepaired` are the rollouts of the rounds just before that repaired nothing:
+    the same student drove them, and what one round is too short to show, several together may.
     """
     replay.add(rollouts.episodes)
     replay.newest = len(replay) - len(source)
-    new = Replay(student.agent.world_model.encoder, rollouts.episodes, config.fit.discount)
+    evidence = join([*unrepaired, rollouts.episodes])
+    new = Replay(student.agent.world_model.encoder, evidence, config.fit.discount)
     steps = list[Step]()
     for number in range(config.steps):
         mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)

@@ -31,6 +31,7 @@ from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
+from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.runtime.export import adaptable_layers
@@ -91,6 +92,7 @@ class Adaptation:
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
         self.rounds: list[dict[str, Any]] = []
+        self.unrepaired: list[Episodes] = []  # of the newest rounds, since something was repaired
 
     def execute(self) -> dict[str, Any]:
         """Run to the end, give the folder back, and return the document."""
@@ -125,19 +127,24 @@ class Adaptation:
                 self.replay.embed_again()
                 if self.config.mismatch.estimator == "visitation":  # as in `adapt_step`
                     self.source.embed_again()
-            self.rounds.append(_read(record))
+            self._keep(_read(record), rollouts)
             return
         begun = time.monotonic()
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
             done = adapt_step(index, self.student, self.strategy, rollouts, self.source, self.replay, self.baseline,
-                              self._last(), self.config, seed, show)  # fmt: skip
+                              self._last(), self.config, seed, show, self.unrepaired)  # fmt: skip
         self.student.save(state)
         steps = sum(each["decisions"] for each in self.rounds) + len(rollouts.episodes)
         seconds = rollouts.seconds + time.monotonic() - begun
         values = round_document(done, steps) | {"seconds_driving": rollouts.seconds, "seconds": seconds}
         _write(record, values)
-        self.rounds.append(values)
+        self._keep(values, rollouts)
         self._log(values)
+
+    def _keep(self, values: dict[str, Any], rollouts: Rollouts) -> None:
+        """Remember a round that is over."""
+        self.rounds.append(values)
+        self.unrepaired = [] if values["updated"] else [*self.unrepaired, rollouts.episodes]
 
     def _rollouts(self, place: Place, index: int, seed: int) -> Rollouts:
         """What the student as it is drives in this round, or drove before the run was killed."""

@@ -23,6 +23,7 @@ from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
 from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.pretraining.trainer import Replay
 from tests.adaptation.conftest import random_episodes
 
@@ -41,6 +42,7 @@ class Stage:
     config: AdaptationConfig
     fitted: list[tuple[Part, int, int]] = field(default_factory=list)  # part, updates, seed
     looks: int = 0
+    seen: list[int] = field(default_factory=list)  # decisions that each look is at
     source: Replay | None = None
 
     def play(
@@ -50,10 +52,12 @@ class Stage:
         strategy: str = "adawm",
         last: Part = Part.NOTHING,
         index: int = 1,
+        unrepaired: Sequence[Episodes] = (),
     ) -> Round:
         """One round whose looks give these scores of dynamics and policy."""
 
-        def measured(*_: object) -> Mismatch:
+        def measured(agent: Agent, new: Replay, *_: object) -> Mismatch:
+            self.seen.append(len(new))
             dynamics, policy = (Score(value, 0.01, 10, 9.0) for value in scores[self.looks])
             self.looks += 1
             return Mismatch({"d": dynamics, "p": policy}, {}, ("d", "p"))
@@ -66,8 +70,9 @@ class Stage:
         replay = Replay(encoder, self.source.episodes, 0.99)
         rollouts = Rollouts(random_episodes(4, 2), ("success",) * 4)
         done = adapt_step(
-            index, student, strategy_of(strategy), rollouts, self.source, replay, BASELINE, last, self.config, 7, quiet
-        )
+            index, student, strategy_of(strategy), rollouts, self.source, replay, BASELINE, last, self.config, 7, quiet,
+            unrepaired,
+        )  # fmt: skip
         assert len(replay) == len(self.source) + len(rollouts.episodes)
         assert replay.newest == len(rollouts.episodes)
         return done
@@ -140,6 +145,14 @@ def test_nothing_left_to_repair_ends_it_after_the_second_look(stage: Stage, monk
     done = stage.play(monkeypatch, [(LOW, HIGH), (LOW, LOW)])
     assert chosen(done) == [Part.POLICY, Part.NOTHING]
     assert [part for part, _, _ in stage.fitted] == [Part.POLICY]
+
+
+def test_rounds_that_repaired_nothing_are_looked_at_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only looked at: the replay has had them since their own rounds."""
+    before = [random_episodes(3, 3), random_episodes(5, 4)]
+    stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)], unrepaired=before)
+    rollouts = random_episodes(4, 2)
+    assert stage.seen == [sum(map(len, before)) + len(rollouts)] * 2
 
 
 def test_a_choice_that_was_not_obeyed_is_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -42,6 +42,7 @@ def shared(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         ("alternate", [["dynamics", "policy"]] * 2),
         ("full", [["dynamics", "policy"] * 2] * 2),
         ("adawm", [["dynamics", "policy"]] * 2),
+        ("none", [[]] * 2),
     ],
 )
 def test_a_killed_run_called_again_ends_with_the_same_result(
@@ -57,6 +58,9 @@ def test_a_killed_run_called_again_ends_with_the_same_result(
     assert document["env_steps"] == document["curve"][-1]["env_steps"]
     for name in ("before", "after", "source_after"):
         check_document(document[name])
+    first, second = document["rounds"]
+    seen = second["steps"][0]["mismatch"]["scores"]["ego"]["episodes"]
+    assert seen == second["episodes"] + (0 if first["updated"] else first["episodes"])
     assert (document["adapter"] is None) == (strategy == "full")
     for name in (*TOUCHED, "rollouts-01.npz"):  # rollouts that were lost are driven again
         (Path("one") / name).unlink()
