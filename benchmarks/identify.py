@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,11 +21,11 @@ from rich.console import Console
 from rich.progress import track
 
 from adawm_planner.adaptation.harness import baseline_of, source_file
-from adawm_planner.adaptation.mismatch import DIRECT, NULL_EPISODES, VISITATION, Measure, pair_of
+from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure, enough_states, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
 from adawm_planner.adaptation.scores import Baseline, Sample, Score
 from adawm_planner.adaptation.select_part import Part, select_part
-from adawm_planner.adaptation.visited import Visited, visit
+from adawm_planner.adaptation.visited import visit
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
@@ -172,12 +172,6 @@ def measured_pools(
         values = {score: measure.direct(score, baseline.samples, baseline.scales) for score in DIRECT}
         pools.append(Pool(cause, (task, vehicle), rollouts.success, values, measure))
     return pools
-
-
-def enough_states(config: AdaptationConfig, visited: Visited) -> AdaptationConfig:
-    """As many states per episode as a round of adaptation looks at."""
-    each = max(1, config.mismatch.states // NULL_EPISODES)
-    return replace(config, mismatch=replace(config.mismatch, states=each * visited.episodes))
 
 
 def source_measure(base: Agent, config: AdaptationConfig, cache: Path, name: str) -> Measure:

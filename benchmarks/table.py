@@ -45,8 +45,12 @@ SHIFTS = {
 configured rounds it gets, the same for every strategy: a left turn is learnt half as fast. The milder vehicle presets
 and low friction cost the base model nothing, see docs/adaptation.md."""
 
-UNUSED = {name: ("actor_lora", "subunits", "policy_adapter") for name in ("none", "model", "full")}
-"""Parts of the configuration that make no difference to a strategy: it trains no policy, or all of its weights."""
+UNUSED = {
+    **dict.fromkeys(("none", "model", "full"), ("select", "actor_lora", "subunits", "policy_adapter")),
+    **dict.fromkeys(("policy", "alternate"), ("select",)),
+}
+"""Parts of the configuration that make no difference to a strategy: it does not obey the decision, which is only
+written down then; it trains no policy, or all of its weights."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
 POLL_S = 1.0

@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -91,8 +91,8 @@ def measure_baseline(
 ) -> Baseline:
     """Every quantity on the base model's own source rollouts, stored with the model by `adawm baseline`."""
     visited = visit(agent, source, config.mismatch.burn_in)
-    measure = Measure(agent, source, visited, config, np.random.default_rng(0))
-    scales = measure.scales()
+    scales = Measure(agent, source, visited, config, np.random.default_rng(0)).scales()
+    measure = Measure(agent, source, visited, enough_states(config, visited), np.random.default_rng(0))
     samples: dict[str, Sample] = {}
     for name in DIRECT:  # in this order: the others need the samples of ego and world
         samples[name] = Sample.of(measure.direct(name, samples, scales))
@@ -100,6 +100,12 @@ def measure_baseline(
     for name in VISITATION:
         samples[name] = measure.visitation(name, last, measure, others)
     return Baseline(digest, origin, samples, scales)
+
+
+def enough_states(config: AdaptationConfig, visited: Visited) -> AdaptationConfig:
+    """As many states per episode as a round of adaptation looks at, however many episodes there are."""
+    each = max(1, config.mismatch.states // NULL_EPISODES)
+    return replace(config, mismatch=replace(config.mismatch, states=each * visited.episodes))
 
 
 def measure_mismatch(

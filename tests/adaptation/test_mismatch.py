@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 import torch
 
+from adawm_planner.adaptation import mismatch as module
 from adawm_planner.adaptation.improvement import imagined_step, own_advantages, pick_states, returns_step, tilt
-from adawm_planner.adaptation.mismatch import Measure, measure_baseline, measure_mismatch, pair_of
+from adawm_planner.adaptation.mismatch import NULL_EPISODES, Measure, measure_baseline, measure_mismatch, pair_of
 from adawm_planner.adaptation.scores import Sample, Score, read_baseline, write_baseline
 from adawm_planner.adaptation.visitation import visitation_distance
-from adawm_planner.adaptation.visited import visit
+from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.data_types import Int64
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.world_model.rssm import most_probable
@@ -102,6 +104,24 @@ def test_states_are_picked_from_episodes_that_outlive_the_burn_in(agent: Agent) 
     np.testing.assert_array_equal((np.cumsum(replay.episodes.first) - 1)[rows], [0, 0, 1, 1, 2, 2])
     with pytest.raises(ValueError, match=r"none of the 3 episodes outlived mismatch.burn_in"):
         pick_states(visit(agent, replay, 50), 6, np.random.default_rng(0))
+
+
+@pytest.mark.parametrize("episodes", [25, 50])
+def test_a_baseline_looks_at_as_many_states_of_an_episode_as_a_round(
+    agent: Agent, config: AdaptationConfig, episodes: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else its standard error, which every round's score has a part of, is that of one state per episode."""
+    asked = []
+
+    def picked(visited: Visited, count: int, rng: np.random.Generator) -> Int64:
+        asked.append(count / visited.episodes)
+        return pick_states(visited, count, rng)
+
+    monkeypatch.setattr(module, "pick_states", picked)
+    config = replace(config, mismatch=replace(config.mismatch, states=4 * NULL_EPISODES))
+    source = Replay(agent.world_model.encoder, random_episodes(episodes, 1), 0.99)
+    measure_baseline(agent, source, config, "x", {})
+    assert asked[-1] == 4.0
 
 
 def test_a_good_action_is_raised() -> None:
