@@ -84,16 +84,11 @@ class SelectConfig:
 
     c: float  # C of the paper: the dynamics goes first when its mismatch exceeds C times the policy's
     significance: float  # standard errors above the baseline below which a score counts as nothing
-    persistence: float  # the same right after a repair: less evidence is needed to finish one than to begin one
     hysteresis: float  # share by which the other part must win before the choice changes
 
     def __post_init__(self) -> None:
-        above("select", self, 0, "c", "significance", "persistence")
+        above("select", self, 0, "c", "significance")
         share("select", self, "hysteresis")
-        if self.persistence > self.significance:
-            raise ValueError(
-                f"select.persistence is {self.persistence}, must be at most select.significance, {self.significance}"
-            )
 
 
 @dataclass(frozen=True)

@@ -102,7 +102,7 @@ def test_a_table_keeps_its_finished_runs(shared: tuple[str, ...]) -> None:
     with pytest.raises(ValueError, match="its config.fit.updates is 7 and not 6; choose another --results"):
         run(*words)
     document["config"]["fit"]["updates"], document["config"]["actor_lora"]["rank"] = 6, 99
-    del document["config"]["select"]["persistence"]
+    document["config"]["select"]["c"] = 7.0
     result.write_text(json.dumps(document))
     assert "started" not in run(*words), "a strategy that trains no policy has no rank for it and obeys no decision"
     (other,) = folder.glob("runs/*policy*.json")
