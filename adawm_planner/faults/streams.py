@@ -1,22 +1,42 @@
 """One topic's messages in, what is published instead out: kill, freeze, slow, delay, duplicate, reorder, lose, edit.
 
-Pure: knows nothing of the messages; one call per frame.
+Pure: knows nothing of the messages; one call per frame. Gap tells from when losses are to be braked for.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Generic, TypeVar
 
 import numpy as np
 
 from adawm_planner.faults.table import Kind
+from adawm_planner.runtime.frame_inputs import FRAME_PARTS
 
 Message = TypeVar("Message")
 
 EDITS = (Kind.NAN, Kind.WRONG_FRAME, Kind.TIME_FORWARD, Kind.TIME_BACKWARD, Kind.PLACE, Kind.STUCK)
 """Kinds that change the message itself."""
+
+GAP_FRAMES = 3
+"""Frames in a row that lack a part which the gate needs, from which braking is due: `watch.input_frames`."""
+
+
+class Gap:
+    """Counts frames in a row that lack a part which the gate needs."""
+
+    def __init__(self) -> None:
+        """Begin with none."""
+        self._frames = 0
+
+    def is_due(self, sent: Mapping[str, Sequence[object]]) -> bool:
+        """Whether braking is due from this frame on, given what was published of each topic.
+
+        A frame without /clock or /carla/status does not count: the gate needs neither.
+        """
+        self._frames = 0 if all(sent[part] for part in FRAME_PARTS) else self._frames + 1
+        return self._frames >= GAP_FRAMES
 
 
 class Stream(Generic[Message]):

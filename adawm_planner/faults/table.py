@@ -158,7 +158,7 @@ FAULTS: tuple[Fault, ...] = (
     Fault(EVERYTHING, Kind.DUPLICATE, "every message twice", DRIVES),
     Fault(EVERYTHING, Kind.TIME_FORWARD, "clock and stamps jump 10 s ahead", BRAKES, 10.0),
     Fault(EVERYTHING, Kind.TIME_BACKWARD, "clock and stamps jump 10 s back", BRAKES, 10.0),
-    Fault(EVERYTHING, Kind.LOSS, "20 % of messages lost; counts from 3 frames that lack one", BRAKES, 0.2),
+    Fault(EVERYTHING, Kind.LOSS, "20 % of messages lost; counts from 3 frames that lack a needed part", BRAKES, 0.2),
     Fault(EVERYTHING, Kind.KILL, "nothing for 0.5 s", BRAKES, lasts_s=0.5),
     Fault(PLANNER, Kind.KILL, "SIGKILL", Promise(Due.STOP, PLANNER_LIMIT_S)),
     Fault(PLANNER, Kind.STOP, "SIGSTOP", Promise(Due.STOP, PLANNER_LIMIT_S)),

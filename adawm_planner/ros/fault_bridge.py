@@ -21,7 +21,7 @@ from rosgraph_msgs.msg import Clock
 from adawm_planner.data_types import Command
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.outcome import Frame, Sent, Trace
-from adawm_planner.faults.streams import Stream
+from adawm_planner.faults.streams import Gap, Stream
 from adawm_planner.faults.table import CLOCK, EVERYTHING, STREAMS, WORLD, Fault, Kind
 from adawm_planner.ros import convert, fault_messages, qos
 from adawm_planner.ros.gate_listener import GateListener
@@ -33,9 +33,6 @@ KINDS = {CLOCK: Clock, WORLD: CarlaStatus, STATUS: CarlaEgoVehicleStatus, ODOMET
 NAMES = {CLOCK: "/clock", WORLD: "/carla/status"} | {
     topic: f"/carla/{ROLE}/{topic}" for topic in (STATUS, ODOMETRY, OBJECTS)
 }
-LOST_FRAMES = 3
-"""Frames in a row with a message lost, from which braking is due: `watch.input_frames` of docs/gate.md."""
-
 FIRST_NS = 100_000_000_000
 """Stamp of the first frame [ns]: far enough from 0 for stamps that go back."""
 
@@ -76,7 +73,7 @@ class FaultBridge:
         self._vehicle.reset(5.0, 0.0, 0.0, speed_mps)
         self._info_message = fault_messages.vehicle_message(preset.info)
         self._route_message = fault_messages.route_message()  # made once: at every frame it would hold up this bridge
-        self._command, self._number, self._lost, self._ahead_x, self._due = Command(), 0, 0, 0.0, 0.0
+        self._command, self._number, self._gap, self._ahead_x, self._due = Command(), 0, Gap(), 0.0, 0.0
 
     def connect(self, wanted: int, limit_s: float, alive: Callable[[], None]) -> None:
         """Wait until the stack has found the topics.
@@ -155,24 +152,21 @@ class FaultBridge:
     def _publish(self) -> None:
         state, stamp_ns = self._vehicle.state, FIRST_NS + round(self._number * FRAME_S * 1e9)
         messages = fault_messages.frame_messages(self._number, stamp_ns, state, self._ahead_x, self._speed)
-        lost = False
-        gone = self._faulty and self._fault.kind is Kind.KILL
-        for topic, message in messages.items():
-            stream = self._streams.get(topic)
-            if stream is None:
-                sent: tuple[Any, ...] = (message,)
-            elif gone:
-                continue
-            else:
-                sent = stream.faulty(message) if self._faulty else stream.healthy(message)
-            lost = lost or not sent
-            for each in sent:
+        sent = {topic: self._sent(topic, message) for topic, message in messages.items()}
+        for topic, several in sent.items():
+            for each in several:
                 self._publishers[topic].publish(each)
-        self._lost = self._lost + 1 if lost else 0
-        if self._fault.kind is Kind.LOSS and self._lost == LOST_FRAMES and self.trace.due_s is None:
+        if self._gap.is_due(sent) and self._fault.kind is Kind.LOSS and self.trace.due_s is None:
             self.trace.due_s = self.trace.frames[-1].at_s
         if self._faulty and self._fault.where == ROUTE and self._fault.kind is Kind.DUPLICATE:
             self._publishers[ROUTE].publish(self._route_message)
+
+    def _sent(self, topic: str, message: Any) -> tuple[Any, ...]:
+        """What is published of one topic's message."""
+        stream = self._streams.get(topic)
+        if stream is None:
+            return (message,)
+        return stream.faulty(message) if self._faulty else stream.healthy(message)
 
     def _spoil_route(self) -> None:
         if self._fault.kind is Kind.KILL:
