@@ -11,7 +11,6 @@ from dataclasses import dataclass, field, replace
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.table import INPUT_LIMIT_S, Due, Fault, Promise
-from adawm_planner.safety.gate import DRIVES
 from adawm_planner.safety.states import STOPS, State
 
 STANDSTILL_MPS = 0.1
@@ -22,6 +21,9 @@ TRIES = 3
 
 LATE_FRAMES = 2.0
 """Period of the bridge beyond which it was late [frames]; the last try counts all the same."""
+
+LAST_COMMANDS = 10
+"""Commands at the end that show whether the planner drives then, which asks for throttle in each."""
 
 WEIGHT = (
     State.STANDBY, State.OVERRIDDEN, State.PASSING, State.RESPONDING,
@@ -124,7 +126,7 @@ def judge(fault: Fault, trace: Trace) -> Outcome:
         silent_frames=_silent_frames(frames, commands),
         broken="",
     )
-    return replace(outcome, broken=_broken(fault.promise, outcome, states))
+    return replace(outcome, broken=_broken(fault.promise, outcome, states, commands))
 
 
 def clean(trace: Trace, seconds: float) -> bool:
@@ -157,11 +159,14 @@ def _silent_frames(frames: Sequence[Frame], commands: Sequence[Sent]) -> int:
     return longest
 
 
-def _needless(outcome: Outcome, stopped: bool) -> str:
+def _needless(outcome: Outcome, stopped: bool, commands: Sequence[Sent]) -> str:
     """Say what was done, or left undone, where nothing was due."""
     if stopped:
         return f"a needless stop: {outcome.reason}"
-    if State(outcome.last_state) not in DRIVES:
+    if outcome.standstill_s is not None:
+        return f"a needless standstill: {outcome.reason}"
+    driven = any(each.throttle > 0.0 for each in commands[-LAST_COMMANDS:])
+    if State(outcome.last_state) is not State.PASSING and not driven:
         return f"drives no longer: the gate is in {outcome.last_state}"
     limit = _frames(INPUT_LIMIT_S)
     if outcome.silent_frames > limit:
@@ -169,14 +174,28 @@ def _needless(outcome: Outcome, stopped: bool) -> str:
     return ""
 
 
+def _not_stopped(outcome: Outcome, states: Sequence[str], commands: Sequence[Sent]) -> str:
+    """Say what a stop lacks that is not taken back."""
+    first = next((k for k, each in enumerate(states) if State(each) in STOPS), None)
+    if first is None:
+        return f"no stop that is not taken back, only {outcome.state}"
+    left = next((each for each in states[first:] if State(each) not in STOPS), None)
+    if left is not None:
+        return f"a stop that was taken back: {states[first]}, then {left}"
+    if not commands[-1].brakes:
+        return "the last command does not brake"
+    if outcome.standstill_s is None:
+        return "no standstill"
+    return ""
+
+
 def _frames(seconds: float) -> int:
     return math.floor(seconds / FRAME_S + 1e-9)
 
 
-def _broken(promise: Promise, outcome: Outcome, states: Sequence[str]) -> str:
-    stopped = [each for each in states if State(each) in STOPS]
+def _broken(promise: Promise, outcome: Outcome, states: Sequence[str], commands: Sequence[Sent]) -> str:
     if promise.due is Due.DRIVE:
-        return _needless(outcome, bool(stopped))
+        return _needless(outcome, any(State(each) in STOPS for each in states), commands)
     if outcome.braked_frames is None:
         return "no braking command"
     limit = _frames(promise.limit_s)
@@ -184,8 +203,4 @@ def _broken(promise: Promise, outcome: Outcome, states: Sequence[str]) -> str:
         return f"braked after {outcome.braked_frames} frames, limit {limit}"
     if not outcome.rule:
         return "no reason published"
-    if promise.due is Due.STOP and not stopped:
-        return f"no stop that is not taken back, only {outcome.state}"
-    if promise.due is Due.STOP and outcome.standstill_s is None:
-        return "no standstill"
-    return ""
+    return _not_stopped(outcome, states, commands) if promise.due is Due.STOP else ""

@@ -10,7 +10,7 @@ from rich.table import Table
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import wilson_interval
-from adawm_planner.faults.outcome import LATE_FRAMES, TRIES
+from adawm_planner.faults.outcome import LAST_COMMANDS, LATE_FRAMES, TRIES
 from adawm_planner.faults.table import FAULTS, Due, find
 
 Row = Mapping[str, Any]
@@ -34,11 +34,12 @@ adawm faults --fault planner_kill --episodes 0
 
 This page is written by `adawm faults --page docs/faults.md`.
 
-- `stop` is due: a braking command within the limit, a stop that the gate does not take back by itself, standstill, and
-  a reason.
+- `stop` is due: a braking command within the limit, a stop that the gate does not take back by itself, with brakes to
+  the end, standstill, and a reason.
 - `brake` is due: a braking command within the limit, and a reason; the vehicle may drive on when the cause is gone.
-- `drive`: nothing is due. A stop is needless, and so is a gate that does not let the planner drive at the end, or that
-  sends nothing for more than 6 frames.
+- `drive`: nothing is due. A stop is needless, and so is standstill, a gate that does not let the planner drive at the
+  end (it is not in `passing`, and its last {last} commands have no throttle), or one that sends nothing for more than 6
+  frames.
 
 Times count from the fault to the command's arrival at the vehicle, and so do frames, of 0.05 s. A limit of 0.3 s is 6
 frames: what answers the sixth after the first with the fault is the last command that keeps it. Standstill is the
@@ -46,7 +47,8 @@ vehicle's own, not what the gate was told. `state` is the furthest that the gate
 braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most (`runs`). On a
 machine that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
 As measured up to commit 75e17daee38d, `everything_loss` counts from 3 frames that lacked any message, also /clock or
-/carla/status, which the gate does not need: a frame too early to say whether its promise is kept.
+/carla/status, which the gate does not need: a frame too early to say whether its promise is kept. Nor was it looked at
+then whether the last command of a stop brakes, and whether the gate left it and came back.
 
 Not injected here: the end of the gate itself, after which nobody brakes but the vehicle, and worlds that wait for
 commands. [What comes of both](gate.md#which-stop-answers-what) is measured with the gate's loop and the simulator's
@@ -120,7 +122,7 @@ def table(rows: Sequence[Row]) -> Table:
 def markdown(document: Mapping[str, Any]) -> str:
     """The whole page."""
     lines = [
-        INTRODUCTION.format(speed=3.6 * document["settings"]["speed_mps"]),
+        INTRODUCTION.format(speed=3.6 * document["settings"]["speed_mps"], last=LAST_COMMANDS),
         *(f"{line}\n" for line in totals(document)),
         "| " + " | ".join(COLUMNS) + " |",
         "|" + "---|" * len(COLUMNS),

@@ -72,7 +72,7 @@ class Due(Enum):
 
     STOP = "stop"  # a braking command within the limit, a stop that is not taken back, standstill
     BRAKE = "brake"  # a braking command within the limit; it may drive on when the cause has gone
-    DRIVE = "drive"  # no stop
+    DRIVE = "drive"  # no stop, no standstill; the planner drives at the end
 
 
 @dataclass(frozen=True)

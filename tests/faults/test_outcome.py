@@ -35,6 +35,16 @@ def _stopped(trace: Trace) -> Trace:
     return _say(_say(trace, "responding", "proposal_missing"), "hold", "proposal_missing", after_s=2.0)
 
 
+def _released(trace: Trace) -> Trace:
+    trace.commands.append(Sent(trace.commands[-1].at_s + 0.05, 0.2, 0.0))
+    return trace
+
+
+def test_a_stop_that_gets_harder_is_not_taken_back() -> None:
+    trace = _say(_say(_trace(), "comfortable_stop", "proposal_missing"), "emergency_stop", "input_stale", after_s=0.5)
+    assert judge(FAULT, _say(trace, "hold", "input_stale", after_s=2.0)).kept
+
+
 def test_figures_count_from_the_fault() -> None:
     outcome = judge(FAULT, _stopped(_trace()))
     assert outcome.kept
@@ -53,6 +63,8 @@ def test_figures_count_from_the_fault() -> None:
         (_trace(), "no reason published"),
         (_say(_trace(), "responding", "proposal_missing"), "no stop that is not taken back, only responding"),
         (_stopped(_trace(stands_after=None)), "no standstill"),
+        (_say(_stopped(_trace()), "passing", "", after_s=2.5), "a stop that was taken back: hold, then passing"),
+        (_released(_stopped(_trace())), "the last command does not brake"),
     ],
 )
 def test_what_breaks_a_stop(trace: Trace, broken: str) -> None:
@@ -76,18 +88,27 @@ def test_brakes_that_are_due_may_be_released_again() -> None:
 
 def test_a_stop_that_nothing_called_for_is_needless_and_brakes_alone_are_not() -> None:
     fault = replace(FAULT, promise=Promise(Due.DRIVE))
-    assert judge(fault, _say(_trace(), "responding", "input_stale")).kept
+    braked = _say(_trace(stands_after=None), "responding", "input_stale")
+    assert judge(fault, _say(braked, "passing", "", after_s=2.9)).kept
     assert judge(fault, _stopped(_trace())).broken.startswith("a needless stop: responding: proposal_missing")
     assert judge(fault, _trace(braked_after=None, stands_after=None)).braked_s is None
 
 
-def test_a_gate_that_lets_nobody_drive_is_needless_without_a_stop_too() -> None:
+@pytest.mark.parametrize("state", ["standby", "responding"])
+def test_a_gate_that_lets_nobody_drive_is_needless_without_a_stop_too(state: str) -> None:
     fault = replace(FAULT, promise=Promise(Due.DRIVE))
-    assert (
-        judge(fault, _say(_trace(), "standby", "proposal_missing")).broken == "drives no longer: the gate is in standby"
-    )
-    again = _say(_say(_trace(), "standby", "proposal_missing"), "passing", "", after_s=0.4)
-    assert judge(fault, again).kept
+    trace = _say(_trace(stands_after=None), state, "proposal_missing")
+    assert judge(fault, trace).broken == f"drives no longer: the gate is in {state}"
+    assert judge(fault, _released(trace)).kept  # its state is told later than its command
+    assert judge(fault, _say(_trace(stands_after=None), "passing", "", after_s=0.4)).kept
+
+
+@pytest.mark.parametrize("last", ["responding", "passing"])
+def test_standstill_is_needless_without_a_stop_too(last: str) -> None:
+    fault = replace(FAULT, promise=Promise(Due.DRIVE))
+    trace = _say(_trace(braked_after=1), "responding", "rss_same_direction")
+    found = judge(fault, _say(trace, last, "", after_s=2.9)).broken
+    assert found == "a needless standstill: responding: rss_same_direction: limit"
 
 
 @pytest.mark.parametrize(
