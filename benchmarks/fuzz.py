@@ -1,7 +1,7 @@
 """`adawm benchmark fuzz`: proposals and worlds of every kind through the gate's core, judged by an oracle of its own.
 
 An escape is a command that is not finite, out of range, changes faster than its limits, turns or accelerates more
-than allowed, or does not brake where braking is due. When it is due the oracle works out by hand, without the gate's
+than allowed, or does not brake as hard as is due. When and how hard the oracle works out by hand, without the gate's
 code: a proposal that cannot be followed, an input that is missing, old or impossible, a vehicle off its route, a
 standing obstacle on a straight path within the stopping distance, or a stop that has not been released.
 """
@@ -39,8 +39,26 @@ ROUNDING = 1e-5
 EPISODE_STEPS = 50
 """Steps that share one memory, so that rates and stops are tried over time; more would be stops alone."""
 
-LEAST_BRAKE_MPS2 = 0.3
-"""What counts as braking at once; a comfortable stop sets in gradually, with 0.4 m/s2 in its first frame."""
+COMFORTABLE, EMERGENCY, HOLD = CONFIG.stop.comfortable_mps2, CONFIG.stop.emergency_mps2, CONFIG.stop.hold_mps2
+DUE_MPS2 = {
+    "no proposal": COMFORTABLE,
+    "old proposal": COMFORTABLE,
+    "proposal not finite": COMFORTABLE,
+    "reverse": COMFORTABLE,
+    "repeated proposal": COMFORTABLE,
+    "no route": COMFORTABLE,
+    "off the route": COMFORTABLE,
+    "no ego": EMERGENCY,
+    "no objects": EMERGENCY,
+    "no vehicle": EMERGENCY,
+    "ego not finite": EMERGENCY,
+    "old input": EMERGENCY,
+    "obstacle": CONFIG.path.brake_mps2,  # what the stopping distance counts on
+}
+"""Deceleration that is due for each cause [m/s2]."""
+
+STOP_MPS2 = {State.COMFORTABLE_STOP: COMFORTABLE, State.EMERGENCY_STOP: EMERGENCY, State.HOLD: HOLD}
+"""The same for a stop that has not been released."""
 
 
 @dataclass(frozen=True)
@@ -166,10 +184,21 @@ def escaped(case: Case, before: Memory, answer: Answer) -> str:
         return f"acceleration {asked:.2f}"
     if not case.due and _too_sharp(case, before, command):
         return "lateral acceleration"
-    stopped = before.state in STOPS and not (case.heard.overridden or case.heard.release)
-    if (case.due or stopped) and asked > max(-LEAST_BRAKE_MPS2, fell) + slack:
-        return f"no braking, {case.due or before.state.value}"
+    due = _due_mps2(case, before)
+    if due > 0.0 and asked > max(-due, fell) + slack:
+        return f"brakes with {max(-asked, 0.0):.2f} of {due:.2f} m/s2, {case.due or before.state.value}"
     return ""
+
+
+def _due_mps2(case: Case, before: Memory) -> float:
+    """Deceleration [m/s2] that is due, 0 where none is; one for comfort alone may set in gradually."""
+    due = DUE_MPS2[case.due] if case.due else 0.0
+    if before.state in STOPS and not (case.heard.overridden or case.heard.release):
+        stands = case.heard.reading.stands(CONFIG.stop.standstill_mps)
+        due = max(due, HOLD if stands else STOP_MPS2[before.state])
+    if due > COMFORTABLE or before.state is State.HOLD:
+        return due
+    return min(due, max(-before.sent.acceleration, 0.0) + CONFIG.stop.comfortable_jerk_mps3 * FRAME_S)
 
 
 def _too_sharp(case: Case, before: Memory, command: Command) -> bool:

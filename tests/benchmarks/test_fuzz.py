@@ -8,10 +8,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command
-from adawm_planner.safety.gate import Memory, step
+from adawm_planner.safety.gate import Answer, Heard, Memory, step
 from adawm_planner.safety.limits import Wanted
 from adawm_planner.safety.states import State
+from benchmarks import fuzz
 from benchmarks.fuzz import CONFIG, Case, draw, escaped, run
 
 DUE = {"obstacle", "no proposal", "old proposal", "proposal not finite", "reverse", "ego not finite", "old input"}
@@ -22,6 +24,18 @@ def test_nothing_escapes_and_every_kind_of_case_comes_up() -> None:
     assert escapes == []
     assert DUE | {"nothing", "off the route", "repeated proposal", "no ego", "no route"} <= set(counts["due"])
     assert set(counts["states"]) == {state.value for state in State}
+
+
+@pytest.mark.parametrize("most", [0.5, 3.9])
+def test_brakes_that_are_too_weak_escape(monkeypatch: pytest.MonkeyPatch, most: float) -> None:
+    def weak(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
+        answer = step(heard, memory, config)
+        sent = replace(answer.memory.sent, acceleration=max(answer.memory.sent.acceleration, -most))
+        return replace(answer, command=sent.command(config.command), memory=replace(answer.memory, sent=sent))
+
+    monkeypatch.setattr(fuzz, "step", weak)
+    _, escapes = run(600, seed=1)
+    assert {"hold", "obstacle", "no ego"} <= {line.split(":")[1].split(", ")[-1] for line in escapes}
 
 
 def test_the_same_seed_gives_the_same_run() -> None:
@@ -61,11 +75,16 @@ def test_the_oracle_sees_missing_brakes_and_sharp_turns() -> None:
     case, memory = _quiet()
     answer = step(case.heard, memory, CONFIG)
     driving = replace(answer, command=Command(throttle=0.2))
-    assert "no braking, obstacle" in escaped(replace(case, due="obstacle"), memory, driving)
+    assert "of 6.00 m/s2, obstacle" in escaped(replace(case, due="obstacle"), memory, driving)
     coasting = replace(answer, command=Command())
-    assert "no braking, obstacle" in escaped(replace(case, due="obstacle"), memory, coasting)
+    assert "of 6.00 m/s2, obstacle" in escaped(replace(case, due="obstacle"), memory, coasting)
+    touched = replace(answer, command=Command(brake=0.05))
+    assert "brakes with 0.40 of 6.00" in escaped(replace(case, due="obstacle"), memory, touched)
+    assert not escaped(replace(case, due="no proposal"), memory, touched)  # the first frame of a comfortable stop
+    braking = replace(memory, sent=Wanted(-2.0, 0.0))
+    assert "of 2.40 m/s2, no proposal" in escaped(replace(case, due="no proposal"), braking, touched)
     held = replace(case.heard, release=False)
-    assert "no braking, hold" in escaped(Case(held, ""), Memory(State.HOLD), driving)
+    assert "brakes with 0.00 of 4.00 m/s2, hold" in escaped(Case(held, ""), Memory(State.HOLD), driving)
     ego = case.heard.reading.ego
     assert ego is not None
     fast = replace(case.heard, reading=replace(case.heard.reading, ego=replace(ego, speed=16.0)))
