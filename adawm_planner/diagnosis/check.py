@@ -37,8 +37,10 @@ class Rule:
 
 RULES: dict[str, Rule] = {
     "endpoint_missing": Rule(
-        "nobody publishes a topic that the planner needs, or nobody listens to its commands",
-        "start what has it, with the same ROS_DOMAIN_ID and role name, or remap the topic",
+        "nobody publishes a topic that the planner needs, nobody commands the vehicle though the planner runs, or "
+        "nobody listens to commands or proposals",
+        "start what has it (the gate, where only proposals come), with the same ROS_DOMAIN_ID and role name, or remap "
+        "the topic",
     ),
     "wrong_role": Rule(
         "none of the role's topics is published, but those of another role are",

@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adawm_planner.diagnosis.check import Check, fine, wrong
 
-PLANNER = "/adawm_planner"
-CLOCK_USERS = (PLANNER, "/adawm_gate", "/adawm_finetuner")
+PLANNER, GATE = "/adawm_planner", "/adawm_gate"
+PROPOSED = f"{GATE}/proposed"
+"""Where a planner that is held by a gate publishes what it wants."""
+
+CLOCK_USERS = (PLANNER, GATE, "/adawm_finetuner")
 """Our nodes that take the time others make."""
 
 OWN_NODES = (*CLOCK_USERS, "/sim_bridge")
@@ -107,8 +110,19 @@ def judge(
     needed = [need for need in needs(role) if simulated or need.topic != "/clock"]
     found = [] if stray is None else [stray]
     for need in needed:
-        found += _met(need, endpoints, hashes or {})
-    return found + _unconnected(endpoints, role)
+        for named in _as_named(need, endpoints):
+            found += _met(named, endpoints, hashes or {})
+    return found + _unheard(endpoints) + _unconnected(endpoints, role)
+
+
+def _as_named(need: Need, endpoints: Sequence[Endpoint]) -> list[Need]:
+    """The need under each name that a running planner or gate has for its topic: a launch file may rename it."""
+    topics = {
+        one.topic
+        for one in endpoints
+        if one.node in (PLANNER, GATE) and one.kind == need.kind and one.publishes != need.produced
+    }
+    return [replace(need, topic=topic) for topic in sorted(topics - {PROPOSED})] or [need]
 
 
 def _met(need: Need, endpoints: Sequence[Endpoint], hashes: Mapping[str, str]) -> list[Check]:
@@ -116,14 +130,15 @@ def _met(need: Need, endpoints: Sequence[Endpoint], hashes: Mapping[str, str]) -
     here = [one for one in endpoints if one.topic == need.topic]
     other = [one for one in here if one.publishes == need.produced]
     if not other:
-        side = "publisher" if need.produced else "subscriber"
-        return [wrong("endpoint_missing", need.topic, f"no {side}", f"one {side} of {need.kind}")]
+        return [_missing(need, "publisher" if need.produced else "subscriber")]
     found = [
         wrong("type_differs", one.topic, f"{one.node}: {one.kind}", need.kind) for one in other if one.kind != need.kind
     ]
     known = hashes.get(need.kind, "")
     found += [_alien(one, known) for one in other if one.kind == need.kind and _differs(one, known)]
     sources = [one.node for one in here if one.publishes]
+    if not sources and any(one.node == PLANNER for one in endpoints):
+        found.append(_missing(need, "publisher"))  # the planner runs, and nobody commands the vehicle
     if len(sources) > 1:
         rule = "several_publishers" if need.produced else "several_controllers"
         found.append(wrong(rule, need.topic, f"{len(sources)} publishers: {', '.join(sources)}", "one publisher"))
@@ -132,6 +147,18 @@ def _met(need: Need, endpoints: Sequence[Endpoint], hashes: Mapping[str, str]) -
         asks = Endpoint(need.topic, f"{PLANNER} (not running)", False, need.kind, need.quality)
         found += _between(other, [asks])
     return found or [fine(need.topic, ", ".join(one.node for one in other))]
+
+
+def _missing(need: Need, side: str) -> Check:
+    return wrong("endpoint_missing", need.topic, f"no {side}", f"one {side} of {need.kind}")
+
+
+def _unheard(endpoints: Iterable[Endpoint]) -> list[Check]:
+    """What is wrong where proposals are published and no gate takes them."""
+    here = [one for one in endpoints if one.topic == PROPOSED]
+    if not here or not all(one.publishes for one in here):
+        return []
+    return [wrong("endpoint_missing", PROPOSED, "no subscriber", f"a gate, to which {here[0].node} proposes")]
 
 
 def _differs(one: Endpoint, expected: str) -> bool:

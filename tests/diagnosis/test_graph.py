@@ -8,7 +8,7 @@ from itertools import product
 
 import pytest
 
-from adawm_planner.diagnosis.graph import PLANNER, Endpoint, Mismatch, Quality, judge, mismatches, needs
+from adawm_planner.diagnosis.graph import GATE, PLANNER, PROPOSED, Endpoint, Mismatch, Quality, judge, mismatches, needs
 
 ROLE = "ego_vehicle"
 EGO = f"/carla/{ROLE}"
@@ -22,6 +22,18 @@ def whole() -> list[Endpoint]:
         ends.append(Endpoint(need.topic, "/bridge", need.produced, need.kind, need.quality))
         ends.append(Endpoint(need.topic, PLANNER, not need.produced, need.kind, need.quality))
     return ends
+
+
+CONTROL = "carla_msgs/msg/CarlaEgoVehicleControl"
+COMMANDS = f"{EGO}/vehicle_control_cmd"
+
+
+def gated(ends: list[Endpoint]) -> list[Endpoint]:
+    """The same with a gate in between, which reads what the planner reads."""
+    mine = [replace(one, node=GATE) for one in ends if one.node == PLANNER]
+    others = [one for one in ends if (one.topic, one.node) != (COMMANDS, PLANNER)]
+    between = [Endpoint(PROPOSED, PLANNER, True, CONTROL), Endpoint(PROPOSED, GATE, False, CONTROL)]
+    return [*others, *mine, *between]
 
 
 def changed(ends: list[Endpoint], topic: str, node: str, **values: object) -> list[Endpoint]:
@@ -43,6 +55,36 @@ def test_an_empty_graph_lacks_everything_and_says_which_side() -> None:
     assert set(found) == {need.topic for need in needs(ROLE)}
     assert found[f"{EGO}/odometry"].found == "no publisher"
     assert found[f"{EGO}/vehicle_control_cmd"].found == "no subscriber"
+
+
+def test_a_planner_behind_a_gate_is_fine() -> None:
+    assert broken(gated(whole())) == []
+
+
+def test_a_planner_whose_proposals_nobody_takes_commands_nobody() -> None:
+    ends = [one for one in gated(whole()) if one.node != GATE]
+    assert broken(ends) == [("endpoint_missing", COMMANDS), ("endpoint_missing", PROPOSED)]
+    (commands, proposed) = [one for one in judge(ends, ROLE) if not one.ok]
+    assert commands.found == "no publisher" and proposed.found == "no subscriber" and PLANNER in proposed.expected
+    early = [one for one in whole() if one.node != PLANNER]
+    assert broken(early) == []  # nothing of the stack runs yet
+
+
+def test_a_vehicle_whose_topics_are_renamed_is_judged_by_the_new_names() -> None:
+    names = {f"{EGO}/odometry": "/localization/odometry", COMMANDS: "/vehicle/command"}
+    ends = [replace(one, topic=names.get(one.topic, one.topic)) for one in gated(whole())]
+    assert broken(ends) == []
+    assert set(names.values()) <= {one.subject for one in judge(ends, ROLE)}
+    silent = [one for one in ends if (one.topic, one.node) != ("/localization/odometry", "/bridge")]
+    assert broken(silent) == [("endpoint_missing", "/localization/odometry")]
+    deaf = [one for one in ends if (one.topic, one.node) != ("/vehicle/command", "/bridge")]
+    assert broken(deaf) == [("endpoint_missing", "/vehicle/command")]
+
+
+def test_a_name_that_the_gate_alone_has_is_missing_too() -> None:
+    mine = (f"{EGO}/odometry", GATE)
+    ends = [replace(one, topic="/other") if (one.topic, one.node) == mine else one for one in gated(whole())]
+    assert broken(ends) == [("endpoint_missing", "/other")]
 
 
 def test_wall_time_needs_no_clock() -> None:

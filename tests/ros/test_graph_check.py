@@ -28,6 +28,7 @@ from tf2_msgs.msg import TFMessage
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import make_header, ns_to_stamp, quaternion_from_yaw
+from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC
 from adawm_planner.ros.graph_check import look
 from tests.ros.stub_bridge import DOMAIN
 
@@ -228,6 +229,14 @@ def test_header_frames_and_frames_that_tf_lacks(ward: Ward) -> None:
     found = wrongs(ward.look())
     assert ("frame_differs", f"{EGO}/odometry") in found and ("frame_differs", f"{EGO}/vehicle_status") in found
     assert ("frame_not_in_tf", "odom") in found
+
+
+def test_proposals_that_no_gate_takes_are_named(ward: Ward) -> None:
+    ward.admit(Fault())
+    planner = ward.named("adawm_planner", use_sim_time=True)
+    planner.create_publisher(CarlaEgoVehicleControl, PROPOSAL_TOPIC, qos.STREAM)
+    missing = ("endpoint_missing", f"/{PROPOSAL_TOPIC}")
+    assert wrongs(ward.look()) == [("endpoint_missing", f"{EGO}/vehicle_control_cmd"), missing]
 
 
 def test_two_controllers_are_named(ward: Ward) -> None:
