@@ -111,6 +111,11 @@ RULES: dict[str, Rule] = {
         "odometry's linear twist is not in the body frame: the pose moves another way than it says",
         "give twist.linear in the child frame: x forward, y left",
     ),
+    "twist_not_filled": Rule(
+        "odometry's twist is 0 in every message though the pose is driven, so that the vehicle seems to stand, or "
+        "not to turn",
+        "fill in twist.linear (x forward, y left, m/s) and twist.angular.z (rad/s, positive to the left)",
+    ),
     "yaw_mirrored": Rule(
         "odometry's yaw turns against its own yaw rate: one of them is left-handed",
         "negate the left-handed one: yaw and yaw rate are positive to the left",

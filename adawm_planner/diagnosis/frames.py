@@ -22,6 +22,9 @@ LEAST_SAMPLES = 10
 LEAST_SPEED_MPS = 1.0
 """Speed below which a direction of travel is not judged [m/s]."""
 
+LEAST_WAY_M = 2.0
+"""Distance from the first place without which a pose that trembles is no motion [m]."""
+
 LARGEST_STEP_S = 0.5
 """Time between two samples that may be compared [s]."""
 
@@ -94,7 +97,8 @@ class Heard:
 
 def judge_frames(heard: Heard) -> list[Check]:
     """Frames, agreement of the sources, and handedness; nothing where nothing was heard."""
-    return _headers(heard) + _tree(heard) + _agreement(heard) + _handedness(heard)
+    # Without a twist no sign can be judged, whatever curve is driven.
+    return _headers(heard) + _tree(heard) + _agreement(heard) + (_unfilled(heard.odometry) or _handedness(heard))
 
 
 def wanted_frame(topic: str, role: str) -> str:
@@ -151,12 +155,30 @@ def _agreement(heard: Heard) -> list[Check]:
     return found + _twist(heard.odometry)
 
 
+def _unfilled(odometry: Sequence[Motion]) -> list[Check]:
+    """Parts of the twist that are exactly 0 in every message though the pose is driven, or turned while driven."""
+    steps = [(a, b) for a, b in _steps(odometry) if _driven_mps(a, b) >= LEAST_SPEED_MPS]
+    if len(steps) < LEAST_SAMPLES or _way_m(odometry) < LEAST_WAY_M:
+        return []
+    found = []
+    if not any(one.vx or one.vy for one in odometry):
+        speed = median(_driven_mps(a, b) for a, b in steps)
+        found.append(wrong("twist_not_filled", "odometry", f"linear twist is 0 at {speed:.1f} m/s", "the speed driven"))
+    rates = [abs(turn(a.yaw, b.yaw)) / (b.stamp_s - a.stamp_s) for a, b in steps]
+    turning = [rate for rate in rates if rate >= LEAST_RATE]
+    if len(turning) >= LEAST_SAMPLES and not any(one.yaw_rate for one in odometry):
+        text = f"angular twist is 0 while the heading turns by {median(turning):.2f} rad/s"
+        found.append(wrong("twist_not_filled", "odometry", text, "the yaw rate driven"))
+    return found
+
+
 def _twist(odometry: Sequence[Motion]) -> list[Check]:
-    """Whether the pose moves as the twist says, read in the body's axes."""
+    """Whether the pose moves as the twist says, read in the body's axes; one that is not filled says nothing."""
     in_body, in_map, speeds = [], [], []
+    moves = _way_m(odometry) >= LEAST_WAY_M and any(one.vx or one.vy for one in odometry)
     for a, b in _steps(odometry):
         dt, speed = b.stamp_s - a.stamp_s, math.hypot(b.vx, b.vy)
-        if speed < LEAST_SPEED_MPS:
+        if max(speed, _driven_mps(a, b) if moves else 0.0) < LEAST_SPEED_MPS:
             continue
         x, y = (b.x - a.x) / dt, (b.y - a.y) / dt
         yaw = a.yaw + 0.5 * turn(a.yaw, b.yaw)
@@ -219,6 +241,16 @@ def _steps(odometry: Sequence[Motion]) -> list[tuple[Motion, Motion]]:
     """Neighbours in time that may be compared; a jump in time is not a motion."""
     pairs = zip(odometry, odometry[1:], strict=False)
     return [(a, b) for a, b in pairs if 1e-6 < b.stamp_s - a.stamp_s <= LARGEST_STEP_S]
+
+
+def _driven_mps(a: Motion, b: Motion) -> float:
+    """Speed of the pose between two messages [m/s]."""
+    return math.hypot(b.x - a.x, b.y - a.y) / (b.stamp_s - a.stamp_s)
+
+
+def _way_m(odometry: Sequence[Motion]) -> float:
+    """The farthest that the pose came from where it began [m]."""
+    return max((math.hypot(one.x - odometry[0].x, one.y - odometry[0].y) for one in odometry), default=0.0)
 
 
 def turn(a: float, b: float) -> float:

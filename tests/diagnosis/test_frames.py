@@ -81,6 +81,29 @@ def test_a_twist_in_map_axes_is_found_and_recognised() -> None:
     assert one.name == "twist_in_map_axes" and "when read in map axes" in one.found
 
 
+def test_a_twist_that_is_not_filled_is_found_and_no_curve_is_asked_for() -> None:
+    heard = circle()
+    empty = replace(heard, odometry=[replace(one, vx=0.0, vy=0.0, yaw_rate=0.0) for one in heard.odometry])
+    checks = judge_frames(empty)
+    assert [one.name for one in checks] == ["twist_not_filled", "twist_not_filled"]
+    assert "linear twist is 0 at 6.0 m/s" in checks[0].found and "turns by 0.40 rad/s" in checks[1].found
+    still = replace(heard, odometry=[replace(one, yaw_rate=0.0) for one in heard.odometry])
+    assert only(still).name == "twist_not_filled" and "angular" in only(still).found
+
+
+def test_a_twist_too_small_to_be_driven_is_found() -> None:
+    heard = circle()
+    slow = replace(heard, odometry=[replace(one, vx=0.1 * one.vx) for one in heard.odometry])
+    assert only(slow).name == "twist_in_map_axes" and "5.4 m/s off" in only(slow).found
+
+
+def test_a_car_that_stands_with_a_pose_that_trembles_or_is_placed_anew_has_no_empty_twist() -> None:
+    stands = [Motion(k * STEP_S, 0.2 * (k % 2), 0.0, 0.02 * (k % 2), 0.0, 0.0, 0.0) for k in range(40)]
+    assert found(Heard(ROLE, odometry=stands)) == []
+    placed = [Motion(k * STEP_S, 50.0 * (k > 20), 0.0, 0.0, 0.0, 0.0, 0.0) for k in range(40)]
+    assert found(Heard(ROLE, odometry=placed)) == []
+
+
 def test_degrees_are_found() -> None:
     heard = circle()
     one = only(replace(heard, imu=[(t, math.degrees(rate)) for t, rate in heard.imu]))
