@@ -34,7 +34,25 @@ from adawm_planner.diagnosis.versions import TESTED, judge_interfaces, judge_ver
 from adawm_planner.result_file import write_json
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
-INTERFACE_PACKAGES = ("adawm_msgs", "carla_msgs", "carla_waypoint_types", "derived_object_msgs", "tf2_msgs")
+INTERFACES = {
+    "adawm_msgs": "Experience",
+    "carla_msgs": "CarlaEgoVehicleControl",
+    "carla_waypoint_types": "CarlaWaypoint",
+    "derived_object_msgs": "ObjectArray",
+    "tf2_msgs": "TFMessage",
+}
+"""Message packages, and a type of each that is imported."""
+
+IMPORT_INTERFACES = """
+import importlib, sys
+for name in sys.argv[1:]:
+    package, kind = name.split(".")
+    meta = type(getattr(importlib.import_module(package + ".msg"), kind))
+    meta.__import_type_support__()  # a library that cannot be loaded may be passed over in silence
+    if meta._TYPE_SUPPORT is None:
+        sys.exit(package + ": its type support cannot be loaded")
+print("all importable")
+"""
 MODEL_FILES = ("config.yaml", "weights.safetensors", "planner.onnx", "imagine.onnx")
 UNFINISHED = "export.unfinished"
 PROBE_TIMEOUT_S = 60.0
@@ -124,14 +142,13 @@ def rclpy() -> Check:
 
 
 def interfaces() -> Check:
-    """The message packages, imported with their type support."""
-    missing = [name for name in INTERFACE_PACKAGES if util.find_spec(name) is None]
+    """The message packages, a type of each imported with its type support."""
+    missing = [name for name in INTERFACES if util.find_spec(name) is None]
     fix = "make setup, then source scripts/ros_env.sh"
-    expected = ", ".join(INTERFACE_PACKAGES)
+    expected = ", ".join(INTERFACES)
     if missing:
         return Check("interfaces", False, f"missing: {', '.join(missing)}", expected, fix)
-    code = "from adawm_msgs.msg import Experience as E; E.__class__.__import_type_support__(); print('all importable')"
-    found = _probe(code)
+    found = _probe(IMPORT_INTERFACES, *(f"{package}.{kind}" for package, kind in INTERFACES.items()))
     return Check("interfaces", found.ok, found.text, expected, fix)
 
 

@@ -70,6 +70,32 @@ def test_model_is_complete_with_all_the_files_the_runtime_reads(
     assert not doctor.model().ok and "was interrupted" in doctor.model().found
 
 
+@pytest.mark.parametrize("broken", doctor.INTERFACES)
+def test_a_package_whose_type_support_cannot_be_loaded_is_named(
+    broken: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for package, kind in doctor.INTERFACES.items():
+        (tmp_path / package).mkdir()
+        (tmp_path / package / "__init__.py").touch()
+        (tmp_path / package / "msg.py").write_text(
+            "class Meta(type):\n"
+            "    _TYPE_SUPPORT = None\n"
+            "    @classmethod\n"
+            f"    def __import_type_support__(cls): cls._TYPE_SUPPORT = {'None' if package == broken else '1'}\n"
+            f"class {kind}(metaclass=Meta): pass\n"
+        )
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = doctor.interfaces()
+    assert not found.ok and found.found == f"{broken}: its type support cannot be loaded"
+
+
+@pytest.mark.ros
+def test_the_interfaces_of_a_whole_installation_are_importable() -> None:
+    pytest.importorskip("adawm_msgs")
+    assert doctor.interfaces().ok and doctor.interfaces().found == "all importable"
+
+
 def test_a_compiler_may_be_called_through_another_program(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CXX", f"{sys.executable} g++")
     assert doctor.compiler().ok
