@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import runpy
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -22,7 +23,9 @@ from adawm_planner.ros.node_table import (
     NodeSpec,
     known_parameters,
 )
+from tests.ros.conftest import context
 
+__all__ = ["context"]
 LAUNCH = launch_dir()
 FILES = {"sim": "sim.launch.py", "carla": "carla.launch.py", "vehicle": "vehicle.launch.py"}
 
@@ -168,8 +171,51 @@ def test_a_node_that_refuses_its_start_is_not_started_again(
     assert late.exists() is not ends
 
 
+def _inputs() -> set[str]:
+    """INPUTS of vehicle.launch.py, read without `launch`."""
+    tree = ast.parse((LAUNCH / FILES["vehicle"]).read_text())
+    given = [node.value for node in tree.body if isinstance(node, ast.Assign) and ast.unparse(node.targets) == "INPUTS"]
+    return set(ast.literal_eval(given[0]))
+
+
 @pytest.mark.ros
-def test_every_topic_below_the_role_that_a_vehicle_gives_can_be_renamed() -> None:
+def test_the_inputs_that_can_be_renamed_are_all_that_planner_and_gate_read_below_the_role(context: Any) -> None:
+    pytest.importorskip("rclpy")
+    pytest.importorskip("adawm_msgs")
+    from adawm_planner.ros.gate_node import GateNode
+    from adawm_planner.ros.planner_node import PlannerNode
+    from tests.runtime.fake_engine import FakeEngine
+
+    below = "/carla/ego_vehicle/"
+    read = set()
+    for node in (PlannerNode(lambda values: FakeEngine(), context=context), GateNode(context=context)):
+        node.trigger_configure()
+        topics = [each.topic_name for each in node.subscriptions]
+        read |= {name.removeprefix(below) for name in topics if name.startswith(below)}
+        node.destroy_node()
+    assert read == _inputs()
+
+
+@pytest.mark.ros
+def test_planner_and_gate_take_the_new_name_of_every_input() -> None:
     pytest.importorskip("launch_ros")
-    names = runpy.run_path(str(LAUNCH / FILES["vehicle"]))["INPUTS"]
-    assert "vehicle_control_manual_override" in names
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch.utilities import normalize_to_list_of_substitutions, perform_substitutions
+    from launch_ros.actions import Node
+
+    def text(name: Any) -> str:
+        return perform_substitutions(context, normalize_to_list_of_substitutions(name))
+
+    description = runpy.run_path(str(LAUNCH / FILES["vehicle"]))["generate_launch_description"]()
+    context = LaunchContext()
+    context.launch_configurations.update({name: f"/mine/{name}" for name in _inputs()})
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+    wanted = {f"/carla/ego_vehicle/{name}": f"/mine/{name}" for name in _inputs()}
+    driving = {node.executable for node in (*STACKS["vehicle"], *GUARDS)}
+    nodes = [each for each in description.entities if isinstance(each, Node) and each.node_executable in driving]
+    assert len(nodes) == len(driving)
+    for node in nodes:
+        assert {text(old): text(new) for old, new in node._Node__remappings} == wanted
