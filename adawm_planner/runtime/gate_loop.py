@@ -135,7 +135,7 @@ class GateLoop:
         """
         received_s = self.assembler.received_s
         self._forget()
-        self.memory = replace(new_episode(self.memory, release=False), sent=self.memory.sent)
+        self.memory = new_episode(self.memory, release=False)
         if received_s:  # a vehicle that was ever heard of is braked for if it is silent from now on
             self.assembler.received_s = received_s
             self.watchdog.heard(self.world, now_s)
@@ -286,7 +286,9 @@ class GateLoop:
             self._way.restart()
         if not lines and (stuck := self._way.add(frame)):
             lines = (stuck,)
-        return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not placed else lines
+        # Only a simulator that says so places its vehicle; elsewhere a new route does not excuse a jump.
+        excused = placed and self._release_on_new_episode
+        return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not excused else lines
 
     def _proposal_for(self, frame: FrameInputs, now_s: float) -> Proposal | None:
         """Return the newest proposal that does not answer a later frame: one may overtake the frame before its own."""

@@ -96,9 +96,15 @@ def new_episode(memory: Memory, release: bool) -> Memory:
     """Forget the last episode, where the vehicle has been placed somewhere else.
 
     Args:
-        release: whether whoever placed it has also looked after what caused a stop.
+        release: whether whoever placed it has also looked after what caused a stop, as a simulator does with a fresh
+            vehicle. Without it a stop is kept, and the last command: the vehicle still has that, and the next one
+            must not jump from it.
     """
-    return Memory() if release or memory.state not in STOPS else Memory(memory.state, cause=memory.cause)
+    if release:
+        return Memory()
+    if memory.state in STOPS:
+        return Memory(memory.state, memory.sent, cause=memory.cause)
+    return Memory(sent=memory.sent)
 
 
 def _ego(reading: Reading) -> EgoState:

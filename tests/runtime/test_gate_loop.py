@@ -376,18 +376,60 @@ def test_the_last_command_brakes() -> None:
     assert car.loop.memory.sent.acceleration == -config.stop.emergency_mps2, "it goes on from what was sent"
 
 
-def test_a_jump_without_a_new_route_brakes_and_with_one_is_a_new_episode() -> None:
+ROUTE_Y = route_from_points(np.arange(0.0, 200.0), np.full(200, 30.0))
+"""Beside the other one, 30 m away."""
+
+
+def jumped(car: Drive) -> bool:
+    return any("jumped" in verdict.about for verdict in car.last.answer.verdicts)
+
+
+def place(car: Drive, route: Route) -> None:
+    """The vehicle is where another route begins, and is told that one."""
+    car.loop.on_route(route)
+    car.drive_at(route, 5.0)
+
+
+def test_a_jump_brakes_and_with_a_new_route_it_also_begins_in_standby() -> None:
     car = Drive()
     car.drive(10)
     car.offset = 30.0
     car.drive(1)
-    assert car.brakes() and any("jumped" in verdict.about for verdict in car.last.answer.verdicts)
+    assert car.brakes() and jumped(car) and car.last.answer.state is State.RESPONDING
     car.drive(20)
     assert car.last.answer.command == GO
-    car.offset = 60.0
-    car.loop.on_route(ROUTE_X)
-    car.drive(1)
+    place(car, ROUTE_Y)
+    assert car.brakes() and jumped(car) and car.last.answer.state is State.STANDBY
+    car.drive_at(ROUTE_Y, 5.25)
+    assert car.last.answer.state is State.PASSING and car.last.answer.verdict is not None
+    car.drive_at(ROUTE_Y, 5.5)
     assert car.last.answer.command == GO
+
+
+def test_a_jump_with_a_new_route_breaks_no_rate() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    for k in range(8):
+        car.frame()
+        car.propose(Command(brake=1.0, steer=-0.05 * k))
+    limits, before = GateConfig().command, car.last.answer.memory.sent
+    assert before.acceleration == -limits.brake_mps2 and before.steer == pytest.approx(-0.35)
+    car.loop.on_route(ROUTE_Y)
+    for k in range(2):
+        car.drive_at(ROUTE_Y, 5.0 + 0.25 * k)
+        sent = car.last.answer.memory.sent
+        assert sent.acceleration - before.acceleration <= limits.rising_jerk_mps3 * 0.05
+        assert abs(sent.steer - before.steer) <= limits.steer_rate_per_s * 0.05 + 1e-9
+        before = sent
+
+
+def test_a_fresh_vehicle_of_a_simulator_begins_at_once() -> None:
+    car = Drive(release=True)
+    car.drive(10)
+    car.frame()
+    car.propose(Command(brake=1.0))
+    place(car, ROUTE_Y)
+    assert car.last.answer.command == GO and car.last.answer.verdict is None
 
 
 def test_a_place_that_stands_still_while_the_speed_does_not_is_a_fault() -> None:

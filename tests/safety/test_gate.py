@@ -383,13 +383,13 @@ def test_downhill_nothing_is_stopped() -> None:
         assert answer.verdicts == () and answer.command == braking, k
 
 
-def test_a_new_episode_forgets_all_but_a_stop_that_was_not_released() -> None:
+def test_a_new_episode_forgets_all_but_the_last_command_and_a_stop_unless_released() -> None:
     used = replace(DRIVING, fault_s=0.3, danger=Verdict(Rule.BRAKING_DISTANCE, 1.0, 2.0, 8.0))
-    assert new_episode(used, release=False) == new_episode(used, release=True) == Memory()
+    assert new_episode(used, release=False) == Memory(sent=used.sent) and used.sent != Memory().sent
     held = _stopped()
     kept = new_episode(held, release=False)
-    assert (kept.state, kept.cause, kept.fault_s, kept.sent) == (State.HOLD, held.cause, 0.0, Wanted(0.0, 0.0))
-    assert new_episode(held, release=True) == Memory()
+    assert (kept.state, kept.cause, kept.fault_s, kept.sent) == (State.HOLD, held.cause, 0.0, held.sent)
+    assert new_episode(used, release=True) == new_episode(held, release=True) == Memory()
 
 
 def config(**given: Any) -> GateConfig:
