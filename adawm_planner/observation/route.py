@@ -180,6 +180,23 @@ def distance_to(route: Route, x: float, y: float, near: int | None = None) -> fl
     return math.hypot(float(near_x) - x, float(near_y) - y)
 
 
+def same_road(
+    route: Route, other: Route, x: float, y: float, near: int | None, apart_m: float, turn_rad: float
+) -> bool:
+    """Whether two routes lead the same way past a place, though they may begin and end elsewhere.
+
+    Args:
+        x, y: the place [m, map], finite.
+        near: index of the latest projection onto the first route, as `project` takes it.
+        apart_m: farthest that either may be from the place [m].
+        turn_rad: largest angle between their courses there [rad].
+    """
+    if max(distance_to(route, x, y, near), distance_to(other, x, y)) > apart_m:
+        return False
+    courses = course(route, project(route, x, y, near).s), course(other, project(other, x, y).s)
+    return abs(wrap_angle(courses[1] - courses[0])) <= turn_rad
+
+
 def _around(route: Route, near: int) -> tuple[int, int]:
     """Range of the points that may come after a projection at index `near`; two at least."""
     here = route.s[near]

@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
-from adawm_planner.observation.route import project, same_route
+from adawm_planner.observation.route import project, same_road, same_route
 from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, FrameInputs, Part
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.odometry_way import WayCheck
@@ -176,12 +176,22 @@ class GateLoop:
     def on_route(self, route: Route | None) -> None:
         """Take another route; None withdraws it.
 
-        Some publish their route again and again: then the same one is nothing new, unless routes tell of episodes.
+        Some publish their route again and again, or what is left of it: then it is nothing new, unless routes tell of
+        episodes.
         """
         repeated = self._frames_since_route < REPEATED_FRAMES and same_route(route, self._route)
+        goes_on = not self._release_on_new_episode and (repeated or self._goes_on(route))
+        self._route_is_new = self._route_is_new or not goes_on
         self._near = self._near if repeated else None  # the same lap may be sent again, to be driven again
-        self._route_is_new = self._route_is_new or self._release_on_new_episode or not repeated
         self._route, self._frames_since_route = route, 0
+
+    def _goes_on(self, route: Route | None) -> bool:
+        """Tell whether a route is of the road that is driven on, from the vehicle's latest place."""
+        if route is None or self._route is None or self._previous is None:
+            return False
+        x, y = self._previous.odometry.x, self._previous.odometry.y
+        apart_m, turn_rad = self._monitor.limits.route_distance_m, self._config.watch.heading_rad
+        return math.isfinite(x + y) and same_road(self._route, route, x, y, self._near, apart_m, turn_rad)
 
     def on_vehicle(self, vehicle: VehicleInfo) -> None:
         """Take what the vehicle says of itself."""

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adawm_planner.observation.route import course, project, route_from_points, same_route, wrap_angle
+from adawm_planner.observation.route import course, project, route_from_points, same_road, same_route, wrap_angle
 
 
 def circle(radius: float, degrees: float = 180.0):
@@ -148,3 +148,14 @@ def test_repeated_points_are_dropped() -> None:
 def test_a_route_that_is_none_is_refused(x: list[float], y: list[float], words: str) -> None:
     with pytest.raises(ValueError, match=words):
         route_from_points(x, y)
+
+
+def test_a_route_that_begins_later_or_a_lane_beside_is_the_same_road() -> None:
+    x = np.arange(0.0, 101.0)
+    route = route_from_points(x, np.zeros(101))
+    rest, beside = route_from_points(x[52:], np.zeros(49)), route_from_points(x, np.full(101, 3.5))
+    back, away = route_from_points(x[::-1], np.zeros(101)), route_from_points(x + 150.0, np.zeros(101))
+    across = route_from_points(np.full(101, 50.0), x - 50.0)
+    for other, same in ((route, True), (rest, True), (beside, True), (back, False), (away, False), (across, False)):
+        assert same_road(route, other, 50.0, 0.0, 50, 10.0, 1.2) is same
+    assert not same_road(away, route, 50.0, 0.0, None, 10.0, 1.2)

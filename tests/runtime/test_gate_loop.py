@@ -452,6 +452,31 @@ def test_a_route_that_is_said_again_and_again_hides_no_jump() -> None:
     assert car.brakes() and any("jumped" in verdict.about for verdict in car.last.answer.verdicts)
 
 
+def test_a_route_that_is_cut_as_the_vehicle_advances_hides_no_jump() -> None:
+    car = Drive()
+    for k in range(40):
+        x = np.arange(float(k // 2), 150.0 + k // 2)
+        car.loop.on_route(route_from_points(x, np.zeros(150)))
+        car.offset = 25.0 if k >= 30 else 0.0
+        car.drive(1)
+        assert jumped(car) == (k == 30), k
+        if k == 30:
+            assert car.brakes() and car.last.answer.state is State.RESPONDING, "it is no new episode"
+
+
+def test_a_route_after_a_place_that_is_no_number_is_taken() -> None:
+    car = Drive()
+    car.drive(5)
+    parts = car.parts()
+    odometry = parts[ODOMETRY]
+    assert isinstance(odometry, OdometryInput)
+    car.send(parts[STATUS], parts[OBJECTS], replace(odometry, x=math.nan))
+    car.propose()
+    car.loop.on_route(ROUTE_Y)
+    car.drive_at(ROUTE_Y, 5.0)
+    assert car.last.answer.state is State.STANDBY
+
+
 def test_a_route_that_is_lost_while_driving_stops_for_good() -> None:
     car = Drive()
     car.drive(10)
