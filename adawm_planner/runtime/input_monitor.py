@@ -88,13 +88,12 @@ class InputMonitor:
     ) -> tuple[Fault, ...]:
         """Return every fault of a whole frame; an empty tuple means it may be driven on."""
         faults = [*self._frame_ids(frame), *self._not_finite(frame)]
+        if not faults:  # values that can be compared
+            faults = [*self._contradictions(frame, route), *self._gap(frame, previous)]
         if vehicle is None:
             faults.append(self._never(VEHICLE, "the vehicle's steering limit is unknown; is the bridge's ego spawned?"))
         if route is None:
             faults.append(self._never(ROUTE, "no route to follow; publish a path of two or more points"))
-        if not faults:
-            assert route is not None
-            faults = [*self._contradictions(frame, route), *self._gap(frame, previous)]
         return tuple(faults)
 
     def incomplete(
@@ -170,10 +169,10 @@ class InputMonitor:
         bad = _bad_object(frame.objects.objects)
         return faults + ([self._fault("not_finite", OBJECTS, bad)] if bad else [])
 
-    def _contradictions(self, frame: FrameInputs, route: Route) -> list[Fault]:
+    def _contradictions(self, frame: FrameInputs, route: Route | None) -> list[Fault]:
         o, limits = frame.odometry, self.limits
         speed = math.hypot(o.speed, o.lateral_speed, o.vertical_speed)
-        distance = distance_to(route, o.x, o.y)
+        distance = 0.0 if route is None else distance_to(route, o.x, o.y)
         mismatch = abs(speed - frame.status.speed)
         checks = (
             (ODOMETRY, "quaternion's norm is off 1 by", abs(o.quaternion_norm - 1.0), _QUATERNION_LIMIT),

@@ -488,6 +488,17 @@ def test_a_route_that_is_lost_while_driving_stops_for_good() -> None:
     assert car.last.answer.state is State.COMFORTABLE_STOP
 
 
+def test_inputs_that_contradict_each_other_are_braked_for_without_a_route_too() -> None:
+    car = Drive()
+    car.drive(10)
+    car.loop.on_route(None)
+    parts = car.parts()
+    parts[STATUS] = replace(parts[STATUS], speed=14.0)
+    car.send(*parts.values())
+    car.propose()
+    assert {verdict.rule for verdict in car.last.answer.verdicts} >= {Rule.INPUT_INVALID}
+
+
 def test_a_part_that_does_not_come_is_told_with_its_own_age() -> None:
     car = Drive(stepped=False)
     car.drive(10)

@@ -92,6 +92,21 @@ def test_missing_route_and_vehicle_are_both_named() -> None:
     assert "never received" in found[0].line()
 
 
+def test_without_route_and_vehicle_the_frame_is_judged_all_the_same() -> None:
+    previous = frame(1)
+    late = frame(
+        9, odometry=odometry(9, x=previous.odometry.x + 1.0, quaternion_norm=0.0), status=status(9, speed=14.0)
+    )
+    found = MONITOR.check_frame(late, None, None, previous)
+    assert [(fault.rule, fault.topic) for fault in found] == [
+        ("contradictory", TOPICS["odometry"]),
+        ("contradictory", TOPICS["vehicle_status"]),
+        ("frame_gap", TOPICS["odometry"]),
+        ("input_missing", TOPICS["vehicle_info"]),
+        ("input_missing", TOPICS["waypoints"]),
+    ]
+
+
 def test_gap_in_simulated_time() -> None:
     previous = frame(1)
     late = frame(9, odometry=odometry(9, x=previous.odometry.x + 1.0))
