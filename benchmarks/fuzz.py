@@ -25,7 +25,7 @@ from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.safety.gate import Answer, Heard, Memory, step
-from adawm_planner.safety.inputs import Proposal, Reading
+from adawm_planner.safety.inputs import Late, Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
 from benchmarks.record import with_origin, write
 
@@ -120,7 +120,7 @@ def draw(rng: np.random.Generator) -> Case:
         wrong = float(rng.choice([math.nan, math.inf, -math.inf]))
         reading, due = replace(reading, ego=replace(ego, **{name: wrong})), "ego not finite"
     elif kind == 6:
-        reading, due = replace(reading, ages=(("objects", float(rng.uniform(0.16, 9.0))),)), "old input"
+        reading, due = replace(reading, late=(Late("objects", float(rng.uniform(0.16, 9.0)), 0.1),)), "old input"
     elif kind == 7:
         off = float(rng.choice([-1.0, 1.0]) * rng.uniform(2.6, 60.0))
         reading, due = replace(reading, ego=replace(ego, y=off)), "off the route"

@@ -9,8 +9,6 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from adawm_planner.dims import FRAME_S
-
 
 def limit(default: float, unit: str, low: float, high: float, description: str) -> Any:
     """Return a field with a default, a unit, an inclusive range and a description."""
@@ -46,12 +44,10 @@ class CommandLimits(_Limits):
 
 @dataclass(frozen=True)
 class WatchLimits(_Limits):
-    """How old and how wrong what the gate hears may be."""
+    """How old and how wrong what the gate hears may be; its own wait for inputs is in `limits.*`."""
 
     proposal_s: float = limit(0.2, "s", 0.05, 2.0, "age of the planner's newest valid proposal")
     proposal_frames: float = limit(3.0, "frames of 0.05 s", 1.0, 20.0, "frames that one proposal may serve")
-    input_frames: float = limit(3.0, "frames of 0.05 s", 1.0, 20.0, "frames that an input may be older than the newest")
-    input_s: float = limit(0.3, "s", 0.05, 2.0, "age of an input, whatever input_frames allows")
     way_m: float = limit(1.0, "m", 0.1, 50.0, "distance between where odometry's places and velocities lead in 1 s")
     turn_rad: float = limit(0.2, "rad", 0.02, 3.0, "angle between where odometry's headings and yaw rates lead in 1 s")
     latch_s: float = limit(0.5, "s", 0.0, 10.0, "time a fault lasts before the stop cannot be taken back")
@@ -59,11 +55,6 @@ class WatchLimits(_Limits):
     forgiven: float = limit(0.1, "of time without", 0.0, 1.0, "share of it that is taken off recurrent faults again")
     route_m: float = limit(2.5, "m", 0.5, 50.0, "distance of the vehicle's centre from its route")
     heading_rad: float = limit(1.2, "rad", 0.1, 3.2, "angle between the vehicle and its route")
-
-    @property
-    def oldest_s(self) -> float:
-        """Age of an input that is just believed [s]."""
-        return min(self.input_frames * FRAME_S, self.input_s)
 
 
 @dataclass(frozen=True)

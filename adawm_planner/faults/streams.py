@@ -20,7 +20,7 @@ EDITS = (Kind.NAN, Kind.WRONG_FRAME, Kind.TIME_FORWARD, Kind.TIME_BACKWARD, Kind
 """Kinds that change the message itself."""
 
 GAP_FRAMES = 3
-"""Frames in a row that lack a part which the gate needs, from which braking is due: `watch.input_frames`."""
+"""Frames in a row that lack a part which the gate needs, from which braking is due: row 3 of docs/reliability.md."""
 
 
 class Gap:

@@ -12,7 +12,7 @@ from enum import Enum
 from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS
 
 INPUT_LIMIT_S = 0.3
-"""From a fault of an input to the first braking command [s]; `watch.input_s` of docs/gate.md."""
+"""From a fault of an input to the first braking command [s]; row 3 of docs/reliability.md."""
 
 PLANNER_LIMIT_S = 0.25
 """The same from the end of the planner [s]: `watch.proposal_s`, and the frame that notices."""

@@ -23,7 +23,7 @@ from adawm_planner.runtime.odometry_way import WayCheck
 from adawm_planner.runtime.stages import GATE, GATE_STAGES, RECEIVE, Stages
 from adawm_planner.runtime.watchdog import Watchdog, WorldClock, patience
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
-from adawm_planner.safety.inputs import Proposal, Reading
+from adawm_planner.safety.inputs import Late, Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
 
 _log = logging.getLogger(__name__)
@@ -228,7 +228,7 @@ class GateLoop:
         """Return a last braking command if a vehicle was ever heard of: at once as hard as can be, as none follows."""
         if not self.assembler.received_s:
             return None
-        out = self._brake(FRAME_PARTS, now_s)
+        out = self._brake(FRAME_PARTS, self._monitor.limits.stale_s, now_s)
         sent = replace(out.answer.memory.sent, acceleration=-self._config.stop.emergency_mps2)
         self.memory = replace(self.memory, sent=sent)
         return replace(out, answer=replace(out.answer, memory=self.memory, command=sent.command(self._config.command)))
@@ -319,21 +319,24 @@ class GateLoop:
         if waited_s < limit_s:
             return ()
         self.assembler.close(frame.stamp_ns)
-        return (self._brake(frame.missing(), now_s, frame.stamp_ns),)
+        return (self._brake(frame.missing(), limit_s, now_s, frame.stamp_ns),)
 
     def _silent(self, now_s: float) -> tuple[GateOutgoing, ...]:
         if not self.watchdog.is_due(self.world, now_s):
             return ()
+        # A stepped world that went on unheard did so for stale_s of its own time.
+        limit_s = self.watchdog.wall_limit_s(self.world) or self._monitor.limits.stale_s
         self.watchdog.sent(self.world, now_s)
-        return (self._brake(FRAME_PARTS, now_s),)
+        return (self._brake(FRAME_PARTS, limit_s, now_s),)
 
-    def _brake(self, missing: tuple[str, ...], now_s: float, stamp_ns: int | None = None) -> GateOutgoing:
-        """Answer without a frame; what is missing is as old as its newest message."""
-        least_s = self._config.watch.oldest_s + JUST_OVER_S
-        received = self.assembler.received_s
-        ages = tuple((name, max(now_s - received.get(name, -math.inf), least_s)) for name in missing)
+    def _brake(
+        self, missing: tuple[str, ...], limit_s: float, now_s: float, stamp_ns: int | None = None
+    ) -> GateOutgoing:
+        """Answer without a frame; what is missing is as old as its newest message, and older than it may be."""
+        received, least_s = self.assembler.received_s, limit_s + JUST_OVER_S
+        late = tuple(Late(name, max(now_s - received.get(name, -math.inf), least_s), limit_s) for name in missing)
         stamp = self._stepped_ns if stamp_ns is None else stamp_ns
-        return self._step(replace(BLIND, ages=ages), None, stamp, now_s, is_frame=False)
+        return self._step(replace(BLIND, late=late), None, stamp, now_s, is_frame=False)
 
     def _step(
         self, reading: Reading, proposal: Proposal | None, stamp_ns: int, now_s: float, is_frame: bool

@@ -74,7 +74,7 @@ class Answer:
 
 def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
     """Give the one command that answers a frame, or the want of one."""
-    blind = judge_inputs(heard.reading, config)
+    blind = judge_inputs(heard.reading, config.stop)
     unable = judge_proposal(heard.proposal, config.watch, config.stop)
     seen, ttc = ([], math.inf) if blind else _judge_motion(heard.reading, config)
     found = (*blind, *unable, *seen)

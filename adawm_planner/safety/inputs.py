@@ -11,10 +11,19 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
-from adawm_planner.config.gate import GateConfig, StopLimits, WatchLimits
+from adawm_planner.config.gate import StopLimits, WatchLimits
 from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleInfo
 from adawm_planner.observation.route import course, project, wrap_angle
 from adawm_planner.safety.verdict import Rule, Verdict
+
+
+@dataclass(frozen=True)
+class Late:
+    """An input that did not come in time."""
+
+    name: str
+    age_s: float  # of its newest message, inf if none ever came
+    limit_s: float  # how long it was waited for
 
 
 @dataclass(frozen=True)
@@ -25,7 +34,7 @@ class Reading:
     objects: Objects | None
     vehicle: VehicleInfo | None
     route: Route | None
-    ages: tuple[tuple[str, float], ...] = ()  # topics that lag behind the newest frame, and by how much [s]
+    late: tuple[Late, ...] = ()  # inputs that did not come in time
     faults: tuple[str, ...] = ()  # what else is wrong with it, one line each
     wheel_speed: float = 0.0  # m/s, unsigned, as the vehicle itself reports it
     near: int | None = None  # index of the latest projection onto the route; None: not on it yet
@@ -44,16 +53,13 @@ class Proposal:
     frames: int = 0  # since the frame it answers
 
 
-def judge_inputs(reading: Reading, config: GateConfig) -> list[Verdict]:
-    """Return a verdict for every input that is missing, too old or impossible."""
-    watch, brake = config.watch, config.stop.emergency_mps2
-    oldest = watch.oldest_s + 1e-6  # stamps are truncated to nanoseconds
+def judge_inputs(reading: Reading, stop: StopLimits) -> list[Verdict]:
+    """Return a verdict for every input that is missing, late or impossible."""
+    brake = stop.emergency_mps2
     needed = (("odometry", reading.ego), ("objects", reading.objects), ("vehicle_info", reading.vehicle))
-    never = ((name, math.inf) for name, value in needed if value is None)
+    never = (Late(name, math.inf, 0.0) for name, value in needed if value is None)
     verdicts = [
-        Verdict(Rule.INPUT_STALE, age, oldest, brake, name)
-        for name, age in (*reading.ages, *never)
-        if not age <= oldest
+        Verdict(Rule.INPUT_STALE, each.age_s, each.limit_s, brake, each.name) for each in (*reading.late, *never)
     ]
     wrong = [*reading.faults, *_impossible(reading)]
     if wrong:

@@ -505,7 +505,27 @@ def test_a_part_that_does_not_come_is_told_with_its_own_age() -> None:
     car.frame(without=ODOMETRY)
     car.wait(0.14)
     verdict = car.last.answer.verdict
-    assert verdict is not None and verdict.limit < verdict.measured < verdict.limit + 0.03
+    assert verdict is not None and verdict.limit == InputLimits().incomplete_s
+    assert 0.05 + verdict.limit <= verdict.measured < 0.05 + verdict.limit + 0.03, "its last came a frame before"
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_silence_is_told_with_the_limit_that_it_broke(stepped: bool) -> None:
+    car, limits = Drive(stepped), InputLimits()
+    car.drive(10)
+    limit = limits.stepped_stale_s if stepped else limits.stale_s
+    car.wait(limit + 0.04)
+    verdict = car.last.answer.verdict
+    assert verdict is not None and verdict.limit == limit < verdict.measured < limit + 0.05
+
+
+def test_a_world_that_went_on_unheard_is_told_with_the_limit_of_its_own_time() -> None:
+    car, limit = Drive(), InputLimits().stale_s
+    car.drive(10)
+    car.loop.on_world(WorldClock(20, True, True), car.now)
+    car.wait(0.02)
+    verdict = car.last.answer.verdict
+    assert verdict is not None and verdict.rule is Rule.INPUT_STALE and verdict.limit == limit < verdict.measured
 
 
 def stopped(release: bool) -> Drive:

@@ -12,7 +12,7 @@ from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleI
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.safety.gate import Heard
-from adawm_planner.safety.inputs import Proposal, Reading
+from adawm_planner.safety.inputs import Late, Proposal, Reading
 from adawm_planner.safety.verdict import Rule
 
 VEHICLE = VehicleInfo(max_steer=0.61, wheelbase=2.8, length=4.7, width=1.85, mass=1600.0)
@@ -60,7 +60,7 @@ BREACHES: dict[Rule, Heard] = {
     Rule.LATERAL_ACCELERATION: heard(Command(throttle=0.25, steer=0.1), ego=ego(19.0)),
     Rule.SPEED: heard(ego=ego(21.0)),
     Rule.OVERSPEED: heard(ego=ego(23.0)),
-    Rule.INPUT_STALE: heard(ages=(("objects", 0.4),)),
+    Rule.INPUT_STALE: heard(late=(Late("objects", 0.4, 0.1),)),
     Rule.INPUT_INVALID: heard(ego=ego(x=math.nan)),
     Rule.RSS_SAME_DIRECTION: heard(objects=objects((12.0, 0.0, 0.0, 6.0)), ego=ego(10.0)),
     Rule.RSS_OPPOSITE_DIRECTION: heard(objects=objects((28.0, 0.0, math.pi, 10.0)), ego=ego(10.0)),

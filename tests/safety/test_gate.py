@@ -13,7 +13,7 @@ from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command
 from adawm_planner.dims import FRAME_S
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
-from adawm_planner.safety.inputs import Proposal
+from adawm_planner.safety.inputs import Late, Proposal
 from adawm_planner.safety.limits import Wanted
 from adawm_planner.safety.states import State
 from adawm_planner.safety.verdict import RULES, Response, Rule, Verdict
@@ -123,7 +123,7 @@ def test_the_strictest_of_several_speaks() -> None:
         (heard(ego=ego(8.0, yaw=2.0)), Rule.ROUTE_HEADING, State.COMFORTABLE_STOP),
         (heard(ego=None), Rule.INPUT_STALE, State.EMERGENCY_STOP),
         (heard(objects=None), Rule.INPUT_STALE, State.EMERGENCY_STOP),
-        (heard(ages=(("objects", 0.4),)), Rule.INPUT_STALE, State.EMERGENCY_STOP),
+        (heard(late=(Late("objects", 0.4, 0.1),)), Rule.INPUT_STALE, State.EMERGENCY_STOP),
         (heard(ego=ego(math.nan)), Rule.INPUT_INVALID, State.EMERGENCY_STOP),
         (heard(faults=("odometry jumped",)), Rule.INPUT_INVALID, State.EMERGENCY_STOP),
     ],
@@ -217,7 +217,7 @@ def flicker(memory: Memory, what: Heard, bad: int, good: int, cycles: int) -> li
 
 @pytest.mark.parametrize(
     ("what", "stop"),
-    [(heard(None), State.COMFORTABLE_STOP), (heard(ages=(("objects", 0.4),)), State.EMERGENCY_STOP)],
+    [(heard(None), State.COMFORTABLE_STOP), (heard(late=(Late("objects", 0.4, 0.1),)), State.EMERGENCY_STOP)],
 )
 def test_faults_that_come_and_go_become_a_stop_in_the_end(what: Heard, stop: State) -> None:
     """A fault of 0.2 s in every second: 0.2 s come, 0.08 s are forgiven, so it is the eighth that is one too many."""
@@ -263,7 +263,7 @@ def test_a_gentle_verdict_is_enough_to_brake() -> None:
 
 def test_blind_a_wheel_turned_far_is_not_turned_back_by_a_speed_nobody_knows() -> None:
     turned = replace(DRIVING, sent=Wanted(0.0, 1.0))
-    nowhere = once(heard(ages=(("odometry", 9.0),), ego=ego(15.0)), turned)
+    nowhere = once(heard(late=(Late("odometry", 9.0, 0.1),), ego=ego(15.0)), turned)
     assert nowhere.command.steer == 1.0 and len(nowhere.verdicts) == 2  # the input, and the jerk of the brakes
 
 

@@ -12,7 +12,7 @@ import pytest
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, EgoState, VehicleInfo
 from adawm_planner.observation.route import route_from_points
-from adawm_planner.safety.inputs import Proposal, judge_inputs, judge_proposal, judge_route
+from adawm_planner.safety.inputs import Late, Proposal, judge_inputs, judge_proposal, judge_route
 from adawm_planner.safety.verdict import Rule, Verdict
 from tests.safety.scenes import ROUTE, VEHICLE, ego, objects, reading
 
@@ -22,7 +22,7 @@ NAN, INF = math.nan, math.inf
 
 
 def judged(**given: Any) -> list[Verdict]:
-    return judge_inputs(reading(**given), CONFIG)
+    return judge_inputs(reading(**given), CONFIG.stop)
 
 
 def proposed(command: Command, **given: Any) -> list[Verdict]:
@@ -31,26 +31,21 @@ def proposed(command: Command, **given: Any) -> list[Verdict]:
 
 def test_whole_and_fresh_inputs_are_fine() -> None:
     assert judged() == []
-    assert judged(objects=objects((5.0, 0.0, 0.0, 0.0)), ages=(("odometry", 0.15), ("objects", 0.0))) == []
+    assert judged(objects=objects((5.0, 0.0, 0.0, 0.0))) == []
     assert judged(route=None) == []
 
 
 @pytest.mark.parametrize(("name", "topic"), [("ego", "odometry"), ("objects", "objects"), ("vehicle", "vehicle_info")])
 def test_what_never_came_is_infinitely_old(name: str, topic: str) -> None:
-    assert judged(**{name: None}) == [Verdict(Rule.INPUT_STALE, INF, pytest.approx(0.15, abs=1e-5), HARD, topic)]
+    assert judged(**{name: None}) == [Verdict(Rule.INPUT_STALE, INF, 0.0, HARD, topic)]
 
 
-@pytest.mark.parametrize("age", [0.151, 3.0, INF, NAN])
-def test_three_frames_are_too_old(age: float) -> None:
-    (verdict,) = judged(ages=(("objects", age),))
-    assert verdict.rule is Rule.INPUT_STALE and verdict.about == "objects" and verdict.deceleration == HARD
-
-
-def test_an_age_limit_in_seconds_holds_whatever_the_frames_allow() -> None:
-    slow = replace(CONFIG, watch=replace(CONFIG.watch, input_frames=20.0))
-    assert judge_inputs(reading(ages=(("objects", 0.3),)), slow) == []
-    (verdict,) = judge_inputs(reading(ages=(("objects", 0.301),)), slow)
-    assert verdict.limit == pytest.approx(0.3, abs=1e-5)
+def test_what_is_late_is_named_with_its_age_and_its_limit() -> None:
+    late = (Late("objects", 0.16, 0.1), Late("odometry", INF, 0.25))
+    assert judged(late=late) == [
+        Verdict(Rule.INPUT_STALE, 0.16, 0.1, HARD, "objects"),
+        Verdict(Rule.INPUT_STALE, INF, 0.25, HARD, "odometry"),
+    ]
 
 
 @pytest.mark.parametrize("value", [NAN, INF, -INF])
