@@ -34,6 +34,7 @@ from adawm_planner.runtime.stages import PUBLISH
 from adawm_planner.runtime.watchdog import WorldClock
 from adawm_planner.safety.states import STOPS
 from adawm_planner.safety.states import State as GateState
+from adawm_planner.safety.verdict import Response, strictest
 
 LAST_COMMAND_S = 0.5
 """Longest wait for the last command's acknowledgement [s]."""
@@ -193,12 +194,14 @@ def gate_state(out: GateOutgoing) -> State:
     if verdict is None:
         return State(OK, name)
     level = ERROR if state in STOPS else WARN if state is not GateState.PASSING else OK
+    danger = strictest(each for each in out.answer.verdicts if each.response is Response.BRAKE)
     values = (
         ("rule", verdict.rule.value),
         ("measured", f"{verdict.measured:.4g}"),
         ("limit", f"{verdict.limit:.4g}"),
         ("about", verdict.about),
         ("state", state.value),
+        ("danger", "" if danger is None else danger.line()),  # a stop is for a fault, and brakes for both
     )
     release = "; release it with the service ~/release once it stands" if state in STOPS else ""
     key = f"{state.value}:{verdict.rule.value}" if level != OK else state.value

@@ -82,7 +82,7 @@ def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
     if memory.danger is not None and 0.0 < memory.calm_s < config.path.clear_s:
         found = (*found, memory.danger)
     worst = strictest(found)
-    memory = _next_state(heard, memory, worst, config)
+    memory = _next_state(heard, memory, worst, _fault(found), config)
     wanted, cut = _wanted(heard, blind, unable, worst, memory, config)
     speed = 0.0 if blind else _ego(heard.reading).speed
     allowed, cuts = within_limits(wanted, memory.sent, speed, None if blind else heard.reading.vehicle, config.command)
@@ -131,9 +131,14 @@ def _judge_motion(reading: Reading, config: GateConfig) -> tuple[list[Verdict], 
     return verdicts, ahead.time_to_collision_s
 
 
+def _fault(found: tuple[Verdict, ...]) -> Verdict | None:
+    """Return the strictest verdict that asks for a stop: danger only asks for brakes while it lasts."""
+    return strictest(each for each in found if each.response in (Response.COMFORTABLE, Response.EMERGENCY))
+
+
 def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float, watch: WatchLimits) -> Memory:
     """Note how long faults have lasted, and the latest danger."""
-    fault = any(each.response in (Response.COMFORTABLE, Response.EMERGENCY) for each in found)
+    fault = _fault(found) is not None
     danger = strictest(each for each in found if each.response is Response.BRAKE)
     # What a stop was for, or standby, is not held against the drive that follows.
     recurrent = memory.recurrent_s + (elapsed_s if fault else -watch.forgiven * elapsed_s)
@@ -146,8 +151,13 @@ def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float, watc
     )
 
 
-def _next_state(heard: Heard, memory: Memory, worst: Verdict | None, config: GateConfig) -> Memory:
-    """Tell the state machine what has happened, in order of weight; a stop that begins keeps its cause."""
+def _next_state(
+    heard: Heard, memory: Memory, worst: Verdict | None, fault: Verdict | None, config: GateConfig
+) -> Memory:
+    """Tell the state machine what has happened, in order of weight; a stop that begins keeps the fault that it is for.
+
+    Danger in the same frame makes it an emergency stop and is no cause of one: it ends by itself, the stop does not.
+    """
     events = [Event.OVERRIDE if heard.overridden else Event.OVERRIDE_ENDS]
     if heard.release:
         events.append(Event.RELEASE)
@@ -163,7 +173,7 @@ def _next_state(heard: Heard, memory: Memory, worst: Verdict | None, config: Gat
     for event in events:
         state = advance(state, event)
     begins = state in STOPS and memory.state not in STOPS
-    return replace(memory, state=state, cause=worst if begins else memory.cause)
+    return replace(memory, state=state, cause=fault if begins else memory.cause)
 
 
 def _wanted(

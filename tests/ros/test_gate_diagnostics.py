@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -57,3 +58,12 @@ def test_a_stop_is_an_error_that_says_how_it_is_left() -> None:
     out = outgoing(Rule.ROUTE_MISSING, Memory(State.HOLD))
     state = gate_state(out)
     assert state.level == ERROR and "~/release" in state.message and state.message.startswith("hold: route_missing")
+
+
+def test_danger_is_told_beside_the_cause_of_a_stop() -> None:
+    silent = step(BREACHES[Rule.PROPOSAL_MISSING], Memory(State.PASSING, fault_s=0.6), GateConfig())
+    assert dict(gate_state(GateOutgoing(silent, 1, True, None, math.inf)).values)["danger"] == ""
+    answer = step(replace(BREACHES[Rule.BRAKING_DISTANCE], proposal=None), silent.memory, GateConfig())
+    state = gate_state(GateOutgoing(answer, 1, True, None, math.inf))
+    assert answer.state is State.EMERGENCY_STOP and "emergency stop: proposal_missing" in state.message
+    assert dict(state.values)["danger"].startswith("braking_distance: ")

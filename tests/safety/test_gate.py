@@ -183,6 +183,17 @@ def test_the_cause_of_a_stop_is_what_began_it_and_goes_with_it() -> None:
     assert later.verdict is not None and later.verdict.rule is Rule.ROUTE_MISSING
 
 
+def test_a_stop_that_begins_in_danger_is_for_the_fault_that_lasted() -> None:
+    memory = run(DRIVING, heard(None), LATCH_FRAMES)[-1].memory
+    latched = step(heard(None, objects=WALL), memory, CONFIG)
+    assert latched.state is State.EMERGENCY_STOP
+    assert latched.verdict is not None and latched.verdict.rule is Rule.PROPOSAL_MISSING
+    assert Rule.BRAKING_DISTANCE in {verdict.rule for verdict in latched.verdicts}, "the danger is told beside it"
+    assert once(heard(), latched.memory).verdict == latched.verdict
+    both = step(heard(None, ego=ego(8.0, y=3.0), objects=objects((8.0, 3.0, 0.0, 0.0))), memory, CONFIG)
+    assert both.verdict is not None and both.verdict.rule is Rule.PROPOSAL_MISSING, "the first of equals"
+
+
 def test_comfortable_braking_sets_in_gradually_and_stays_where_it_braked_harder() -> None:
     answers = run(DRIVING, heard(None), LATCH_FRAMES + 2)
     asked = [answer.memory.sent.acceleration for answer in answers]
