@@ -7,6 +7,7 @@ over separate topics in any order. What is whole goes on to the input monitor.
 from __future__ import annotations
 
 import math
+from collections import deque
 from dataclasses import dataclass, field
 
 from adawm_planner.data_types import EgoState, Objects
@@ -22,7 +23,7 @@ FRAME_PARTS = (ODOMETRY, OBJECTS, STATUS)
 """Inputs that must be there, with equal stamps, in every frame."""
 
 RESTART_NS = 1_000_000_000
-"""A stamp this far before the newest frame is a restarted clock, a smaller step back is a late message [ns].
+"""A stamp this far before the newest frame is of another clock, a smaller step back is a late message [ns].
 
 One this far ahead of others that are waited for is of another clock.
 """
@@ -118,12 +119,16 @@ class FrameAssembler:
 
     A stamp far ahead may be a stray of another clock, or this one has jumped. So it is waited for only where nothing
     nearer is, and dropped when a frame becomes whole without it.
+
+    A stamp far back is a stray too, or the clock has started again. It counts as late until another input has one
+    near it: then that is the clock. So the input that strays is the one that is missing from its frames.
     """
 
     def __init__(self, depth: int = 4) -> None:
         self._depth = depth
         self._pending: dict[int, PendingFrame] = {}
         self._closed_ns: int | None = None
+        self._far_back: deque[tuple[Part, float]] = deque(maxlen=depth * len(FRAME_PARTS))  # and when they came [s]
         self.waiting_since_s: float | None = None  # oldest part that still waits to belong to an answered frame
         self.received_s: dict[str, float] = {}
         self.took_s = 0.0  # newest whole frame's first part to its last
@@ -135,10 +140,9 @@ class FrameAssembler:
         """Take one part, received at `now_s` (monotonic); return the frame if that made it whole."""
         name, stamp_ns = _NAMES[type(part)], part.stamp_ns
         if self._closed_ns is not None and stamp_ns <= self._closed_ns:
-            if self._closed_ns - stamp_ns < RESTART_NS:
+            if self._closed_ns - stamp_ns < RESTART_NS or not self._restarts(part, now_s):
                 self.late_parts += 1
-                return None
-            self._restart()
+            return None
         self.received_s[name] = now_s
         frame = self._pending.setdefault(stamp_ns, PendingFrame(stamp_ns, now_s))
         if self.waiting_since_s is None or all(each is frame for each in self._in_time()):
@@ -146,6 +150,7 @@ class FrameAssembler:
         frame.parts[name] = part
         if not frame.missing():
             self._drop_after(stamp_ns + RESTART_NS)
+            self._far_back.clear()
             self.close(stamp_ns)
             self.took_s = now_s - frame.since_s
             return frame.whole(now_s)
@@ -191,7 +196,16 @@ class FrameAssembler:
             self.dropped_frames += 1
         self._closed_ns = stamp_ns
 
-    def _restart(self) -> None:
+    def _restarts(self, part: Part, now_s: float) -> bool:
+        """Keep a part from far back; begin anew with what there is of its clock once that is of two inputs."""
+        self._far_back.append((part, now_s))
+        known = [each for each in self._far_back if abs(each[0].stamp_ns - part.stamp_ns) < RESTART_NS]
+        if len({type(each) for each, _ in known}) < 2:
+            return False
         self._pending.clear()
+        self._far_back.clear()
         self._closed_ns = self.waiting_since_s = None
         self.clock_restarts += 1
+        for each, came_s in known:
+            self.add(each, came_s)
+        return True

@@ -84,6 +84,41 @@ def test_clock_that_starts_again_starts_new_frames() -> None:
     assert assembler.clock_restarts == 1
 
 
+def test_a_topic_that_strays_far_back_is_late_and_the_others_frames_wait_for_it() -> None:
+    assembler = FrameAssembler()
+    for part in parts(1000):
+        assembler.add(part, 0.0)
+    for k in range(1001, 1004):
+        assert [assembler.add(part, 0.05 * k) for part in (odometry(k - 200), others(k), status(k))] == [None] * 3
+    oldest = assembler.oldest_pending()
+    assert oldest is not None and oldest.stamp_ns == 1001 * FRAME_NS and oldest.missing() == ("odometry",)
+    assert assembler.late_parts == 3 and assembler.clock_restarts == 0 and assembler.received_s["odometry"] == 0.0
+
+
+def test_a_clock_that_starts_again_keeps_what_came_before_it_was_sure() -> None:
+    assembler = FrameAssembler()
+    for part in parts(1000):
+        assembler.add(part, 0.0)
+    assembler.add(odometry(3), 1.0)
+    assembler.add(odometry(4), 1.05)
+    assert assembler.add(status(3), 1.06) is None and assembler.clock_restarts == 1
+    assert assembler.waiting_since_s == 1.0 and assembler.received_s["odometry"] == 1.05
+    whole = assembler.add(others(3), 1.07)
+    assert whole is not None and whole.stamp_ns == 3 * FRAME_NS
+
+
+def test_two_inputs_that_stray_to_different_times_or_at_different_ones_are_no_clock() -> None:
+    assembler = FrameAssembler()
+    for part in parts(1000):
+        assembler.add(part, 0.0)
+    assembler.add(odometry(3), 1.0)
+    assembler.add(status(500), 1.0)
+    for part in parts(1001):
+        assembler.add(part, 1.0)
+    assembler.add(status(3), 1.05)
+    assert assembler.clock_restarts == 0 and assembler.late_parts == 3
+
+
 def test_a_stray_stamp_far_ahead_is_not_waited_for_and_dropped_with_the_next_whole_frame() -> None:
     assembler = FrameAssembler()
     for part in parts(1):

@@ -720,6 +720,33 @@ def test_a_part_of_another_clock_costs_no_frame_its_command(name: str, stepped: 
     assert all(out.answer.command == GO for out in car.sent)
 
 
+@pytest.mark.parametrize("name", [ODOMETRY, OBJECTS, STATUS])
+@pytest.mark.parametrize("stepped", [True, False])
+def test_an_input_whose_stamps_go_back_is_braked_for_and_named(name: str, stepped: bool) -> None:
+    car = Drive(stepped)
+    car.k = 300
+    car.drive(10)
+    while len(car.sent) == 10:
+        parts = car.parts()
+        parts[name] = replace(parts[name], stamp_ns=(car.k - 200) * FRAME_NS)
+        car.send(*parts.values())
+        car.wait(0.04)
+    assert car.brakes() and car.k - 310 <= (4 if stepped else 2), "a stepped world may have gone on from the first"
+    assert car.last.answer.verdict is not None and car.last.answer.verdict.about == name
+
+
+@pytest.mark.parametrize("stepped", [True, False])
+def test_a_clock_that_goes_back_is_braked_for_in_one_frame(stepped: bool) -> None:
+    car = Drive(stepped)
+    car.k = 300
+    car.drive(10)
+    car.k = 100
+    car.drive(1)
+    assert len(car.sent) == 11 and car.brakes() and jumped(car)
+    car.drive(6)
+    assert len(car.sent) == 17 and car.last.answer.command == GO
+
+
 @pytest.mark.parametrize("missing", [ODOMETRY, OBJECTS, STATUS])
 @pytest.mark.parametrize("stepped", [True, False])
 def test_a_part_that_is_missing_after_the_clock_jumped_ahead_is_braked_for(missing: str, stepped: bool) -> None:
