@@ -322,7 +322,8 @@ class GateLoop:
         return (self._brake(frame.missing(), limit_s, now_s, frame.stamp_ns),)
 
     def _silent(self, now_s: float) -> tuple[GateOutgoing, ...]:
-        if not self.watchdog.is_due(self.world, now_s):
+        rising = self.memory.sent.acceleration > -self._config.stop.emergency_mps2
+        if not self.watchdog.is_due(self.world, now_s, rising):
             return ()
         # A stepped world that went on unheard did so for stale_s of its own time.
         limit_s = self.watchdog.wall_limit_s(self.world) or self._monitor.limits.stale_s

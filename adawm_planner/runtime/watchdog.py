@@ -61,18 +61,24 @@ class Watchdog:
         if before is not None and before.paused and not after.paused and self._heard_s is not None:
             self._heard_s = now_s
 
-    def is_due(self, world: WorldClock | None, now_s: float) -> bool:
+    def is_due(self, world: WorldClock | None, now_s: float, rising: bool = False) -> bool:
         """Tell whether a braking command has to be sent now.
 
         Before the first input nothing is due: there is no vehicle yet, and a bridge that is just starting
         would take the command as the answer to a frame nobody has seen.
+
+        Args:
+            world: as it is.
+            now_s: monotonic clock.
+            rising: the brakes are still being built up, by so much per frame: where nothing counts commands, each
+                frame period has one until they are.
         """
         if self._heard_s is None or (world is not None and world.paused):
             return False
         if now_s - self._heard_s <= self.wall_limit_s(world):
             return False
         if world is None or not world.synchronous:
-            return now_s - self._sent_s >= self._repeat_s
+            return now_s - self._sent_s >= (FRAME_S if rising else self._repeat_s)
         return not self._answered or world.frame != self._sent_frame
 
     def wall_limit_s(self, world: WorldClock | None) -> float:

@@ -341,6 +341,23 @@ def test_silence_brakes_again_and_again_in_real_time_and_becomes_an_emergency_st
     assert car.last.answer.state is State.EMERGENCY_STOP and len(car.sent) > 14
 
 
+def test_in_a_silence_the_brakes_of_one_that_accelerated_are_full_after_two_frame_periods() -> None:
+    car = Drive(stepped=False)
+    car.drive(10)
+    for _ in range(3):
+        car.frame()
+        car.propose(Command(throttle=0.75))
+    gone, times = car.now, []
+    while len(car.sent) < 18:
+        known = len(car.sent)
+        car.wait(0.02)
+        times += [car.now - gone] * (len(car.sent) - known)
+    asked = [out.answer.memory.sent.acceleration for out in car.sent[13:]]
+    assert asked == [-3.0, -8.0, -8.0, -8.0, -8.0], "at most 120 m/s3, then all there is"
+    apart = np.diff(times)
+    assert 0.05 <= apart[0] < 0.08 and (apart[1:] >= InputLimits().repeat_s - 1e-9).all()
+
+
 def test_a_stepped_world_gets_one_command_for_a_silence_and_none_for_the_frame_after_it() -> None:
     car = Drive()
     car.drive(10)

@@ -41,6 +41,15 @@ def test_brakes_repeatedly_where_nothing_counts_commands(world: WorldClock | Non
     assert len(times) == 4 and min(b - a for a, b in zip(times, times[1:], strict=False)) >= REPEAT - 1e-9
 
 
+def test_brakes_that_are_built_up_are_sent_every_frame_period_where_nothing_counts_commands() -> None:
+    for world, due in ((None, True), (FREE, True), (STEPPED, False)):
+        watchdog = heard_at_zero()
+        assert watchdog.is_due(world, 2.0, rising=True)
+        watchdog.sent(world, 2.0)
+        assert not watchdog.is_due(world, 2.04, rising=True) and not watchdog.is_due(world, 2.06)
+        assert watchdog.is_due(world, 2.06, rising=True) is due
+
+
 def test_brakes_once_per_silence_of_a_stepped_world() -> None:
     watchdog = heard_at_zero()
     assert braking_times(watchdog, STEPPED, 4.0) == [1.55]
