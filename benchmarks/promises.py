@@ -239,7 +239,7 @@ PROMISES = (
         ("faults/test_stack.py::test_a_topic_that_is_gone_ends_in_an_emergency_stop",
          "runtime/test_gate_loop.py::test_a_missing_part_brakes_and_is_named",
          "runtime/test_gate_loop.py::test_silence_brakes_again_and_again_in_real_time_and_becomes_an_emergency_stop",
-         "safety/test_inputs.py::test_three_frames_are_too_old",
+         "safety/test_inputs.py::test_what_is_late_is_named_with_its_age_and_its_limit",
          "safety/test_gate.py::test_faults_that_come_and_go_become_a_stop_in_the_end"),
         (_faults("longest of each input alone", _worst(*_ALONE), 0.3, "s"),
          _faults("the same in frames", _worst(*_ALONE, key="braked_frames"), 3.0, "frames", 0),
