@@ -43,6 +43,9 @@ STATE_FEATURES: Final = (
 BEV_SHAPE: Final = (len(BEV_CHANNELS), BEV_SIZE, BEV_SIZE)
 STATE_SIZE: Final = len(STATE_FEATURES)
 
+STATE_LIMIT: Final = 5.0
+"""Absolute value to which every state feature is clipped."""
+
 ACCELERATION_BINS: Final = (-4.0, -2.0, 0.0, 1.2, 2.5)
 """Target accelerations the policy chooses from [m/s2]."""
 

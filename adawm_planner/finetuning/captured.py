@@ -13,13 +13,17 @@ from dataclasses import astuple, dataclass
 import numpy as np
 
 from adawm_planner.data_types import Experience
-from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, BEV_SHAPE, STATE_LIMIT, STATE_SIZE
 
 PROBABILITY_ERROR = 1e-3
 """How far the probabilities' sum may be from 1: far above single precision, far below any distribution's meaning."""
 
 MOST_ADAPTERS = 8
 """Adapters that may be active at once."""
+
+LARGEST_REWARD = 100.0
+"""Absolute value of a reward term, and of all together: far above what a vehicle earns between two decisions, which is
+5 km of its route, and far below what would spoil a mean."""
 
 _LARGEST = float(np.finfo(np.float32).max)
 _COUNT_END = 2**63
@@ -50,6 +54,12 @@ def capture(experience: Experience, base_digest: str, latency_ms: float) -> Capt
         ValueError: a value cannot be a decision of this planner; names the field of adawm_msgs/Experience, the value
             and the limit.
     """
+    check(experience, base_digest, latency_ms)
+    return Captured(experience, base_digest, latency_ms, seal(experience, base_digest, latency_ms))
+
+
+def check(experience: Experience, base_digest: str, latency_ms: float) -> None:
+    """Judge a decision. Raises ValueError as `capture`."""
     _check_observation(experience)
     _check_decision(experience)
     _check_outcome(experience)
@@ -59,7 +69,6 @@ def capture(experience: Experience, base_digest: str, latency_ms: float) -> Capt
         raise ValueError(f"intervention is '{experience.intervention[:80]}', must be the name of a rule, or empty")
     if not 0.0 <= latency_ms <= _LARGEST:
         raise ValueError(f"decision_latency_ms is {latency_ms}, must be finite and at least 0")
-    return Captured(experience, base_digest, latency_ms, seal(experience, base_digest, latency_ms))
 
 
 def is_unchanged(one: Captured) -> bool:
@@ -101,8 +110,8 @@ def _check_observation(one: Experience) -> None:
         raise ValueError(f"bev is {bev.shape} {bev.dtype}, must be {BEV_SHAPE} uint8")
     if state.shape != (STATE_SIZE,) or state.dtype != np.float32:
         raise ValueError(f"state is {state.shape} {state.dtype}, must be ({STATE_SIZE},) float32")
-    if not np.isfinite(state).all():
-        raise ValueError(f"state is {state.tolist()}, must be finite")
+    if not (np.abs(state) <= STATE_LIMIT).all():  # NaN is not
+        raise ValueError(f"state is {state.tolist()}, each must be finite and within +-{STATE_LIMIT:g}")
 
 
 def _check_decision(one: Experience) -> None:
@@ -130,10 +139,12 @@ def _check_decision(one: Experience) -> None:
 
 def _check_outcome(one: Experience) -> None:
     for name, term in vars(one.reward).items():
-        if not abs(term) <= _LARGEST:
-            raise ValueError(f"reward_{name} is {term}, must be finite")
+        if not abs(term) <= LARGEST_REWARD:
+            raise ValueError(f"reward_{name} is {term}, must be finite and within +-{LARGEST_REWARD:g}")
         if one.is_first and term != 0.0:
             raise ValueError(f"reward_{name} is {term} where is_first is set, must be 0: nothing was done before it")
+    if not abs(one.reward.total) <= LARGEST_REWARD:
+        raise ValueError(f"the sum of all rewards is {one.reward.total}, must be within +-{LARGEST_REWARD:g}")
     if one.is_terminal and not one.is_last:
         raise ValueError("is_terminal is set without is_last, must be set with it")
 

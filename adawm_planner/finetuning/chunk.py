@@ -19,7 +19,7 @@ from zipfile import BadZipFile
 import numpy as np
 
 from adawm_planner.data_types import Action, Experience, Observation, RewardTerms
-from adawm_planner.finetuning.captured import Captured, is_unchanged
+from adawm_planner.finetuning.captured import Captured, check, is_unchanged
 
 SCHEMA = "adawm.replay/1"
 """Of chunks and of the store that holds them."""
@@ -83,7 +83,8 @@ def read(file: ChunkFile) -> list[Captured]:
     """The decisions of a chunk, all of them as they were captured.
 
     Raises:
-        DamagedChunkError: the file is not the one that was written, or a decision is not the one that was captured.
+        DamagedChunkError: the file is not the one that was written, a decision is not the one that was captured, or
+            it is one that is refused today, though it was taken when it was captured.
         OSError: the file cannot be read; FileNotFoundError when it was evicted meanwhile.
     """
     if file.path.is_symlink():
@@ -104,6 +105,11 @@ def read(file: ChunkFile) -> list[Captured]:
                 f"{file.path.name}: decision {row} (sequence {one.experience.sequence}) is not what was captured: "
                 f"its seal is {one.seal.hex()}"
             )
+        try:
+            check(one.experience, one.base_digest, one.latency_ms)
+        except ValueError as error:
+            where = f"{file.path.name}: decision {row} (sequence {one.experience.sequence})"
+            raise DamagedChunkError(f"{where} cannot be one of this planner: {error}") from error
     return decisions
 
 

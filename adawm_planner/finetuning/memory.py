@@ -55,6 +55,8 @@ class Known:
     counters: Mapping[str, int] = field(default_factory=dict)  # part -> highest counter used
     made: tuple[Made, ...] = ()  # oldest first
     report: Mapping[str, Any] | None = None  # of the last round, as messages.RoundDone
+    aside: int = -1  # index of the newest chunk that no round reads any more: one failed on what was there
+    failed: str = ""  # how the last round that was begun failed, and what was set aside; empty: it did not
 
 
 class Memory:
@@ -93,9 +95,10 @@ class Memory:
         """
         driving = () if known.report is None else known.report["acting"]
         old, newest = known.made[:-KEPT_BUNDLES], known.made[-KEPT_BUNDLES:]
-        self.known = replace(known, made=(*(one for one in old if one.digest in driving), *newest))
-        content = json.dumps({"schema": SCHEMA, **asdict(self.known)}, indent=1, allow_nan=False) + "\n"
+        known = replace(known, made=(*(one for one in old if one.digest in driving), *newest))
+        content = json.dumps({"schema": SCHEMA, **asdict(known)}, indent=1, allow_nan=False) + "\n"
         replace_file(self.folder / STATE_FILE, content.encode())
+        self.known = known
         self._sweep()
 
     def _sweep(self) -> None:

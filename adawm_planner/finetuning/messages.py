@@ -62,6 +62,7 @@ class Status:
     fresh: int  # decisions on disk that no round has used
     done: int = 0  # of `total`, in the phase
     total: int = 0
+    trouble: str = ""  # why the last round gave nothing; empty: it ended as it should
 
 
 @dataclass(frozen=True)

@@ -226,7 +226,7 @@ class ReplayStore:
 
 
 def read_decisions(
-    folder: Path, newest: int | None = None, damaged: Callable[[str], None] = lambda reason: None
+    folder: Path, newest: int | None = None, damaged: Callable[[str], None] = lambda reason: None, after: int = -1
 ) -> Iterator[Captured]:
     """Decisions of a store that another process may be writing; changes nothing on disk.
 
@@ -234,13 +234,14 @@ def read_decisions(
         folder: of the store.
         newest: at least so many of the newest, in whole chunks; None for all.
         damaged: told why a chunk is left out: it is not what was written, or the disk does not give it.
+        after: index of a chunk; it and those before it are not read.
 
     Raises:
         ValueError: the folder is not a store, or one of another format.
     """
     if not folder.is_dir() or not check_format(folder):
         raise ValueError(f"{folder}: is not a replay store; the finetuner makes one when it starts")
-    files = _newest(chunk_files(folder), newest)
+    files = _newest([file for file in chunk_files(folder) if file.index > after], newest)
     # One bad sector must not keep a learner from all the rest for ever.
     yield from _read_files(files, lambda _, reason: damaged(reason), leave_unreadable=True)
 

@@ -133,6 +133,10 @@ def run_round(
         tell: takes each phase as it begins.
         show: takes the progress of an update; what it raises ends the round, of which nothing remains.
         forced: somebody asked for this round; it is only reported.
+
+    Raises:
+        LostStudentError: as `put_together`.
+        OSError: something cannot be written.
     """
     known = memory.known
     tell(Phase.MEASURING)
@@ -145,7 +149,7 @@ def run_round(
     trained = learned.step.fits[0].part if learned.step.fits else Part.NOTHING.value
     memory.keep(
         replace(known, round=report.round, last_chunk=last_chunk, last_part=trained,
-                counters=counters, made=made, report=asdict(report))
+                counters=counters, made=made, report=asdict(report), failed="")
     )  # fmt: skip
     return report
 
@@ -211,6 +215,10 @@ def in_turn(strategy: Strategy, last: Part) -> Strategy:
     )
 
 
+class LostStudentError(ValueError):
+    """The student behind a bundle that drives cannot be read."""
+
+
 class Unfit(Exception):
     """An update that passed the gate cannot become a bundle; says why."""
 
@@ -219,7 +227,7 @@ def put_together(student: Student, memory: Memory, driving: Mapping[str, Made]) 
     """Make a fresh student what the driving bundles were made of: each part from its bundle, the rest from the newest.
 
     Raises:
-        ValueError: a student's file is missing or damaged.
+        LostStudentError: a student's file is missing or damaged.
     """
     base = memory.student(BASE)
     student.save(base)
@@ -242,7 +250,7 @@ def _of_student(memory: Memory, made: Made, prefixes: tuple[str, ...]) -> dict[s
     try:
         tensors = load_file(path)
     except (OSError, SafetensorError) as error:
-        raise ValueError(
+        raise LostStudentError(
             f"{path}: the student behind adapter {made.part}-{made.counter}, which drives, cannot be read ({error}); "
             "roll that adapter back in the planner"
         ) from error

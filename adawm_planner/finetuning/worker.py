@@ -25,10 +25,10 @@ from pathlib import Path
 from adawm_planner.config.finetuning import RoundConfig
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
-from adawm_planner.finetuning.memory import Made, Memory, acting
+from adawm_planner.finetuning.memory import Known, Made, Memory, acting
 from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
 from adawm_planner.finetuning.replay_store import chunk_files, read_decisions
-from adawm_planner.finetuning.round import Workshop, run_round
+from adawm_planner.finetuning.round import LostStudentError, Workshop, run_round
 
 POLL_S = 0.2
 """Longest wait before what the node wants takes effect while there is no round [s]."""
@@ -102,7 +102,16 @@ class Worker:
             self._too_little = self._seen, self._wish.forced
             self._tell(Phase.COLLECTING, found.reason, self._seen.fresh, wanted)
             return
-        material, driving = found
+        known = self.memory.known
+        try:
+            self._work(*found, newest)
+        except (Gone, LostStudentError, OSError, MemoryError):  # nothing that other driving would change
+            raise
+        except Exception as error:
+            self._set_aside(known, newest, error)
+
+    def _work(self, material: Material, driving: dict[str, Made], newest: int) -> None:
+        """Do a round on material from the chunks up to `newest`, and report it."""
         forced = self._wish.forced
         report = run_round(
             self.workshop,
@@ -121,6 +130,19 @@ class Worker:
         self._seen_at = 0.0
         self._send(report)
 
+    def _set_aside(self, known: Known, newest: int, error: Exception) -> None:
+        """Go on without the driving that a round failed on: it is on disk, so a new start would fail on it again."""
+        traceback.print_exc()
+        why = " ".join(f"{type(error).__name__}: {error}".split())
+        failed = (
+            f"round {known.round + 1} failed on its driving ({why}): chunks up to {newest} of "
+            f"{self._settings.replay_dir} are set aside, and rounds go on with what comes after them; the finetuner's "
+            "log has more"
+        )
+        print(failed, file=sys.stderr)
+        self.memory.keep(replace(known, last_chunk=newest, aside=newest, failed=failed))
+        self._seen_at = 0.0
+
     def _look(self) -> None:
         """See what the replay holds, from its file names, at most once a second."""
         now = time.monotonic()
@@ -130,7 +152,7 @@ class Worker:
         if files and files[-1].index < known.last_chunk:
             # Somebody removed the replay, and it counts from 0 again: nothing of it is used. Kept at once, because when
             # it has counted as far as before, nobody could tell any more.
-            self.memory.keep(replace(known, last_chunk=-1))
+            self.memory.keep(replace(known, last_chunk=-1, aside=-1, failed=""))
         last = self.memory.known.last_chunk
         fresh = sum(file.count for file in files if file.index > last)
         self._seen, self._seen_at = Seen(files[-1].index if files else -1, fresh), now
@@ -147,7 +169,10 @@ class Worker:
             least_decisions=1 if self._wish.forced else None,
             burn_in=self.workshop.config.mismatch.burn_in,
         )
-        stretches = split(read_decisions(Path(self._settings.replay_dir), config.window, self._damaged))
+        decisions = read_decisions(
+            Path(self._settings.replay_dir), config.window, self._damaged, self.memory.known.aside
+        )
+        stretches = split(decisions)
         found = material_of(stretches, self.workshop.base.digest, config)
         if isinstance(found, NotYet):
             return found
@@ -186,7 +211,8 @@ class Worker:
         if phase is self._phase and now - self._told_at < STATUS_S:
             return
         self._phase, self._told_at = phase, now
-        self._send(Status(phase.value, text, self.memory.known.round, self._seen.fresh, done, total))
+        known = self.memory.known
+        self._send(Status(phase.value, text, known.round, self._seen.fresh, done, total, known.failed))
 
     def _send(self, message: Message) -> None:
         try:

@@ -13,7 +13,7 @@ import numpy as np
 
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.data_types import EgoState, Float32, Objects, Observation, Route, Scene
-from adawm_planner.dims import BEV_SHAPE, STATE_FEATURES, STATE_SIZE
+from adawm_planner.dims import BEV_SHAPE, STATE_FEATURES, STATE_LIMIT, STATE_SIZE
 from adawm_planner.observation.bev import rasterise
 from adawm_planner.observation.route import RouteProjection, project, wrap_angle
 
@@ -79,7 +79,7 @@ def _state(scene: Scene, at: RouteProjection, last_acceleration: float) -> Float
         "curvature_10m_ahead": _curvature(route, at.s + 10.0) / 0.2,
         "last_acceleration": last_acceleration / 4.0,
     }
-    return np.array([values[name] for name in STATE_FEATURES], dtype=np.float32).clip(-5.0, 5.0)
+    return np.array([values[name] for name in STATE_FEATURES], dtype=np.float32).clip(-STATE_LIMIT, STATE_LIMIT)
 
 
 def _distance_to_bend(route: Route, at: RouteProjection) -> float:

@@ -254,8 +254,9 @@ def round_state(status: Status) -> State:
         ("done", str(status.done)),
         ("total", str(status.total)),
     )
-    return State(WARN if status.phase == Phase.PAUSED.value else OK, f"{status.phase}: {status.text}", values,
-                 key=status.phase)  # fmt: skip
+    text = f"{status.phase}: {status.text}" + (f"; {status.trouble}" if status.trouble else "")
+    level = WARN if status.phase == Phase.PAUSED.value or status.trouble else OK
+    return State(level, text, values, key=f"{status.phase} {status.trouble}")
 
 
 def worker_state(supervisor: Supervisor) -> State:

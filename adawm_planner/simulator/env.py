@@ -22,6 +22,7 @@ from adawm_planner.dims import (
     ACTION_COUNT,
     BEV_SHAPE,
     FRAMES_PER_DECISION,
+    STATE_LIMIT,
     STATE_SIZE,
 )
 from adawm_planner.observation.assemble import observe
@@ -46,7 +47,7 @@ class DrivingEnv(gymnasium.Env[Observed, np.int64]):
         self.observation_space = spaces.Dict(
             {
                 "bev": spaces.Box(0, 255, BEV_SHAPE, np.uint8),
-                "state": spaces.Box(-5.0, 5.0, (STATE_SIZE,), np.float32),
+                "state": spaces.Box(-STATE_LIMIT, STATE_LIMIT, (STATE_SIZE,), np.float32),
             }
         )
         self.action_space = spaces.Discrete(ACTION_COUNT)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from adawm_planner.data_types import Action, Experience, Observation, RewardTerms
-from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
-from adawm_planner.finetuning.captured import MOST_ADAPTERS, capture, is_unchanged
+from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_LIMIT, STATE_SIZE
+from adawm_planner.finetuning.captured import LARGEST_REWARD, MOST_ADAPTERS, capture, is_unchanged
 from tests.finetuning.decisions import ADAPTER, BASE, decision, experience
 
 GOOD = experience(7)
@@ -36,6 +36,11 @@ BAD = {
     "state": observed(state=np.zeros(STATE_SIZE + 1, np.float32)),
     "state is": observed(state=np.where(np.arange(STATE_SIZE) == 3, np.nan, STATE).astype(np.float32)),
     "must be finite": observed(state=np.where(np.arange(STATE_SIZE) == 3, np.inf, STATE).astype(np.float32)),
+    r"state is .*, each must be finite and within \+-5": observed(
+        state=np.where(np.arange(STATE_SIZE) == 3, np.nextafter(np.float32(-5), np.float32(-6)), STATE).astype(
+            np.float32
+        )
+    ),
     "action is 5, must be in 0..4": acted(index=ACTION_COUNT),
     "action is -1": acted(index=-1),
     "acceleration is 2.5, action 2 is 0.0": acted(acceleration=2.5),
@@ -50,6 +55,10 @@ BAD = {
     "value is 1e[+]39": replace(GOOD, value=1e39),
     "reward_progress is nan": replace(GOOD, reward=RewardTerms(progress=math.nan)),
     "reward_destination is inf": replace(GOOD, reward=RewardTerms(destination=math.inf)),
+    r"reward_lateral is -100.1, must be finite and within \+-100": replace(GOOD, reward=RewardTerms(lateral=-100.1)),
+    r"the sum of all rewards is 120.0, must be within \+-100": replace(
+        GOOD, reward=RewardTerms(progress=60.0, destination=60.0)
+    ),
     "reward_speed is 0.1 where is_first": replace(GOOD, is_first=True, reward=RewardTerms(speed=0.1)),
     "is_terminal": replace(GOOD, is_terminal=True),
     "sequence is -1": replace(GOOD, sequence=-1),
@@ -65,6 +74,12 @@ BAD = {
 def test_what_cannot_be_a_decision_is_refused_with_the_reason(reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
         capture(BAD[reason], BASE, 1.5)
+
+
+def test_what_is_clipped_may_be_at_its_limit() -> None:
+    at_limit = np.where(np.arange(STATE_SIZE) % 2 == 0, STATE_LIMIT, -STATE_LIMIT).astype(np.float32)
+    capture(observed(state=at_limit), BASE, 1.5)
+    capture(replace(GOOD, reward=RewardTerms(progress=LARGEST_REWARD)), BASE, 1.5)
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 
 from adawm_planner.config.finetuning import ReplayConfig
+from adawm_planner.data_types import RewardTerms
 from adawm_planner.finetuning import replay_store
-from adawm_planner.finetuning.captured import Captured
+from adawm_planner.finetuning.captured import Captured, seal
 from adawm_planner.finetuning.chunk import ChunkFile, chunk_name, encode
 from adawm_planner.finetuning.replay_store import (
     ReplayStore,
@@ -118,6 +119,19 @@ def test_a_decision_that_was_altered_before_it_was_written_is_not_trained_on(tmp
     ones[2] = replace(ones[2], experience=wrong)
     [reason] = damaged_names(tmp_path, encode(ones), 4)
     assert "decision 2 (sequence 2) is not what was captured" in reason
+
+
+def test_a_decision_that_is_refused_today_is_not_trained_on_because_it_was_taken_once(tmp_path: Path) -> None:
+    ones = [decision(k) for k in range(4)]
+    huge = replace(ones[2].experience, reward=RewardTerms(progress=1e30))
+    ones[2] = Captured(huge, ones[2].base_digest, 1.5, seal(huge, ones[2].base_digest, 1.5))
+    [reason] = damaged_names(tmp_path, encode(ones), 4)
+    assert "decision 2 (sequence 2) cannot be one of this planner: reward_progress is" in reason
+
+
+def test_chunks_up_to_one_may_be_left_out(tmp_path: Path) -> None:
+    filled(tmp_path)
+    assert [one.experience.sequence for one in read_decisions(tmp_path, 1000, after=2)] == list(range(12, 20))
 
 
 @pytest.mark.parametrize("data", [b"", b"not a chunk", b"PK\x03\x04"])

@@ -40,7 +40,7 @@ from adawm_planner.finetuning.memory import (
 )
 from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
 from adawm_planner.finetuning.replay_store import chunk_files
-from adawm_planner.finetuning.round import Workshop, in_turn, put_together, run_round
+from adawm_planner.finetuning.round import LostStudentError, Workshop, in_turn, put_together, run_round
 from adawm_planner.finetuning.supervisor import Supervisor
 from adawm_planner.finetuning.worker import Gone, Worker
 from tests.adaptation.conftest import random_episodes
@@ -409,6 +409,55 @@ def test_a_pause_holds_an_update_under_way(place: Workplace) -> None:
         assert isinstance(told, Status) and "round 1 stands still in its update" in told.text
         channel.send_bytes(encode(WANTED))
         assert "updating" in phases(heard(channel, is_round))
+
+
+def collected(place: Workplace, wish: Wish) -> tuple[Worker, list[Message]]:
+    """A worker that has just been started and has looked twice for a round, and what it said."""
+    ours, theirs = Pipe(duplex=True)
+    loop = Worker(place.settings(key_file=""), theirs)
+    loop._wish = wish
+    for _ in range(2):
+        loop._told_at = 0.0
+        loop._collect()
+    messages = []
+    while ours.poll():
+        messages.append(decode(ours.recv_bytes()))
+    return loop, messages
+
+
+def test_driving_that_a_round_fails_on_is_set_aside_for_good(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is on disk: a worker that ended would read it again at every start, and never finish another round."""
+    end = fill(place, random_episodes(40, 5, level=1.0))
+    newest = chunk_files(place.state_dir / "replay")[-1].index
+    with monkeypatch.context() as patched:
+
+        def fails(*arguments: object) -> None:
+            raise ZeroDivisionError("planted\nin the material")
+
+        patched.setattr("adawm_planner.finetuning.round.adapt_step", fails)
+        told = collected(place, WANTED)[1][-1]
+    assert isinstance(told, Status) and (told.phase, told.round, told.fresh) == ("collecting", 0, 0)
+    wanted = f"round 1 failed on its driving (ZeroDivisionError: planted in the material): chunks up to {newest} of "
+    assert told.trouble.startswith(wanted) and "are set aside" in told.trouble
+    told = collected(place, replace(WANTED, forced=True))[1][-1]  # a new start knows of it
+    assert isinstance(told, Status) and told.text == "no episode yet" and told.trouble.startswith(wanted)
+    fill(place, random_episodes(40, 6, level=1.0), begin=end, number=40)
+    loop, messages = collected(place, WANTED)
+    [done] = [one for one in messages if isinstance(one, RoundDone)]
+    assert done.round == 1 and isinstance(messages[-1], Status) and messages[-1].trouble == ""
+    assert loop.memory.known.aside == newest and loop.memory.known.failed == ""
+
+
+def test_a_lost_student_sets_no_driving_aside(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+
+    def lost(*arguments: object) -> None:
+        raise LostStudentError("planted")
+
+    monkeypatch.setattr("adawm_planner.finetuning.round.put_together", lost)
+    with pytest.raises(LostStudentError, match="planted"):
+        collected(place, WANTED)
+    assert read_known(place.state_dir, place.base) == Known(place.base)
 
 
 # ---------------------------------------------------------------- death
