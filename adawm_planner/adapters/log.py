@@ -1,7 +1,8 @@
-"""An append-only log of JSON lines, each holding the sha256 of the line before, each durable before it counts.
+"""An append-only log of JSON lines, each holding its own sha256 and that of the line before, durable before it counts.
 
-A loss of power can leave a torn last line, which never counted; it is cut off and reported. Damage anywhere else is
-an error, because what follows would mean something else without it.
+A loss of power can leave a torn last line, without its line feed, which never counted; it is cut off and reported.
+Damage anywhere else is an error: what follows would mean something else without it, and a last line that was whole did
+count. Lines that were written before a line held its own sha256 are taken without one.
 """
 
 from __future__ import annotations
@@ -17,6 +18,9 @@ from adawm_planner.adapters.durable import create_file, sync_folder, write_all
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
 
 PREVIOUS = "previous"
+OWN = "line_sha256"
+"""sha256 of the line as it is without this key, hex."""
+
 START = "0" * 64
 
 
@@ -34,24 +38,22 @@ def read_log(path: Path) -> LogContent:
     """Read a log; a file that does not exist is an empty one.
 
     Raises:
-        ValueError: a line before the last is damaged, missing or exchanged; the message names it.
+        ValueError: a line that is not torn is damaged, missing or exchanged; the message names it.
     """
     content = path.read_bytes() if path.exists() else b""
-    lines = content.splitlines(keepends=True)
+    lines = [line + b"\n" for line in content.split(b"\n")]
+    torn = lines.pop()[:-1]  # nothing, unless the last line has no line feed
     records: list[Mapping[str, Any]] = []
     length, head = 0, START
     for number, line in enumerate(lines, 1):
         record = _record(line, head)
         if record is None:
-            if number < len(lines):
-                raise ValueError(
-                    f"{path}: line {number} is damaged or does not follow the line before; the store cannot be used: "
-                    "move the folder away, the planner then starts with the base model"
-                )
-            break
+            raise _damage(path, number)
         records.append(record)
         length, head = length + len(line), hashlib.sha256(line).hexdigest()
-    return LogContent(records, length, len(content) - length, head)
+    if _record(torn[:-1] + b"\n", head) is not None:  # whole, but for what stands in the place of its line feed
+        raise _damage(path, len(lines) + 1)
+    return LogContent(records, length, len(torn), head)
 
 
 class AppendLog:
@@ -72,7 +74,8 @@ class AppendLog:
 
     def append(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Add a record, and return it once it is durable. After an OSError the log is as before."""
-        record = {**values, PREVIOUS: self._head}
+        record: dict[str, Any] = {**values, PREVIOUS: self._head}
+        record[OWN] = _own(record)
         line = canonical(record)
         try:
             write_all(self._descriptor, line)
@@ -94,4 +97,17 @@ def _record(line: bytes, head: str) -> Mapping[str, Any] | None:
         record = parse_canonical(line)
     except ValueError:
         return None
-    return record if isinstance(record, dict) and record.get(PREVIOUS) == head else None
+    if not isinstance(record, dict) or record.get(PREVIOUS) != head:
+        return None
+    return record if record.get(OWN) in (None, _own(record)) else None
+
+
+def _own(record: Mapping[str, Any]) -> str:
+    return hashlib.sha256(canonical({name: value for name, value in record.items() if name != OWN})).hexdigest()
+
+
+def _damage(path: Path, number: int) -> ValueError:
+    return ValueError(
+        f"{path}: line {number} is damaged or does not follow the line before; the store cannot be used: "
+        "move the folder away, the planner then starts with the base model"
+    )

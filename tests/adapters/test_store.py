@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -13,10 +14,11 @@ from typing import Any
 
 import pytest
 
-from adawm_planner.adapters.log import AppendLog
+from adawm_planner.adapters.log import OWN, PREVIOUS, START, AppendLog, read_log
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused
 from adawm_planner.adapters.store import BUNDLES, LOG_FILE, AdapterStore, entries, read_state
 from adawm_planner.adapters.store_state import Status
+from adawm_planner.adapters.strict_json import canonical
 from adawm_planner.adapters.verify import VerifiedAdapter, verify
 from tests.adapters.conftest import NOW, Maker
 
@@ -197,7 +199,7 @@ def test_one_process_at_a_time_and_readers_at_any_time(store: AdapterStore, adap
         read_state(store.root / BUNDLES)
 
 
-@pytest.mark.parametrize("garbage", [b'{"event":"committed"', b"\x00" * 64, b"\x00\n"])
+@pytest.mark.parametrize("garbage", [b'{"event":"committed"', b"\x00" * 64, b"{}", b"\r"])
 def test_a_torn_last_line_is_cut_off_and_reported(
     tmp_path: Path, adapters: list[VerifiedAdapter], garbage: bytes
 ) -> None:
@@ -211,6 +213,45 @@ def test_a_torn_last_line_is_cut_off_and_reported(
         assert any(f"{len(garbage)} bytes of a line" in note for note in store.notes)
         assert store.part("policy").current == adapters[0].digest
         assert log.read_bytes() == whole
+
+
+def test_any_flipped_bit_of_the_last_line_is_an_error(tmp_path: Path, adapters: list[VerifiedAdapter]) -> None:
+    """It counted: without it counters would go back, and what an operator rolled back would drive again."""
+    log = tmp_path / "store" / LOG_FILE
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        store.install(adapters[0], NOW)
+        store.pin("policy", True, NOW)
+    whole = log.read_bytes()
+    begin, number = whole[:-1].rindex(b"\n") + 1, whole.count(b"\n")
+    own = whole.index(f'"{OWN}"'.encode(), begin)
+    for place in range(begin, len(whole)):
+        if own < place <= own + len(OWN):
+            continue  # under another name it is a line of before, which says what it said
+        for bit in range(8):
+            damaged = bytearray(whole)
+            damaged[place] ^= 1 << bit
+            log.write_bytes(damaged)
+            with pytest.raises(ValueError, match=f"line {number} is damaged"):
+                read_log(log)
+
+
+def test_a_log_whose_lines_do_not_hold_their_own_hash_is_still_read(
+    tmp_path: Path, adapters: list[VerifiedAdapter]
+) -> None:
+    log, head, lines = tmp_path / "store" / LOG_FILE, START, []
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        committed(store, adapters[0])
+        records = [json.loads(line) for line in log.read_bytes().splitlines()]
+    for record in records:
+        old = {name: value for name, value in record.items() if name != OWN}
+        lines.append(canonical({**old, PREVIOUS: head}))
+        head = hashlib.sha256(lines[-1]).hexdigest()
+    log.write_bytes(b"".join(lines))
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        assert store.notes == [] and store.part("policy").current == adapters[0].digest
+        store.rollback("policy", NOW, "operator")
+    found = read_log(log).records
+    assert [OWN in record for record in found] == [False, False, False, True]
 
 
 @pytest.mark.parametrize("change", ["drop", "swap", "edit"])
