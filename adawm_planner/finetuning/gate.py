@@ -45,6 +45,7 @@ from adawm_planner.config.finetuning import GateConfig
 from adawm_planner.data_types import Float64, Int64
 from adawm_planner.finetuning.material import HeldOut
 from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay, imagine
 from adawm_planner.world_model.rssm import State
 
@@ -73,7 +74,7 @@ class GateReport:
     part: str  # dynamics or policy
     passed: bool
     reason: str  # one line
-    held_out_episodes: int
+    held_out_episodes: int  # that it was judged by
     home_episodes: int
     checks: tuple[Check, ...]
 
@@ -96,12 +97,24 @@ class Ground:
         """Filter with both."""
         return Ground(replay, unit, visit(before, replay, burn_in), visit(after, replay, burn_in))
 
-    def by_episode(self, values: Float64) -> Float64:
-        """Mean per episode of one number per stretch; NaN ones are left out, and so are episodes of NaN alone."""
-        given = np.isfinite(values)
-        total = np.bincount(self.unit[given], values[given])
+    def by_episode(self, rows: Bool | Int64, values: Float64) -> Float64:
+        """Mean per episode, over its stretches, of one value per chosen row.
+
+        Only episodes without a chosen row are left out. A value that is not finite makes its episode's mean so: what an
+        agent could not compute is no reason to judge it on the rest.
+        """
+        given = self._given(rows)
+        total = np.bincount(self.unit[given], self.before.by_episode(rows, values)[given])
         count = np.bincount(self.unit[given])
         return total[count > 0] / count[count > 0]
+
+    def episodes(self, rows: Bool | Int64) -> int:
+        """Number of episodes with a chosen row."""
+        return len(np.unique(self.unit[self._given(rows)]))
+
+    def _given(self, rows: Bool | Int64) -> Int64:
+        """Stretches with a chosen row, each once."""
+        return np.unique(self.before.episode[rows])
 
 
 @dataclass(frozen=True)
@@ -134,18 +147,25 @@ def judge(trial: Trial, held_out: HeldOut | None, home: Replay) -> GateReport:
     burn_in = trial.config.mismatch.burn_in
     here = Ground.of(replay, held_out.unit, trial.before, trial.after, burn_in)
     away = Ground.of(home, unit, trial.before, trial.after, burn_in)
+    rows = here.before.predicted if trial.part is Part.DYNAMICS else here.before.acted
+    count = here.episodes(rows)
+    if count < trial.gate.least_episodes:
+        return _refused("held-out episodes with a decision to judge by", count, trial.part, trial.gate)
     checks = _dynamics(trial, here, away) if trial.part is Part.DYNAMICS else _policy(trial, here, away)
     failed = [check.text for check in checks if not check.passed]
     reason = "; ".join(failed) if failed else checks[0].text
-    return GateReport(trial.part.value, not failed, reason, held_out.count, len(unit), tuple(checks))
+    return GateReport(trial.part.value, not failed, reason, count, len(unit), tuple(checks))
 
 
 def too_few(held_out: HeldOut | None, part: Part, gate: GateConfig) -> GateReport | None:
     """The refusal of any update, where there is not enough held-out driving to judge it."""
-    count, least = 0 if held_out is None else held_out.count, gate.least_episodes
-    if count >= least:
-        return None
-    text = f"held-out episodes: {count}, at least {least} are needed to judge an update; drive on"
+    count = 0 if held_out is None else held_out.count
+    return None if count >= gate.least_episodes else _refused("held-out episodes", count, part, gate)
+
+
+def _refused(what: str, count: int, part: Part, gate: GateConfig) -> GateReport:
+    least = gate.least_episodes
+    text = f"{what}: {count}, at least {least} are needed to judge an update; drive on"
     return GateReport(part.value, False, text, count, 0, (Check("held_out_episodes", False, count, least, text),))
 
 
@@ -215,11 +235,16 @@ def _dynamics(trial: Trial, here: Ground, away: Ground) -> list[Check]:
 
 def _policy(trial: Trial, here: Ground, away: Ground) -> list[Check]:
     gate, scale = trial.gate, trial.baseline.scales.imagined
+    moved = [
+        at_most("decisions_moved", _moved(trial, here), gate.moved_by_policy),
+        at_most("decisions_moved_at_home", _moved(trial, away), gate.moved_at_home),
+    ]
+    if any(check.measured == UNKNOWN for check in moved):  # no future can be drawn from what is no distribution
+        return moved
     return [
         better("imagined_return", imagined_gain(trial, here) / scale, gate.least_return, gate.confidence),
         no_worse("imagined_return_at_home", imagined_gain(trial, away) / scale, gate.worse_return, gate.confidence),
-        at_most("decisions_moved", _moved(trial, here), gate.moved_by_policy),
-        at_most("decisions_moved_at_home", _moved(trial, away), gate.moved_at_home),
+        *moved,
     ]
 
 
@@ -229,10 +254,10 @@ def _parts(trial: Trial, ground: Ground) -> dict[str, Float64]:
         "ego": lambda seen: seen.ego_error,
         "world": lambda seen: seen.world_error,
     }
-    gains = {}
+    gains, rows = {}, ground.before.predicted
     for name, error in errors.items():
-        both = [seen.by_episode(seen.predicted, error(seen)[seen.predicted]) for seen in (ground.before, ground.after)]
-        gains[name] = ground.by_episode(both[0] - both[1]) / trial.baseline.samples[name].mean
+        fall = (error(ground.before) - error(ground.after))[rows]
+        gains[name] = ground.by_episode(rows, fall) / trial.baseline.samples[name].mean
     return gains
 
 
@@ -243,7 +268,7 @@ def _moved(trial: Trial, ground: Ground) -> float:
     now = trial.after.actor(ground.after.state.latent())
     distance = 0.5 * (was - now).abs().sum(-1).double().numpy()
     rows = ground.before.acted
-    return float(ground.by_episode(ground.before.by_episode(rows, distance[rows])).mean())
+    return float(ground.by_episode(rows, distance[rows]).mean())
 
 
 def imagined_gain(trial: Trial, ground: Ground) -> Float64:
@@ -254,7 +279,7 @@ def imagined_gain(trial: Trial, ground: Ground) -> Float64:
     """
     rows = pick_states(ground.before, trial.gate.states * ground.before.episodes, np.random.default_rng(trial.seed))
     was, now = (_imagined(trial, ground.before, rows, agent) for agent in (trial.before, trial.after))
-    return ground.by_episode(ground.before.by_episode(rows, now - was))
+    return ground.by_episode(rows, now - was)
 
 
 @torch.no_grad()

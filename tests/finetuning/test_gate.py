@@ -142,6 +142,56 @@ def test_too_few_held_out_episodes_are_a_refusal_with_that_reason(workshop: Work
         assert found.reason == f"held-out episodes: {count}, at least 5 are needed to judge an update; drive on"
 
 
+class Spoiled(torch.nn.Module):
+    """A head that gives a value that is not finite on the later ones of 20 episodes filtered together."""
+
+    def __init__(self, head: torch.nn.Module, value: float) -> None:
+        super().__init__()
+        self.head, self.value = head, value
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        found: torch.Tensor = self.head(latent).clone()
+        if len(found) == 20:
+            found[6:] = self.value
+        return found
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_a_model_that_cannot_predict_some_episodes_is_not_judged_by_the_others(
+    workshop: Workshop, value: float
+) -> None:
+    """On the 6 others it is much better than the one before it."""
+    driving, bad = held_out(random_episodes(20, seed=3)), copy.deepcopy(workshop.agent)
+    last = [layer for layer in bad.world_model.embedding_head.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias += 2.0 * torch.randn(last.bias.shape, generator=torch.Generator().manual_seed(0))
+    assert judge(trial(workshop, Part.DYNAMICS, bad, workshop.agent), driving, workshop.home).passed
+    after = copy.deepcopy(workshop.agent)
+    after.world_model.embedding_head = Spoiled(after.world_model.embedding_head, value)
+    found = judge(trial(workshop, Part.DYNAMICS, bad, after), driving, workshop.home)
+    assert not found.passed and not found.checks[0].passed and found.held_out_episodes == 20
+
+
+def test_a_policy_that_gives_no_distribution_is_refused(workshop: Workshop) -> None:
+    after = copy.deepcopy(workshop.agent)
+    with torch.no_grad():
+        next(after.actor.parameters()).fill_(np.nan)
+    driving = held_out(random_episodes(8, seed=3))
+    found = judge(trial(workshop, Part.POLICY, workshop.agent, after), driving, workshop.home)
+    assert not found.passed and "decisions_moved: 1e+30" in found.reason
+
+
+def test_episodes_without_a_decision_to_judge_by_do_not_count(workshop: Workshop) -> None:
+    """The gate or a driver carried out another one throughout: six episodes are four."""
+    driving = held_out(random_episodes(6, seed=3))
+    driving.episodes.overruled[: np.flatnonzero(driving.episodes.first)[2]] = True
+    found = judge(trial(workshop, Part.DYNAMICS, workshop.agent, workshop.agent), driving, workshop.home)
+    assert found.reason.startswith("held-out episodes with a decision to judge by: 4, at least 5 are needed")
+    assert not found.passed and found.held_out_episodes == 4
+    found = judge(trial(workshop, Part.POLICY, workshop.agent, workshop.agent), driving, workshop.home)
+    assert found.held_out_episodes == 6
+
+
 def test_parts_of_one_episode_are_one_unit(workshop: Workshop) -> None:
     """Episodes cut in two are no more evidence than whole ones."""
     driving = HeldOut(random_episodes(6, seed=3), np.array([0, 0, 1, 1, 2, 2]))
