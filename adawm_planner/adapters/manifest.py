@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, fields
+from datetime import datetime, timezone
 from typing import Any
 
 from adawm_planner.adapters.factors import PARTS
@@ -89,6 +90,14 @@ def parse_manifest(content: bytes) -> Manifest:
     if values.pop("schema") != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}")
     return Manifest(**{name: READERS[name](value, name) for name, value in values.items()})
+
+
+def utc(unix_s: int) -> str:
+    """A wall-clock time for people; one that no calendar has as the number it is."""
+    try:
+        return datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
+    except (OverflowError, ValueError, OSError):
+        return f"{unix_s} s since 1970"
 
 
 def _keys(value: Any, wanted: set[str], where: str) -> dict[str, Any]:

@@ -183,7 +183,7 @@ class AdapterStore:
         leaving = [state.current]
         if to_base:
             # What drives goes last: killed half-way, the store still has either it or the base.
-            leaving = [*state.good, *([state.active] if state.active else [])]
+            leaving = list(state.held)
         for digest in leaving:
             self._note(Event.ROLLED_BACK, part, digest, now_unix_s, why=why)
         return self.part(part).current
@@ -236,7 +236,7 @@ class AdapterStore:
     def _make_room(self, now_unix_s: int) -> None:
         """Remove the files of the oldest bundles that neither drive nor may come back."""
         held = [digest for digest in self._state.bundles if digest not in self._state.removed]
-        used = {each for state in self._state.parts.values() for each in (state.active, *state.good)}
+        used = {each for state in self._state.parts.values() for each in state.held}
         spare = [digest for digest in held[:-1] if digest not in used]
         for digest in spare[: max(0, len(held) - self.keep)]:
             self._note(Event.REMOVED, self._state.bundles[digest].part, digest, now_unix_s)

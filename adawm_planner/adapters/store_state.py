@@ -59,6 +59,11 @@ class PartState:
     pinned: bool = False
 
     @property
+    def held(self) -> tuple[str, ...]:
+        """Digests of what drives or may come back."""
+        return (*self.good, *([self.active] if self.active else []))
+
+    @property
     def current(self) -> str | None:
         """Digest of what drives, None for the base model."""
         return self.active or (self.good[-1] if self.good else None)
@@ -93,11 +98,16 @@ class StoreState:
         counters: dict[str, int] = {}
         for each in self.bundles.values():
             counters[each.part] = max(counters.get(each.part, 0), each.counter)
+        # Only what drives or may come back: were the clock ahead when a bundle was made and taken, rolling that bundle
+        # back would else not end the refusals. Counters and digests of the others count all the same.
+        held = [self.bundles[digest] for state in self.parts.values() for digest in state.held]
+        latest = max(held, key=lambda each: each.created_unix_s, default=None)
         return Seen(
             counters,
             frozenset(self.bundles),
             frozenset(part for part, state in self.parts.items() if state.pinned),
-            max((each.created_unix_s for each in self.bundles.values()), default=0),
+            latest.created_unix_s if latest is not None else 0,
+            f"{latest.part} adapter {latest.name}, digest {latest.digest[:12]}" if latest is not None else "",
         )
 
     def apply(self, record: Mapping[str, Any]) -> None:

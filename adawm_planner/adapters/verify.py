@@ -18,7 +18,7 @@ from adawm_planner.adapters import bundle as b
 from adawm_planner.adapters.base_model import BaseModel
 from adawm_planner.adapters.factors import Factors, part_of, runtime_inputs, update_norm
 from adawm_planner.adapters.keys import Trust, is_signed_by
-from adawm_planner.adapters.manifest import Manifest, bundle_digest, parse_manifest
+from adawm_planner.adapters.manifest import Manifest, bundle_digest, parse_manifest, utc
 from adawm_planner.adapters.onnx_file import ONNX_FILE, read_onnx_adapter
 from adawm_planner.adapters.peft_files import (
     CONFIG_FILE,
@@ -43,7 +43,8 @@ class Seen:
     counters: Mapping[str, int] = field(default_factory=dict)  # part -> highest counter
     known: frozenset[str] = frozenset()  # digests of accepted bundles
     pinned: frozenset[str] = frozenset()  # parts
-    latest_unix_s: int = 0  # s, latest creation of an accepted bundle: a signed time, unlike this machine's
+    latest_unix_s: int = 0  # s, latest creation of a bundle that drives or may come back: signed, unlike the clock
+    latest: str = ""  # that bundle, for messages
 
 
 @dataclass(frozen=True)
@@ -216,8 +217,11 @@ def _pin(work: _Work) -> None:
 def _clock(work: _Work) -> None:
     tolerance, latest = work.context.limits.clock_tolerance_s, work.context.seen.latest_unix_s
     if work.now_unix_s < latest - tolerance:
-        refuse(Reason.CLOCK, "this machine's clock must not go back", f"{work.now_unix_s} s since 1970",
-               f"{latest - tolerance} or later", "Set the clock; expiry cannot be judged without it")  # fmt: skip
+        refuse(Reason.CLOCK, "this machine's clock must not be behind the adapters it holds",
+               f"{work.now_unix_s} s since 1970 ({utc(work.now_unix_s)})",
+               f"{latest - tolerance} or later: {work.context.seen.latest} was made at {latest} ({utc(latest)})",
+               "Set the clock if it is wrong. If it is right, that adapter was made while a clock was ahead: roll it "
+               "back (~/rollback_adapter), then newer ones are taken again")  # fmt: skip
     if work.manifest.created_unix_s > work.now_unix_s + tolerance:
         refuse(Reason.NOT_YET_VALID, "the bundle must not come from the future",
                f"created at {work.manifest.created_unix_s} s since 1970", f"{work.now_unix_s + tolerance} or earlier",

@@ -10,7 +10,6 @@ import re
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
@@ -252,12 +251,9 @@ def rows_of(manifest: Any) -> dict[str, str]:
 
 def at(unix_s: int | None) -> str:
     """A wall-clock time in UTC."""
-    if unix_s is None:
-        return "never"
-    try:
-        return datetime.fromtimestamp(unix_s, timezone.utc).strftime("%Y-%m-%d %H:%M UTC")
-    except (OverflowError, ValueError, OSError):
-        return f"{unix_s} s since 1970"
+    from adawm_planner.adapters.manifest import utc
+
+    return "never" if unix_s is None else utc(unix_s)
 
 
 def show(rows: Mapping[str, str], title: str) -> None:

@@ -161,6 +161,26 @@ def test_a_clock_that_was_turned_back(vehicle: Vehicle, maker: Maker, signed: Fi
     assert isinstance(vehicle.offer(maker.files(created_unix_s=NOW + 300)), VerifiedAdapter)
 
 
+def test_a_clock_that_was_ahead_locks_nothing_out_after_a_roll_back(vehicle: Vehicle, maker: Maker) -> None:
+    """Made and taken while both clocks were ten years ahead; then the clock was set right."""
+    ahead = NOW + 10 * 365 * 86_400
+    future = maker.files(counter=7, name="future", created_unix_s=ahead, expires_unix_s=None)
+    found = vehicle.offer(future, now=ahead)
+    assert isinstance(found, VerifiedAdapter)
+    vehicle.store.activate(found.digest, NOW)
+    vehicle.store.commit("policy", NOW)
+    vehicle.live = found.digest
+    newer = maker.files(counter=8, name="newer", factors=maker.factors(seed=3))
+    refusal = vehicle.refuses(newer, Reason.CLOCK)
+    assert f"policy adapter future, digest {found.digest[:12]} was made at {ahead} (" in refusal.limit
+    assert "~/rollback_adapter" in refusal.remedy and "UTC" in refusal.limit and "..." not in refusal.limit
+    vehicle.live = vehicle.store.rollback("policy", NOW, "operator") or ""
+    vehicle.refuses(future, Reason.NOT_YET_VALID)
+    vehicle.refuses(future, Reason.DUPLICATE, now=ahead)
+    vehicle.refuses(maker.files(counter=7, name="replayed", factors=maker.factors(seed=4)), Reason.COUNTER)
+    assert isinstance(vehicle.offer(newer), VerifiedAdapter)
+
+
 def test_malicious_mirror(vehicle: Vehicle, signed: Files) -> None:
     for name in (CONFIG_FILE, TENSOR_FILE, ONNX_FILE):
         content = bytearray(signed[name])
