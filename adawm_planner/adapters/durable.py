@@ -21,6 +21,21 @@ def create_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         os.close(descriptor)
 
 
+def remove(path: Path) -> str:
+    """Remove a file, a link (never what it leads to) or a folder; returns why it is still there, empty when it is not.
+
+    For what lies where nobody put it: that it cannot be removed is no reason not to work.
+    """
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+    except OSError as error:
+        return os.strerror(error.errno or 0)
+    return ""
+
+
 def write_all(descriptor: int, content: bytes) -> None:
     """Write all bytes to an open file."""
     rest = memoryview(content)

@@ -17,7 +17,7 @@ from types import TracebackType
 from typing import Any
 
 from adawm_planner.adapters.bundle import read_bundle
-from adawm_planner.adapters.durable import create_folder, sync_folder
+from adawm_planner.adapters.durable import create_folder, remove, sync_folder
 from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.log import AppendLog, read_log
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
@@ -248,8 +248,9 @@ class AdapterStore:
         held = set(self._state.bundles) - self._state.removed
         strays = [path for path in (self.root / BUNDLES).iterdir() if path.name not in held]
         for path in [*strays, *self.root.glob(STAGING)]:
-            self.notes.append(f"{path.relative_to(self.root)}: left by a process that was killed, removed")
-            shutil.rmtree(path)
+            why = remove(path)
+            done = f"cannot be removed ({why}); remove it by hand" if why else "removed"
+            self.notes.append(f"{path.relative_to(self.root)}: of no adapter in the store, {done}")
         sync_folder(self.root / BUNDLES)
         for part, state in list(self._state.parts.items()):
             if state.active is not None:

@@ -17,13 +17,13 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adawm_planner.adapters.durable import sync_folder, write_all
+from adawm_planner.adapters.durable import remove, sync_folder, write_all
 
 SCHEMA = "adawm.finetuner/1"
 STATE_FILE = "state.json"
@@ -105,12 +105,11 @@ class Memory:
         """Remove what state.json does not name."""
         students = {f"{one.digest}.safetensors" for one in self.known.made} | {f"{BASE}.safetensors"}
         bundles = {bundle_folder(self.folder, one).name for one in self.known.made}
-        for path in (self.folder / STUDENTS).iterdir():
-            if path.name not in students:
-                path.unlink()
-        for path in (self.folder / BUNDLES).iterdir():
-            if path.name not in bundles:
-                shutil.rmtree(path)
+        for folder, named in ((self.folder / STUDENTS, students), (self.folder / BUNDLES, bundles)):
+            for path in folder.iterdir():
+                why = "" if path.name in named else remove(path)
+                if why:
+                    print(f"{path}: is of no round and cannot be removed ({why}); remove it by hand", file=sys.stderr)
 
 
 def bundle_folder(folder: Path, made: Made) -> Path:
@@ -152,7 +151,8 @@ def read_known(folder: Path, base: str) -> Known | None:
 
 def _left(folder: Path) -> str:
     """One bundle or student of a folder, as its place in there; empty where there is none."""
-    found = [*folder.glob(f"{BUNDLES}/*"), *folder.glob(f"{STUDENTS}/*")]
+    bundles = (path for path in folder.glob(f"{BUNDLES}/*") if path.is_dir())  # others put files there too
+    found = [*bundles, *folder.glob(f"{STUDENTS}/*.safetensors")]
     return min((str(path.relative_to(folder)) for path in found if path.name != f"{BASE}.safetensors"), default="")
 
 

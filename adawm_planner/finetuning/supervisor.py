@@ -96,20 +96,33 @@ class Supervisor:
         self._process = None
 
     def _start(self) -> None:
-        ours, theirs = Pipe(duplex=True)
-        threads = {name: str(self._settings.threads) for name in THREAD_VARIABLES}
-        self._process = subprocess.Popen(
-            [*self._command, str(theirs.fileno()), str(os.getpid())],
-            stdin=subprocess.DEVNULL,
-            env={**os.environ, **threads},
-            pass_fds=[theirs.fileno()],
-            start_new_session=True,  # Ctrl-C is for the node, which ends this process; and see `lower_priority`
-        )
-        theirs.close()
-        self._channel, self._trouble = ours, ""
+        try:
+            self._channel, self._trouble = self._spawn(), ""
+        except OSError as error:  # no process, memory or descriptor is left: a later start may find one
+            self._died(f"the worker cannot be started ({error})")
+            return
         self._send(self._settings)
         if self._wish is not None:
             self._send(self._wish)
+
+    def _spawn(self) -> Connection:
+        """Start a process, and return this end of the pipe to it. Raises OSError, and then nothing is left open."""
+        ours, theirs = Pipe(duplex=True)
+        threads = {name: str(self._settings.threads) for name in THREAD_VARIABLES}
+        try:
+            self._process = subprocess.Popen(
+                [*self._command, str(theirs.fileno()), str(os.getpid())],
+                stdin=subprocess.DEVNULL,
+                env={**os.environ, **threads},
+                pass_fds=[theirs.fileno()],
+                start_new_session=True,  # Ctrl-C is for the node, which ends this process; and see `lower_priority`
+            )
+        except OSError:
+            ours.close()
+            raise
+        finally:
+            theirs.close()
+        return ours
 
     def _listen(self) -> list[Message]:
         messages = list[Message]()
@@ -129,12 +142,16 @@ class Supervisor:
             self._close()
 
     def _buried(self, code: int) -> None:
-        """Take note of a worker's end and set the time of the next start."""
+        """Take note of how a worker ended."""
         self._close()
         self._process = None
         how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
+        self._died(f"the worker {how}" + (f": {self._trouble}" if self._trouble else ""))
+
+    def _died(self, how: str) -> None:
+        """Count a worker that ended, or could not be started, and set the time of the next start."""
         self.deaths += 1
-        self.last_death = f"the worker {how}" + (f": {self._trouble}" if self._trouble else "")
+        self.last_death = how
         self._start_at = self._clock() + self._wait
         self._wait = min(2.0 * self._wait, LONGEST_WAIT_S)
 

@@ -70,7 +70,8 @@ class Worker:
         self._told_at = 0.0
         self._seen = Seen(-1, 0)
         self._seen_at = 0.0
-        self._too_little: tuple[Seen, bool] | None = None  # what there was, and whether it was forced, when too little
+        # What there was when it was too little, whether a round was forced, and why it was too little.
+        self._too_little: tuple[Seen, bool, str] | None = None
         self._phase = Phase.IDLE
         self.workshop = Workshop(settings)
         self.memory = Memory(Path(settings.state_dir), self.workshop.base.digest)
@@ -95,11 +96,12 @@ class Worker:
         if self._seen.fresh < wanted:
             self._tell(Phase.COLLECTING, "waits for new driving", self._seen.fresh, wanted)
             return
-        if (self._seen, self._wish.forced) == self._too_little:
+        if self._too_little is not None and self._too_little[:2] == (self._seen, self._wish.forced):
+            self._tell(Phase.COLLECTING, self._too_little[2], self._seen.fresh, wanted)
             return
         found, newest = self._material(), self._seen.newest
         if isinstance(found, NotYet):
-            self._too_little = self._seen, self._wish.forced
+            self._too_little = self._seen, self._wish.forced, found.reason
             self._tell(Phase.COLLECTING, found.reason, self._seen.fresh, wanted)
             return
         known = self.memory.known

@@ -339,6 +339,27 @@ def test_old_files_that_cannot_make_room_do_not_cost_the_new_bundle(
         assert [path.name for path in (tmp_path / "store" / BUNDLES).iterdir()] == [adapters[2].digest]
 
 
+def test_what_others_put_there_is_removed_or_told_and_stops_nobody(
+    tmp_path: Path, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    with AdapterStore(root, NOW) as store:
+        committed(store, adapters[0])
+    elsewhere.mkdir()
+    (root / BUNDLES / ".DS_Store").write_text("x")
+    (root / BUNDLES / "old").symlink_to(elsewhere)
+    with AdapterStore(root, NOW) as store:
+        wanted = {f"{BUNDLES}/{name}: of no adapter in the store, removed" for name in (".DS_Store", "old")}
+        assert set(store.notes) == wanted and elsewhere.is_dir()
+        assert [path.name for path in (root / BUNDLES).iterdir()] == [adapters[0].digest]
+    (root / BUNDLES / "left").mkdir()
+    monkeypatch.setattr(shutil, "rmtree", fail)
+    with AdapterStore(root, NOW) as store:
+        [note] = store.notes
+        assert "bundles/left: " in note and "cannot be removed (No space left on device); remove it by hand" in note
+        assert store.part("policy").current == adapters[0].digest
+
+
 # Killed at every step
 
 

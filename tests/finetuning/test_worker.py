@@ -327,6 +327,40 @@ def test_a_first_round_that_was_killed_is_no_loss(tmp_path: Path) -> None:
     assert [path.name for path in (tmp_path / "students").iterdir()] == [f"{BASE}.safetensors"]
 
 
+def test_what_others_put_there_is_removed_or_told_and_stops_nobody(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("bundles", "students"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / ".DS_Store").write_text("x")
+    memory, elsewhere = filled(tmp_path, ["dynamics-1"]), tmp_path / "elsewhere"
+    elsewhere.mkdir()
+    (elsewhere / "kept").write_text("x")
+
+    def stray() -> list[Path]:
+        found = [tmp_path / "bundles" / "note.txt", tmp_path / "bundles" / "old", tmp_path / "students" / "folder"]
+        found[0].write_text("x")
+        found[1].symlink_to(elsewhere)
+        found[2].mkdir()
+        return found
+
+    assert stray() and Memory(tmp_path, "b" * 64).known == memory.known
+    assert [path.name for path in (tmp_path / "bundles").iterdir()] == ["dynamics-000001"]
+    assert [path.name for path in (tmp_path / "students").iterdir()] == ["dynamics-1.safetensors"]
+    assert (elsewhere / "kept").exists() and capsys.readouterr().err == ""
+
+    def refused(path: object, *arguments: object, **options: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(os, "unlink", refused)
+    monkeypatch.setattr(Path, "unlink", refused)
+    monkeypatch.setattr(shutil, "rmtree", refused)
+    found = stray()
+    assert Memory(tmp_path, "b" * 64).known == memory.known
+    told = capsys.readouterr().err
+    assert all(f"{path}: is of no round and cannot be removed (Permission denied); remove" in told for path in found)
+
+
 # ---------------------------------------------------------------- the loop
 
 
@@ -397,6 +431,20 @@ def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
             assert phases([decode(channel.recv_bytes())]) == ["paused"]
         channel.send_bytes(encode(WANTED))
         heard(channel, is_round)
+
+
+def test_after_a_pause_it_is_told_again_why_there_is_no_round(place: Workplace) -> None:
+    """What there is has not changed, so it is not looked at again; that the pause is over is told all the same."""
+    fill(place, random_episodes(3, 5))
+    ours, theirs = Pipe(duplex=True)
+    loop = Worker(place.settings(), theirs)
+    loop._wish = replace(WANTED, forced=True)
+    loop._collect()
+    loop._tell(Phase.PAUSED, "paused; call ~/resume")
+    loop._collect()
+    told = [decode(ours.recv_bytes()) for _ in range(3) if ours.poll()]
+    assert phases(told) == ["collecting", "paused", "collecting"]
+    assert isinstance(told[-1], Status) and "a round needs" in told[-1].text and told[-1] == told[0]
 
 
 def test_a_pause_holds_an_update_under_way(place: Workplace) -> None:
@@ -482,6 +530,28 @@ def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later
     supervisor = Supervisor(place.settings(preset="nonsense"), clock=lambda: now[0])
     assert waits_of(supervisor, now, 2) == [1.0, 2.0]
     assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
+
+
+def test_a_worker_that_cannot_be_started_is_tried_again_later_and_later(
+    place: Workplace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def none_left(*arguments: object, **options: object) -> None:
+        raise BlockingIOError(11, "Resource temporarily unavailable")
+
+    now = [0.0]
+    supervisor = Supervisor(place.settings(), [sys.executable, "-c", ""], clock=lambda: now[0])
+    open_before = len(list(Path("/proc/self/fd").iterdir()))
+    with monkeypatch.context() as patched:
+        patched.setattr("adawm_planner.finetuning.supervisor.subprocess.Popen", none_left)
+        for deaths, wait in ((1, 1.0), (2, 2.0)):
+            assert supervisor.poll() == [] and supervisor.pid is None and supervisor.deaths == deaths
+            assert supervisor.restart_in_s == wait
+            now[0] += wait
+    assert "cannot be started ([Errno 11] Resource temporarily unavailable)" in supervisor.last_death
+    assert len(list(Path("/proc/self/fd").iterdir())) == open_before
+    supervisor.poll()
+    assert supervisor.pid is not None
+    supervisor.stop()
 
 
 def test_an_old_round_told_anew_is_no_progress(place: Workplace) -> None:
