@@ -8,6 +8,7 @@ from __future__ import annotations
 import errno
 import hashlib
 import os
+import re
 import stat
 import tempfile
 from collections.abc import Mapping
@@ -19,18 +20,19 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from adawm_planner.adapters.durable import create_folder
 from adawm_planner.adapters.factors import Factors
-from adawm_planner.adapters.keys import SIGNATURE_BYTES, key_id
+from adawm_planner.adapters.keys import KEY_ID_DIGITS, SIGNATURE_BYTES, key_id
 from adawm_planner.adapters.manifest import FileEntry, LayerEntry, Manifest, parse_manifest
 from adawm_planner.adapters.onnx_file import ONNX_FILE, onnx_adapter
 from adawm_planner.adapters.peft_files import CONFIG_FILE, TENSOR_FILE, peft_config, peft_tensors
 from adawm_planner.adapters.probe import make_probe
-from adawm_planner.adapters.refusal import Reason, refuse
+from adawm_planner.adapters.refusal import Reason, refuse, shown
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
 from adawm_planner.config.adapters import AdapterLimits
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "signature.json"
 SIGNATURE_SCHEMA = "adawm.signature/1"
+KEY_ID = re.compile(rf"[0-9a-f]{{{KEY_ID_DIGITS}}}")
 DATA_FILES = (CONFIG_FILE, TENSOR_FILE, ONNX_FILE)
 """What the manifest holds the digests of."""
 
@@ -107,6 +109,9 @@ def parse_signature(content: bytes) -> tuple[str, bytes]:
         raise ValueError(f"schema must be {SIGNATURE_SCHEMA}")
     if not all(isinstance(each, str) for each in values.values()):
         raise ValueError("key_id and signature must be texts")
+    if not KEY_ID.fullmatch(values["key_id"]):
+        found = shown(values["key_id"])
+        raise ValueError(f"key_id is '{found}', must be {KEY_ID_DIGITS} lower-case hexadecimal digits")
     signature = bytes.fromhex(values["signature"])
     if len(signature) != SIGNATURE_BYTES:
         raise ValueError(f"signature has {len(signature)} bytes, must have {SIGNATURE_BYTES}")

@@ -10,12 +10,16 @@ from datetime import datetime, timezone
 from typing import Any
 
 from adawm_planner.adapters.factors import PARTS
+from adawm_planner.adapters.refusal import shown
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
 
 SCHEMA = "adawm.adapter/1"
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 """Names are shown on terminals and put into folder names, so they hold nothing else."""
+
+KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
+"""Layers, files, scores and outputs: keys that are shown as well, in messages too."""
 
 VEHICLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
 HEX = re.compile(r"[0-9a-f]{64}")
@@ -152,6 +156,11 @@ def _table(reader: Reader) -> Reader:
     def read(value: Any, where: str) -> dict[str, Any]:
         if not isinstance(value, dict):
             raise ValueError(f"{where} must be an object")
+        for name in value:
+            if not KEY.fullmatch(name):
+                raise ValueError(
+                    f"{where} has key '{shown(name)}', must be 1 to 128 letters, digits, dots, dashes or underscores"
+                )
         return {name: reader(each, f"{where}.{name}") for name, each in value.items()}
 
     return read

@@ -6,6 +6,8 @@ import json
 from collections import Counter
 from typing import Any
 
+from adawm_planner.adapters.refusal import shown
+
 
 def canonical(value: Any) -> bytes:
     """UTF-8 (ASCII) bytes: keys sorted, no spaces, one newline at the end. Raises ValueError for NaN or infinity."""
@@ -36,7 +38,7 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) != len(pairs):
         name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
-        raise ValueError(f"duplicate key '{name}'")
+        raise ValueError(f"duplicate key '{shown(name)}'")
     return values
 
 

@@ -28,6 +28,8 @@ LEAST_DAYS, MOST_DAYS = 60 / DAY_S, 36500
 """Range of a bundle's life [days]."""
 
 SHORT = 12
+MOST_SHOWN = 5000
+"""Characters of one value in a table."""
 """Digits of a digest that a table shows."""
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -257,8 +259,10 @@ def at(unix_s: int | None) -> str:
 
 
 def show(rows: Mapping[str, str], title: str) -> None:
-    """Print names and values."""
+    """Print names and values; of these some come from strangers."""
+    from adawm_planner.adapters.refusal import shown
+
     view = Table("", title, box=SIMPLE_HEAD)
     for name, value in rows.items():
-        view.add_row(name, Text(value, overflow="fold"))
+        view.add_row(name, Text(shown(value, MOST_SHOWN), overflow="fold"))
     Console().print(view)

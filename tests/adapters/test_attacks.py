@@ -101,6 +101,7 @@ def test_arbitrary_installation(vehicle: Vehicle, maker: Maker, signed: Files) -
     "signature",
     [b"", b"{}", b"[]\n", b"null\n", b'{"key_id":1,"schema":"adawm.signature/1","signature":2}\n',
      canonical({"schema": "adawm.signature/1", "key_id": key_id(KEY.public_key()), "signature": "00"}),
+     canonical({"schema": "adawm.signature/1", "key_id": "\x1b[1A\x1b[2Ktrusted", "signature": "00" * 64}),
      canonical({"schema": "adawm.signature/1", "key_id": key_id(KEY.public_key()), "signature": "zz" * 64}),
      canonical({"schema": "adawm.signature/2", "key_id": key_id(KEY.public_key()), "signature": "00" * 64})],
 )  # fmt: skip
@@ -353,6 +354,8 @@ def test_a_pickle_is_never_loaded(vehicle: Vehicle, signed: Files, tmp_path: Pat
         (lambda m: m.update(expires_unix_s=-1), "expires_unix_s must be"),
         (lambda m: m.update(vehicle=""), "vehicle must be"),
         (lambda m: m.update(mismatch={"x": "1"}), "mismatch.x must be a number"),
+        (lambda m: m.update(mismatch={"\x1b[31mx": 1.0}), r"mismatch has key '\x1b[31mx', must be 1 to 128"),
+        (lambda m: m["layers"].update({"\x1b[2J": m["layers"]["actor.net.0"]}), r"layers has key '\x1b[2J', must be"),
         (lambda m: m.update(gate=[]), "gate must be an object"),
         (lambda m: m.update(layers={}), "layers must not be empty"),
         (lambda m: m.update(layers=[]), "layers must be an object"),

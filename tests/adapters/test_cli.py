@@ -16,11 +16,12 @@ from click.testing import CliRunner, Result
 
 from adawm_planner.adaptation.harness import ADAPTER_FILE
 from adawm_planner.adaptation.student import factor_tensors
-from adawm_planner.adapters.bundle import BUNDLE_FILES
+from adawm_planner.adapters.bundle import BUNDLE_FILES, SIGNATURE_FILE
 from adawm_planner.adapters.from_run import FACTORS_FILE
 from adawm_planner.adapters.offline import open_adapters
 from adawm_planner.adapters.store import AdapterStore
-from adawm_planner.cli.adapter import DAY_S
+from adawm_planner.adapters.strict_json import canonical
+from adawm_planner.cli.adapter import DAY_S, show
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Observation
 from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
@@ -84,6 +85,18 @@ def test_a_run_becomes_one_bundle_per_part(desk: Desk) -> None:
         assert shown["digest"] == signed["digest"] and shown["manifest"]["part"] == part
         assert all(name.startswith({"dynamics": "world_model.", "policy": "actor."}[part])
                    for name in shown["manifest"]["layers"])  # fmt: skip
+
+
+def test_nothing_of_a_stranger_moves_the_terminal(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
+    assert desk.sign().exit_code == 0
+    signature = desk.folder / "policy" / SIGNATURE_FILE
+    content = signature.read_bytes()
+    signature.write_bytes(canonical({**json.loads(content), "key_id": "\x1b[1A\x1b[2Ktrusted"}))
+    one_line(desk.run("inspect", desk.folder / "policy"), r"key_id is '\x1b[1A\x1b[2Ktrusted', must be 16")
+    signature.write_bytes(b'{"\\u001b[2J":1,"\\u001b[2J":1}\n')
+    one_line(desk.run("inspect", desk.folder / "policy"), r"duplicate key '\x1b[2J'")
+    show({"name": "\x1b[2Jx"}, "title")
+    assert r"\x1b[2Jx" in capsys.readouterr().out
 
 
 def json_of(result: Result, file: Path) -> dict[str, Any]:
