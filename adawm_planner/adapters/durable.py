@@ -21,6 +21,18 @@ def create_file(path: Path, content: bytes, mode: int = 0o644) -> None:
         os.close(descriptor)
 
 
+def create_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
+    """As `create_file`, but the name appears with all of its content: after a kill it is whole, or not there."""
+    part = path.with_name(f".{path.name}.part")
+    part.unlink(missing_ok=True)  # of a process that was killed
+    create_file(part, content, mode)
+    try:
+        os.link(part, path)  # never in place of another file, as a renaming would be
+    finally:
+        part.unlink()
+    sync_folder(path.parent)
+
+
 def remove(path: Path) -> str:
     """Remove a file, a link (never what it leads to) or a folder; returns why it is still there, empty when it is not.
 

@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from adawm_planner.adapters.durable import create_file
+from adawm_planner.adapters.durable import create_whole
 
 PRIVATE_SUFFIX, PUBLIC_SUFFIX = ".pem", ".pub"
 KEY_ID_DIGITS = 16
@@ -43,7 +43,7 @@ def key_id(key: Ed25519PublicKey) -> str:
 
 
 def generate_key(stem: Path) -> tuple[Path, Path, str]:
-    """Write STEM.pem (private, mode 0600) and STEM.pub, and return both paths and the key id.
+    """Write STEM.pem (private, mode 0600) and then STEM.pub, each at once; return both paths and the key id.
 
     Raises:
         ValueError: the stem is no name or has a key's suffix already, or one of the files exists; nothing is
@@ -60,9 +60,22 @@ def generate_key(stem: Path) -> tuple[Path, Path, str]:
             raise ValueError(f"{path}: exists, and a key is never overwritten; choose another name or move it away")
     stem.parent.mkdir(parents=True, exist_ok=True)
     key = Ed25519PrivateKey.generate()
-    create_file(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
-    create_file(public, key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo), mode=0o644)
-    return private, public, key_id(key.public_key())
+    create_whole(private, key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()), mode=0o600)
+    return private, complete_pair(private), key_id(key.public_key())
+
+
+def complete_pair(private: Path) -> Path:
+    """The public key's file beside a private one, written if it is missing, as after a kill between the two.
+
+    Raises:
+        ValueError: as `read_private_key`.
+        OSError: the folder cannot be written.
+    """
+    public = private.with_suffix(PUBLIC_SUFFIX)
+    if not public.exists():
+        key = read_private_key(private).public_key()
+        create_whole(public, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    return public
 
 
 def read_private_key(path: Path) -> Ed25519PrivateKey:

@@ -19,7 +19,7 @@ import click
 import yaml
 from rich.console import Console
 
-from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, generate_key
+from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, complete_pair, generate_key
 from adawm_planner.cli.options import (
     episodes_option,
     json_option,
@@ -220,13 +220,17 @@ def key_of(chosen: Path | None, state_dir: Path) -> Path:
     """The finetuner's private key: the chosen one, else the one in its folder, which is made with mode 0600 if missing.
 
     Raises:
+        ValueError: the file in the folder holds no private key, and its public key is missing.
         OSError: the folder cannot be written.
     """
     if chosen is not None:
         return chosen
     stem = state_dir / "keys" / "finetuner"
     private = stem.with_suffix(PRIVATE_SUFFIX)
-    return private if private.is_file() else generate_key(stem)[0]
+    if not private.is_file():
+        return generate_key(stem)[0]
+    complete_pair(private)
+    return private
 
 
 def absolute(name_or_path: str) -> str:

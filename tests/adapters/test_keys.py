@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 
 from adawm_planner.adapters.keys import (
+    complete_pair,
     generate_key,
     is_signed_by,
     key_id,
@@ -39,6 +42,47 @@ def test_nothing_is_overwritten(tmp_path: Path, taken: str) -> None:
     with pytest.raises(ValueError, match=f"{taken}: exists, and a key is never overwritten"):
         generate_key(tmp_path / "me")
     assert [path.name for path in tmp_path.iterdir()] == [taken] and (tmp_path / taken).read_text() == "mine"
+
+
+class Killed(BaseException):
+    """The process ended here."""
+
+
+def test_killed_at_any_step_on_the_disk_it_leaves_whole_files_and_a_pair_that_can_be_completed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = {name: getattr(os, name) for name in ("open", "write", "fsync", "link")}
+    for step in range(100):
+        left = [step]
+
+        def counted(name: str, left: list[int] = left) -> Any:
+            def act(*arguments: Any, **options: Any) -> Any:
+                left[0] -= 1
+                if left[0] < 0:
+                    if name == "write":
+                        real[name](arguments[0], bytes(arguments[1])[:20])
+                    raise Killed
+                return real[name](*arguments, **options)
+
+            return act
+
+        stem = tmp_path / f"keys{step}" / "me"
+        with monkeypatch.context() as patched:
+            for name in real:
+                patched.setattr(os, name, counted(name))
+            patched.setattr(Path, "unlink", lambda path, missing_ok=False: None)  # it does not come to that
+            with contextlib.suppress(Killed):
+                generate_key(stem)
+        private, public = stem.with_name("me.pem"), stem.with_name("me.pub")
+        if private.exists():
+            assert complete_pair(private) == public
+        else:
+            assert not public.exists() and generate_key(stem)[:2] == (private, public)
+        name = key_id(read_private_key(private).public_key())
+        assert set(read_trust([public.parent])) == {name} and private.stat().st_mode & 0o777 == 0o600
+        if left[0] >= 0:
+            break
+    assert 8 < step < 99
 
 
 def test_a_dangling_link_is_not_followed(tmp_path: Path) -> None:

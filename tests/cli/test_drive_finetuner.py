@@ -66,6 +66,9 @@ def test_a_key_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     content = made.read_bytes()
     assert key_of(None, tmp_path / "state") == made and made.read_bytes() == content
     assert read_private_key(made) and made.with_suffix(".pub").is_file()
+    public = made.with_suffix(".pub").read_bytes()
+    made.with_suffix(".pub").unlink()  # as if a kill had left the private one alone
+    assert key_of(None, tmp_path / "state") == made and made.with_suffix(".pub").read_bytes() == public
     assert key_of(tmp_path / "mine.pem", tmp_path / "state") == tmp_path / "mine.pem"
 
 
