@@ -1,23 +1,34 @@
 """Documents "adawm.adaptation/1" of many runs in; summary, Markdown and figures out.
 
 Episodes of one run share one adapted model, and all runs of all strategies drive the same evaluation episodes. Tests
-pair strategies by run seed and episode seed.
+pair strategies by run seed and episode seed. One run says nothing of how much runs differ, so its intervals and tests
+are over its episodes alone; of several runs they widen with what differs between runs and between episode seeds, and
+are never narrower than if every episode stood for itself: outcomes that happen to be all the same leave doubt, too.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy import stats
 
 from adawm_planner.data_types import Float64
-from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.evaluation.compare import exact_mcnemar
+from adawm_planner.evaluation.metrics import Z_95, wilson_interval
 
 KEPT_DETAIL = ("seed", "outcome", "duration_s", "ttc_min_s")
-BOOTSTRAP = 4000
+NOTE = (
+    "Success (95 % interval over runs and episodes, number of runs); - or + : significantly below or above `adawm` "
+    "(p < 0.05, not corrected for the number of tests; of one run by the exact McNemar test over its episodes, of "
+    "several by the larger p of that test over all of them and of a t-test with what differs between runs and episode "
+    "seeds). The mean is over shifts that all strategies have. `before` is `none`; `back home` is success on the "
+    "pretraining task with what `adawm` learnt."
+)
 Document = dict[str, Any]
 
 
@@ -67,47 +78,76 @@ def cell(runs: Sequence[Document]) -> Document:
 
 
 def interval(runs: Sequence[Document]) -> list[float]:
-    """95 % interval of success: Wilson's for one run, else by the bootstrap over runs and episode seeds."""
-    if len(runs) == 1:
-        after = runs[0]["after"]
-        return list(wilson_interval(round(after["success_rate"] * after["episodes"]), after["episodes"]))
-    by_run = _successes(runs, runs[0]["strategy"])
-    return [float(value) for value in np.quantile(_redrawn(_matrix(by_run, sorted(by_run))), [0.025, 0.975])]
+    """95 % interval of success: Wilson's over all episodes, wider by what `_spread` finds."""
+    values = _matrix(_successes(runs, runs[0]["strategy"]))
+    rate, spread = float(values.mean()), _spread(values)
+    alone = math.sqrt(rate * (1.0 - rate) / values.size)  # standard error, if every episode stood for itself
+    z = max(Z_95, spread.half_width / alone) if spread else Z_95
+    return list(wilson_interval(int(values.sum()), values.size, z))
 
 
 def paired(documents: Sequence[Document], ours: str, other: str) -> Document:
     """Difference of success, ours minus the other's, over common run and episode seeds.
 
-    Runs and episode seeds are crossed: every run drives the same seeds. So the bootstrap behind interval and p-value
-    draws runs and seeds, each for all of the other. Few runs bound the spread between runs poorly.
+    Of one run: exact McNemar test, and Bonett and Price's interval (J. Educ. Behav. Stat. 37, 2012), which does not
+    collapse where few pairs differ; it is approximate, and at p near 0.05 may not agree with the test about 0. Of
+    several: the larger p-value of that test over all pairs and of Student's t with `_spread`, and the wider interval.
+    Few runs bound the spread between runs poorly, so their t asks for a large difference.
     """
     left, right = (_successes(documents, name) for name in (ours, other))
-    runs = sorted(left.keys() & right.keys())
+    runs = left.keys() & right.keys()
     if not runs:
         return {"runs": 0}
-    differences = _matrix(left, runs) - _matrix(right, runs)
-    drawn = _redrawn(differences)
-    below, above = float((drawn <= 0.0).mean()), float((drawn >= 0.0).mean())
+    differences = _matrix({run: left[run] for run in runs}) - _matrix({run: right[run] for run in runs})
+    better, worse, count = int((differences > 0.0).sum()), int((differences < 0.0).sum()), differences.size + 2
+    centre, changed = (better - worse) / count, (better + worse + 2) / count
+    half, p_value = Z_95 * math.sqrt((changed - centre**2) / count), exact_mcnemar(better, worse)
+    if spread := _spread(differences):
+        half = max(half, spread.half_width)
+        p_value = max(p_value, 2.0 * float(stats.t.sf(abs(differences.mean()) / spread.error, spread.freedom)))
     return {
         "runs": len(runs),
         "episodes": differences.size,
         "difference": float(differences.mean()),
-        "ci95": [float(value) for value in np.quantile(drawn, [0.025, 0.975])],
-        "p_value": min(1.0, 2.0 * max(min(below, above), 1.0 / BOOTSTRAP)),
+        "ci95": [centre - half, centre + half],
+        "p_value": p_value,
     }
 
 
-def _matrix(successes: dict[int, dict[int, float]], runs: Sequence[int]) -> Float64:
-    """Success (runs, episode seeds)."""
-    seeds = sorted(set.intersection(*(set(successes[run]) for run in runs)))
-    return np.array([[successes[run][seed] for seed in seeds] for run in runs], np.float64)
+def _matrix(by_run: dict[int, dict[int, float]]) -> Float64:
+    """Success (runs, episode seeds), of the seeds that all runs drove."""
+    seeds = sorted(set.intersection(*map(set, by_run.values())))
+    return np.array([[by_run[run][seed] for seed in seeds] for run in sorted(by_run)], np.float64)
 
 
-def _redrawn(values: Float64) -> Float64:
-    """Means (BOOTSTRAP,) of values (runs, episode seeds), both drawn anew."""
-    rng, (runs, seeds) = np.random.default_rng(0), values.shape
-    chosen = ((rng.integers(runs, size=runs), rng.integers(seeds, size=seeds)) for _ in range(BOOTSTRAP))
-    return np.array([values[np.ix_(run, seed)].mean() for run, seed in chosen])
+@dataclass(frozen=True)
+class Spread:
+    """How well several runs tell a mean."""
+
+    error: float  # standard error, above 0
+    freedom: float  # degrees of freedom of the error
+
+    @property
+    def half_width(self) -> float:
+        """Of the 95 % interval."""
+        return float(stats.t.isf(0.025, self.freedom)) * self.error
+
+
+def _spread(values: Float64) -> Spread | None:
+    """Spread of the mean of values (runs, episode seeds); None for one run or seed, or where all values are the same.
+
+    Runs and episode seeds are crossed: every run drives the same seeds. So the variance is that of clustering by both
+    (Cameron, Gelbach and Miller 2011), never below that of either or of single episodes; degrees of freedom after
+    Satterthwaite.
+    """
+    runs, seeds = values.shape
+    if min(runs, seeds) < 2 or (values == values[0, 0]).all():
+        return None
+    single = float(values.var(ddof=1)) / values.size
+    by_run, by_seed = (float(values.mean(axis).var(ddof=1)) / n for axis, n in ((1, runs), (0, seeds)))
+    variance = max(single, by_run, by_seed, by_run + by_seed - single)
+    noise = by_run**2 / (runs - 1) + by_seed**2 / (seeds - 1) + single**2 / (values.size - 1)
+    return Spread(math.sqrt(variance), variance**2 / noise)
 
 
 def _successes(documents: Sequence[Document], strategy: str) -> dict[int, dict[int, float]]:
@@ -118,10 +158,13 @@ def _successes(documents: Sequence[Document], strategy: str) -> dict[int, dict[i
     }
 
 
-def _means(rows: Sequence[Document]) -> dict[str, float]:
+def _means(rows: Sequence[Document]) -> Document:
+    """Success over those shifts that all strategies have, and how many they are."""
     names = list(dict.fromkeys(name for row in rows for name in row["strategies"]))
     whole = [row for row in rows if all(name in row["strategies"] for name in names)]
-    return {name: float(np.mean([row["strategies"][name]["success_rate"] for row in whole])) for name in names if whole}
+    rates = {name: [row["strategies"][name]["success_rate"] for row in whole] for name in names}
+    means = {name: float(np.mean(each)) for name, each in rates.items() if each}
+    return {"shifts": len(whole), "success_rate": means}
 
 
 def to_markdown(summary: Document) -> str:
@@ -136,16 +179,11 @@ def to_markdown(summary: Document) -> str:
         cells = [_cell_text(row, name) for name in names]
         home = row["strategies"]["adawm"]["source_after"] if "adawm" in row["strategies"] else math.nan
         lines.append(f"| {row['task']} | {row['vehicle']} | {before:.2f} | " + " | ".join(cells) + f" | {home:.2f} |")
-    means = summary["mean_over_shifts"]
+    shifts, means = (summary["mean_over_shifts"][key] for key in ("shifts", "success_rate"))
     if means:
-        lines.append("| mean | | | " + " | ".join(f"{means[name]:.3f}" for name in names) + " | |")
-    note = "\n\nSuccess (95 % interval over runs and episodes, number of runs); - or + : significantly below or"
-    return (
-        "\n".join(lines)
-        + note
-        + " above `adawm` (paired bootstrap over runs and episodes, p < 0.05, not corrected for the number of tests)."
-        + " `before` is `none`; `back home` is success on the pretraining task with what `adawm` learnt.\n"
-    )
+        of = f"mean of {shifts} of {len(summary['rows'])} shifts"
+        lines.append(f"| {of} | | | " + " | ".join(f"{means[name]:.3f}" for name in names) + " | |")
+    return "\n".join(lines) + f"\n\n{NOTE}\n"
 
 
 def _cell_text(row: Document, name: str) -> str:

@@ -29,10 +29,7 @@ class Comparison:
     @property
     def p_value(self) -> float:
         """Exact two-sided McNemar test (Psychometrika 12, 1947) that both succeed equally often."""
-        changed = self.only_first_succeeds + self.only_second_succeeds
-        fewer = min(self.only_first_succeeds, self.only_second_succeeds)
-        # In integers, which no number of seeds overflows: Python rounds their quotient, and only that.
-        return min(2 * sum(math.comb(changed, k) for k in range(fewer + 1)) / (1 << changed), 1.0)
+        return exact_mcnemar(self.only_first_succeeds, self.only_second_succeeds)
 
     def to_json(self) -> dict[str, Any]:
         """This comparison as plain JSON values."""
@@ -45,6 +42,13 @@ class Comparison:
             "mcnemar_p": self.p_value,
             "differing": [{"seed": seed, "first": a, "second": b} for seed, a, b in self.differing],
         }
+
+
+def exact_mcnemar(only_first: int, only_second: int) -> float:
+    """Two-sided p-value of pairs that differ: in how many of them only the first, only the second succeeds."""
+    changed, fewer = only_first + only_second, min(only_first, only_second)
+    # In integers, which no number of seeds overflows: Python rounds their quotient, and only that.
+    return min(2 * sum(math.comb(changed, k) for k in range(fewer + 1)) / (1 << changed), 1.0)
 
 
 def compare(first: dict[str, Any], second: dict[str, Any]) -> Comparison:
