@@ -245,5 +245,5 @@ def load_adaptation(path: Path | None = None, preset: str = "default") -> Adapta
 
 
 def with_steps(config: AdaptationConfig, steps: int) -> AdaptationConfig:
-    """The same run over `steps` decisions in all: as many rounds as that takes."""
-    return replace(config, rounds=max(1, round(steps / config.rollouts.decisions)))
+    """The same run over at least `steps` decisions in all, 1 or more: as many whole rounds as that takes."""
+    return replace(config, rounds=-(-steps // config.rollouts.decisions))
