@@ -93,23 +93,30 @@ class Student:
         write_weights(path, {**tensors, "spread": self.spread.square})
 
     def load(self, path: Path) -> None:
-        """Read what `save` wrote. Raises ValueError when it does not fit."""
+        """Read what `save` wrote. Raises ValueError when it does not fit, lacks something or is not finite."""
         remedy = f"remove it and {path.with_suffix('.json').name}, then the round is repeated"
         try:
             tensors = load_file(path)
+            broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+            if broken:
+                raise ValueError(f"{', '.join(broken[:3])}: not all numbers are finite")
             self.spread.square.copy_(tensors.pop("spread"))
             factors = tensor_factors(tensors)
             missing, unknown = self.agent.load_state_dict(tensors, strict=False)
-        except (OSError, KeyError, RuntimeError, SafetensorError) as error:
+            lacking = [name for name in missing if not self.low_rank or name.startswith(OWN)]
+            if unknown or lacking:
+                raise ValueError(f"unknown {unknown}, missing {lacking}")
+            if self.low_rank:
+                self._load_factors(factors)
+        except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
             raise ValueError(f"{path}: not a state of this run ({error}); {remedy}") from error
-        if unknown or (missing and not self.low_rank):
-            raise ValueError(f"{path}: not a state of this run (unknown {unknown}, missing {missing}); {remedy}")
-        if self.low_rank:
-            load_lora_factors(self.agent, "world_model", factors)
-            if self.subunits:
-                load_subunit_factors(self.agent, factors)
-            else:
-                load_lora_factors(self.agent, "actor", factors)
+
+    def _load_factors(self, factors: Factors) -> None:
+        load_lora_factors(self.agent, "world_model", factors)
+        if self.subunits:
+            load_subunit_factors(self.agent, factors)
+        else:
+            load_lora_factors(self.agent, "actor", factors)
 
 
 @torch.no_grad()

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from adawm_planner.adaptation.lora import Factors
@@ -187,6 +188,24 @@ def test_every_scaling_that_is_accepted_survives_a_kill_bit_for_bit(
     again.load(tmp_path / "state.safetensors")
     for ours, theirs in zip(student.dynamics_parameters(), again.dynamics_parameters(), strict=True):
         assert torch.equal(ours, theirs)
+
+
+@pytest.mark.parametrize("low_rank", [True, False])
+@pytest.mark.parametrize("lost", ["critic.", "slow_critic.", "all but finite"])
+def test_a_state_that_is_not_whole_is_refused_by_name(
+    agent: Agent, config: AdaptationConfig, tmp_path: Path, low_rank: bool, lost: str
+) -> None:
+    path = tmp_path / "state.safetensors"
+    Student(agent, config, low_rank, seed=0).save(path)
+    tensors = load_file(path)
+    name = next(each for each in tensors if each.startswith(lost.replace("all but finite", "critic.")))
+    if lost == "all but finite":
+        tensors[name] = torch.full_like(tensors[name], torch.nan)
+    else:
+        del tensors[name]
+    save_file(tensors, path)
+    with pytest.raises(ValueError, match=rf"^{path}: not a state of this run \(.*{name}.*remove it and state.json"):
+        Student(agent, config, low_rank, seed=1).load(path)
 
 
 @settings(max_examples=30, deadline=None)
