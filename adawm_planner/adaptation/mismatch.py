@@ -38,7 +38,7 @@ from adawm_planner.adaptation.improvement import (
     pick_states,
     returns_step,
 )
-from adawm_planner.adaptation.scores import Baseline, Sample, Scales, Score
+from adawm_planner.adaptation.scores import CAUSES, DIRECT, VISITATION, Baseline, Sample, Scales, Score
 from adawm_planner.adaptation.visitation import halves, state_action_points, state_points, visitation_distance
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -46,10 +46,6 @@ from adawm_planner.data_types import Float64, Int64
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import Bool
 from adawm_planner.pretraining.trainer import Replay
-
-CAUSES = ("cause_vehicle", "cause_task")
-DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
-VISITATION = ("visit_state_action", "visit_state")
 
 NULL_EPISODES = 12
 """Episodes on one side of the null of the visitation estimators: about one round."""
@@ -231,10 +227,10 @@ class Measure:
 
     def policy_returns(self, scales: Scales) -> Float64:
         """Distance to the policy that the rollouts' own returns would rather have."""
-        acted = self.visited.acted
+        rows = self.visited.carried_out
         taken, advantage = own_advantages(self.agent, self.replay.episodes, self.visited, self.config.fit)
-        step = returns_step(taken[acted], advantage[acted], self.config.mismatch.temperature * scales.returns)
-        return self.visited.by_episode(acted, step)
+        step = returns_step(taken[rows], advantage[rows], self.config.mismatch.temperature * scales.returns)
+        return self.visited.by_episode(rows, step)
 
     def visitation(self, name: str, rows: Bool, old: Measure, old_rows: Bool) -> Sample:
         """Distance between where these rollouts and the old ones go."""
@@ -253,8 +249,7 @@ class Measure:
         config = self.config
         rows = pick_states(self.visited, 4 * config.mismatch.states, self.rng)
         policy, advantage = imagined_advantages(self.agent, self.visited, rows, config.mismatch, config.fit.discount)
-        acted = self.visited.acted
-        own = own_advantages(self.agent, self.replay.episodes, self.visited, config.fit)[1][acted]
+        own = own_advantages(self.agent, self.replay.episodes, self.visited, config.fit)[1][self.visited.carried_out]
         spread = float((policy * advantage**2).sum(-1).mean().sqrt())
         return Scales(spread, float(own.std()))
 

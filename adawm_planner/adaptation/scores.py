@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,16 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from adawm_planner.config.checks import finite
 from adawm_planner.data_types import Float64
+
+CAUSES = ("cause_vehicle", "cause_task")
+DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
+VISITATION = ("visit_state_action", "visit_state")
+"""Names of all scores."""
+
+UNITS = ("ego", "world")
+"""Scores whose mean and deviation on source data others are divided by."""
 
 BASELINE_FILE = "mismatch_baseline.json"
 SCHEMA = "adawm.mismatch_baseline/1"
@@ -109,15 +118,19 @@ def write_baseline(path: Path, baseline: Baseline) -> None:
 
 
 def read_baseline(path: Path, model_digest: str) -> Baseline:
-    """Read a baseline. Raises ValueError when it is missing, of another kind, or of another model."""
+    """Read a baseline. Raises ValueError when it is missing, damaged, of another kind, or of another model."""
     remedy = f"run `adawm baseline --model-dir {path.parent}`"
     try:
         values = json.loads(path.read_text())
         if values.pop("schema") != SCHEMA:
             raise ValueError(f"schema is not {SCHEMA}")
-        samples: Mapping[str, Any] = values.pop("samples")
-        values["scales"] = Scales(**values["scales"])
-        baseline = Baseline(samples={name: Sample(**sample) for name, sample in samples.items()}, **values)
+        samples, scales = (_mapping(name, values.get(name)) for name in ("samples", "scales"))
+        baseline = Baseline(
+            values["model_digest"],
+            _mapping("source", values.get("source")),
+            {name: _sample(name, samples.get(name)) for name in (*DIRECT, *VISITATION)},
+            Scales(*(_number(f"scales.{name}", scales.get(name), 0.0) for name in ("imagined", "returns"))),
+        )
     except OSError as error:
         raise ValueError(
             f"{path}: the model's mismatch baseline cannot be read ({error.strerror}); {remedy}"
@@ -127,3 +140,30 @@ def read_baseline(path: Path, model_digest: str) -> Baseline:
     if baseline.model_digest != model_digest:
         raise ValueError(f"{path}: made for another model than the one beside it; {remedy}")
     return baseline
+
+
+def _mapping(field: str, value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ValueError(f"{field} is {value!r}, must be a mapping")
+    return value
+
+
+def _number(field: str, value: Any, least: float = -math.inf) -> float:
+    if not finite(value) or value < least:
+        limit = f" of at least {least:g}" if math.isfinite(least) else ""
+        raise ValueError(f"{field} is {value!r}, must be a finite number{limit}")
+    return float(value)
+
+
+def _sample(name: str, given: Any) -> Sample:
+    """Sample of the score of this name. Raises ValueError that names the field."""
+    at = f"samples.{name}"
+    values = _mapping(at, given)
+    mean = _number(f"{at}.mean", values.get("mean"))
+    deviation = _number(f"{at}.deviation", values.get("deviation"), 0.0)
+    if name in UNITS and not min(mean, deviation) > 0.0:
+        raise ValueError(f"{at} has mean {mean:g} and deviation {deviation:g}, must both be above 0")
+    episodes = values.get("episodes")
+    if type(episodes) is not int or episodes < 2:
+        raise ValueError(f"{at}.episodes is {episodes!r}, must be a whole number of at least 2")
+    return Sample(mean, deviation, episodes)

@@ -54,6 +54,11 @@ class Visited:
         """Scored rows (N,) in which an action was taken."""
         return self.scored & ~self.ended
 
+    @property
+    def carried_out(self) -> Bool:
+        """Rows (N,) of `acted` whose action the gate let pass: what followed the others is not their doing."""
+        return self.acted & ~np.append(self.overruled[1:], False)
+
     def by_episode(self, rows: Bool | Int64, values: Float64) -> Float64:
         """Mean per episode of one value per chosen row; NaN where an episode has no such row."""
         of = self.episode[rows]

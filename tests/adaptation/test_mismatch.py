@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,7 +14,16 @@ import torch
 from adawm_planner.adaptation import mismatch as module
 from adawm_planner.adaptation.improvement import imagined_step, own_advantages, pick_states, returns_step, tilt
 from adawm_planner.adaptation.mismatch import NULL_EPISODES, Measure, measure_baseline, measure_mismatch, pair_of
-from adawm_planner.adaptation.scores import Sample, Score, read_baseline, write_baseline
+from adawm_planner.adaptation.scores import (
+    DIRECT,
+    VISITATION,
+    Baseline,
+    Sample,
+    Scales,
+    Score,
+    read_baseline,
+    write_baseline,
+)
 from adawm_planner.adaptation.visitation import visitation_distance
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -69,6 +80,44 @@ def test_a_task_is_named_by_what_the_egos_own_error_does_not_explain(agent: Agen
     np.testing.assert_allclose(task(0.0 * calm, 5.0, 0.25), home + 0.5)  # an ego without any error
     some = np.arange(3)
     np.testing.assert_allclose(task(calm, 2.0, 0.0, some), home)
+
+
+def test_a_vehicle_is_named_by_what_a_task_does_not_add_to_the_egos_error(
+    agent: Agent, config: AdaptationConfig
+) -> None:
+    replay = Replay(agent.world_model.encoder, random_episodes(8, 0), 0.99)
+    visited, every = visit(agent, replay, 0), np.ones(len(replay))
+    baseline = {"ego": Sample(1.0, 0.5, 8), "world": Sample(2.0, 4.0, 8)}
+    leaking = replace(config, mismatch=replace(config.mismatch, leak_to_ego=0.25))
+
+    def vehicle(ego: float, world: float) -> np.ndarray:
+        """Of errors that lie this many source deviations above their means."""
+        seen = replace(visited, ego_error=(1.0 + 0.5 * ego) * every, world_error=(2.0 + 4.0 * world) * every)
+        return Measure(agent, replay, seen, leaking, np.random.default_rng(0)).cause_vehicle(baseline)
+
+    np.testing.assert_allclose(vehicle(0.0, 0.0), 0.0, atol=1e-9)
+    np.testing.assert_allclose(vehicle(3.0, 0.0), 3.0)
+    np.testing.assert_allclose(vehicle(1.0, 4.0), 0.0, atol=1e-9)  # a task alone: all of it is the leak
+    np.testing.assert_allclose(vehicle(3.0, 4.0), 2.0)
+
+
+def test_returns_speak_only_of_actions_that_were_carried_out(agent: Agent, config: AdaptationConfig) -> None:
+    episodes = random_episodes(8, 0)
+    overruled = (np.arange(len(episodes)) % 3 == 0) & ~episodes.first
+    replay = Replay(agent.world_model.encoder, replace(episodes, overruled=overruled), 0.99)
+    visited = visit(agent, replay, 0)
+    chosen = np.flatnonzero(visited.acted)
+    np.testing.assert_array_equal(visited.carried_out[chosen], ~overruled[chosen + 1])
+    assert not visited.carried_out[visited.ended].any()
+    scored = {"carried_out": visited.carried_out, "acted": visited.acted}
+    taken, advantage = own_advantages(agent, replay.episodes, visited, config.fit)
+    scales = Scales(1.0, float(advantage.std()))
+    eta = config.mismatch.temperature * scales.returns
+    means = {name: visited.by_episode(rows, returns_step(taken[rows], advantage[rows], eta))
+             for name, rows in scored.items()}  # fmt: skip
+    found = Measure(agent, replay, visited, config, np.random.default_rng(0)).policy_returns(scales)
+    np.testing.assert_allclose(found, means["carried_out"])
+    assert not np.allclose(means["carried_out"], means["acted"])
 
 
 def test_what_the_gate_did_is_no_error_of_the_model(agent: Agent, config: AdaptationConfig) -> None:
@@ -208,3 +257,35 @@ def test_a_baseline_belongs_to_its_model(agent: Agent, config: AdaptationConfig,
         read_baseline(tmp_path / "b.json", "other")
     with pytest.raises(ValueError, match="adawm baseline"):
         read_baseline(tmp_path / "missing.json", "digest")
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "said"),
+    [
+        ("samples.ego", None, "samples.ego is None, must be a mapping"),
+        ("samples.visit_state", None, "samples.visit_state is None, must be a mapping"),
+        ("samples.policy_imagined.mean", float("nan"), "samples.policy_imagined.mean is nan, must be a finite number"),
+        ("samples.policy_imagined.mean", "0.1", "samples.policy_imagined.mean is '0.1', must be a finite number"),
+        ("samples.world.deviation", -0.1, "samples.world.deviation is -0.1, must be a finite number of at least 0"),
+        ("samples.world.deviation", 0.0, "must both be above 0"),
+        ("samples.cause_task.episodes", 1, "samples.cause_task.episodes is 1, must be a whole number of at least 2"),
+        ("samples.cause_task.episodes", 9.5, "samples.cause_task.episodes is 9.5, must be a whole number"),
+        ("scales.returns", float("inf"), "scales.returns is inf, must be a finite number of at least 0"),
+        ("scales", None, "scales is None, must be a mapping"),
+        ("source", [], r"source is \[\], must be a mapping"),
+    ],
+)
+def test_a_damaged_baseline_is_refused_by_file_and_field(tmp_path: Path, entry: str, value: Any, said: str) -> None:
+    path = tmp_path / "b.json"
+    write_baseline(
+        path, Baseline("digest", {}, {name: Sample(1.0, 0.5, 8) for name in (*DIRECT, *VISITATION)}, Scales(1.0, 1.0))
+    )
+    values = json.loads(path.read_text())
+    *way, leaf = entry.split(".")
+    part = values
+    for key in way:
+        part = part[key]
+    part[leaf] = value
+    path.write_text(json.dumps(values))
+    with pytest.raises(ValueError, match=rf"^{path}: not a mismatch baseline \(.*{said}.*run `adawm baseline"):
+        read_baseline(path, "digest")

@@ -1,0 +1,73 @@
+"""Which cause a trial names, and how trials are counted, on pools whose answers are known."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any
+
+import numpy as np
+import pytest
+
+pytest.importorskip("torch")
+
+from adawm_planner.adaptation.mismatch import pair_of
+from adawm_planner.adaptation.scores import DIRECT, Baseline, Sample, Scales
+from adawm_planner.adaptation.select_part import Part
+from adawm_planner.config.adaptation import load_adaptation
+from benchmarks.identify import Judge, Pool, verdict
+
+CONFIG = load_adaptation()
+NOISE = np.tile([-0.1, 0.1], 12)
+FAR = 3.0 + NOISE
+"""Thirty deviations above the baseline."""
+
+
+def judge() -> Judge:
+    return Judge(Baseline("", {}, {name: Sample(0.0, 0.1, 100) for name in DIRECT}, Scales(1.0, 1.0)), CONFIG)
+
+
+def pool(cause: str, *far: str) -> Pool:
+    """24 episodes in which these scores are far above the baseline; `cause_task` is asked anew for every trial."""
+    values = {name: FAR if name in far else NOISE for name in DIRECT}
+    task = values.pop("cause_task")
+    measure: Any = SimpleNamespace(visited=SimpleNamespace(episodes=24), cause_task=lambda samples, chosen: task)
+    return Pool(cause, ("t", cause), 0.5, values, measure)
+
+
+@pytest.mark.parametrize(
+    ("far", "named"),
+    [
+        ((), "none"),
+        (("cause_vehicle",), "vehicle"),
+        (("cause_task",), "task"),
+        (("cause_vehicle", "cause_task"), "both"),
+    ],
+)
+def test_what_is_far_above_its_baseline_is_named(far: tuple[str, ...], named: str) -> None:
+    trials = list(judge().direct(pool("both", *far), 12, 5))
+    assert [each.named for each in trials] == [named] * 2, "24 episodes are two disjoint trials of 12"
+
+
+def test_what_is_far_below_is_nothing() -> None:
+    one = pool("none")
+    below = Pool(one.cause, one.condition, one.success, {**one.values, "cause_vehicle": -FAR}, one.measure)
+    assert {each.named for each in judge().direct(below, 12, 2)} == {"none"}
+
+
+def test_the_part_follows_the_deciding_scores() -> None:
+    dynamics, policy = pair_of(CONFIG)
+    parts = [next(judge().direct(pool("both", *far), 12, 1)).part for far in ((), (dynamics,), (policy,))]
+    assert parts == [Part.NOTHING, Part.DYNAMICS, Part.POLICY]
+
+
+def test_trials_are_counted_by_what_was_planted_and_what_was_named() -> None:
+    pools = [pool("none"), pool("vehicle", "cause_vehicle"), pool("task", "cause_vehicle"), pool("both", "cause_task")]
+    found = verdict([each for one in pools for each in judge().direct(one, 12, 2)])
+    assert found["confusion"] == {
+        "none": {"none": 2}, "vehicle": {"vehicle": 2}, "task": {"vehicle": 2}, "both": {"task": 2},
+    }  # fmt: skip
+    assert {cause: each["share"] for cause, each in found["identified"].items()} == {
+        "none": 1.0, "vehicle": 1.0, "task": 0.0, "both": 0.0,
+    }  # fmt: skip
+    assert (found["identified_planted"]["share"], found["identified_planted"]["trials"]) == (pytest.approx(1 / 3), 6)
+    assert found["nothing_is_wrong"]["share"] == 1.0
