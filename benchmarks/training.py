@@ -182,7 +182,7 @@ def training(
         "updates_per_block": updates,
         "decisions": len(episodes),
         "batch": [config.fit.batch, config.fit.length],
-        "imagined": [min(config.fit.starts, config.fit.batch * config.fit.length), config.fit.horizon],
+        "imagined": [config.fit.starts, config.fit.horizon],
         "dynamics_bound": BOUND,
         "dynamics_goal": GOAL,
     }
@@ -223,7 +223,7 @@ def show(figures: Mapping[str, Any], console: Console) -> None:
     batch, imagined = (" x ".join(map(str, figures[name])) for name in ("batch", "imagined"))
     view = Table(title=f"one update: sequences {batch}, imagined {imagined}; {figures['threads']} thread",
                  box=SIMPLE_HEAD)  # fmt: skip
-    for column in ("update", "ms", "s a round", "trainable", "Adam MiB", "peak MiB"):
+    for column in ("update", "ms", "s a round", "trainable", "gradient and Adam MiB", "peak MiB"):
         view.add_column(column, justify="left" if column == "update" else "right")
     for part in PARTS:
         for kind in KINDS:

@@ -34,7 +34,7 @@ class Student:
     """An agent under adaptation."""
 
     def __init__(self, base: Agent, config: AdaptationConfig, low_rank: bool, seed: int) -> None:
-        """Start at the base agent, which is not changed; without `low_rank` all weights are trained."""
+        """Start at the base agent, which is not changed; without `low_rank` all weights are trained that can be."""
         self.base, self.low_rank = base.eval(), low_rank
         self.subunits = low_rank and config.policy_adapter == "subunits"
         self.agent = copy.deepcopy(base).train()
@@ -51,10 +51,11 @@ class Student:
         self.agent.critic.requires_grad_(True)
 
     def dynamics_parameters(self) -> list[nn.Parameter]:
-        """What a dynamics update trains."""
-        return (
-            lora_parameters(self.agent, "world_model") if self.low_rank else list(self.agent.world_model.parameters())
-        )
+        """What a dynamics update trains; of all weights, those that have a gradient: rollouts carry no labels."""
+        if self.low_rank:
+            return lora_parameters(self.agent, "world_model")
+        named = self.agent.world_model.named_parameters()
+        return [parameter for name, parameter in named if not name.startswith("label_head.")]
 
     def policy_parameters(self) -> list[nn.Parameter]:
         """What a policy update trains beside the critic."""

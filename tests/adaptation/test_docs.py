@@ -32,7 +32,10 @@ def test_identification_is_the_committed_one() -> None:
 def test_costs_are_the_committed_ones(part: str) -> None:
     figures = json.loads((RESULTS / "training.json").read_text(encoding="utf-8"))[part]
     cells = [f"{1e3 * figures[kind]['seconds_per_update']:.0f} ms" for kind in ("low_rank", "full")]
-    assert f"| {part} | {cells[0]} | {cells[1]} | {figures['ratio']['seconds_per_update']:.1f} |" in PAGE
+    cells.append(f"{figures['ratio']['seconds_per_update']:.1f}")
+    cells += [f"{figures[kind]['trainable']:,}" for kind in ("low_rank", "full")]
+    cells += [f"{figures[kind]['optimizer_bytes'] / 2**20:.2f}" for kind in ("low_rank", "full")]
+    assert f"| {part} | {' | '.join(cells)} |" in PAGE
 
 
 def test_rank_64_is_the_committed_runs() -> None:

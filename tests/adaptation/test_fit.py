@@ -68,6 +68,23 @@ def test_a_full_update_trains_the_encoder_too(agent: Agent, config: AdaptationCo
         student.factors()
 
 
+def test_a_full_update_trains_all_that_has_a_gradient(
+    agent: Agent, config: AdaptationConfig, replay: Replay, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The head of the expert's labels has none, so that leaving it out changes no bit."""
+
+    def trained() -> Student:
+        student = Student(agent, config, low_rank=False, seed=0)
+        fit_dynamics(student, Replay(student.agent.world_model.encoder, replay.episodes, 0.99), config, 3, 0)
+        return student
+
+    student = trained()
+    assert all(parameter.grad is not None for parameter in student.dynamics_parameters())
+    monkeypatch.setattr(Student, "dynamics_parameters", lambda self: list(self.agent.world_model.parameters()))
+    for ours, every in zip(student.agent.parameters(), trained().agent.parameters(), strict=True):
+        assert torch.equal(ours, every)
+
+
 def test_dynamics_loss_falls(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
     config = replace(config, fit=replace(config.fit, dynamics_rate=5e-3))
     student = Student(agent, config, low_rank=True, seed=0)
