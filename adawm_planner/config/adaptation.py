@@ -25,6 +25,9 @@ POLICY_ADAPTERS = ("lora", "subunits")
 DYNAMICS_EVIDENCE = ("prediction", "divergence")
 """What the `direct` dynamics mismatch measures, see `adaptation.mismatch`."""
 
+LARGEST_SCALING = 1024
+"""Most that alpha / rank may be."""
+
 POLICY_EVIDENCE = ("imagined", "returns")
 """What the `direct` policy mismatch takes the worth of an action from, see `adaptation.improvement`."""
 
@@ -103,6 +106,12 @@ class LoraSettings:
         """Raise ValueError for what cannot be used, named as a value of this section."""
         above(section, self, 0, "rank", "alpha")
         _carried(f"{section}.rank", self.rank)
+        most = LARGEST_SCALING * self.rank
+        if self.alpha > most:
+            raise ValueError(
+                f"{section}.alpha is {self.alpha} with rank {self.rank}, must be at most {most}, {LARGEST_SCALING} "
+                "times the rank"
+            )
         # Factors are kept with alpha / rank in them; only dividing by a power of two gives back the same bits.
         if math.frexp(self.alpha / self.rank)[0] != 0.5:
             raise ValueError(
@@ -233,6 +242,17 @@ class AdaptationConfig:
         if self.scoring.curve_seed < self.rollouts.train_seeds[1]:
             first, end = self.scoring.curve_seed, self.rollouts.train_seeds[1]
             raise ValueError(f"scoring.curve_seed is {first}, must be at least {end}, where rollouts.train_seeds end")
+        most = self.rollouts.decisions // 2 - 1
+        if self.mismatch.burn_in > most:
+            raise ValueError(
+                f"mismatch.burn_in is {self.mismatch.burn_in}, must be at most {most}: two episodes among the "
+                f"{self.rollouts.decisions} decisions of a round have to outlive it (rollouts.decisions)"
+            )
+        if self.fit.length > self.rollouts.source_decisions:
+            raise ValueError(
+                f"fit.length is {self.fit.length}, must be at most rollouts.source_decisions, "
+                f"{self.rollouts.source_decisions}: a window is cut from what was driven"
+            )
         self.lora.check("lora")
         self.actor_lora.check("actor_lora")
         if self.policy_adapter not in POLICY_ADAPTERS:

@@ -161,6 +161,7 @@ def test_an_unknown_target_is_named(agent: Agent, config: AdaptationConfig) -> N
         ({"alpha": 0}, "alpha is 0, must be above 0"),
         ({"rank": 65, "alpha": 65}, "rank is 65, must be at most 64, the largest rank that the planner takes"),
         ({"rank": 24, "alpha": 32}, "alpha is 32 with rank 24, alpha / rank must be a power of two .* alpha 24 will"),
+        ({"rank": 2, "alpha": 10**400}, "alpha is 10+ with rank 2, must be at most 2048, 1024 times the rank"),
         ({"targets": ()}, "targets is empty"),
     ],
 )
