@@ -34,6 +34,7 @@ from adawm_planner.policy.agent import Agent, load_agent, write_weights
 from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.result_file import write_text
 from adawm_planner.runtime.export import adaptable_layers
 from adawm_planner.runtime.model_files import digest
 
@@ -212,8 +213,9 @@ class Adaptation:
 
     def _curve_points(self) -> list[dict[str, Any]]:
         points = []
-        for path in sorted(self.folder.glob("evaluation-curve-*.json")):
-            index, values = int(path.stem.rpartition("-")[2]), _read(path)
+        paths = {int(path.stem.rpartition("-")[2]): path for path in self.folder.glob("evaluation-curve-*.json")}
+        for index, path in sorted(paths.items()):  # by number: as names, 100 comes before 96
+            values = _read(path)
             steps = sum(each["decisions"] for each in self.rounds[:index])
             kept = {key: values[key] for key in ("success_rate", "collision_rate", "timeout_rate", "episodes")}
             points.append({"env_steps": steps, "round": index, **kept})
@@ -352,7 +354,8 @@ def _claim(folder: Path, settings: dict[str, Any]) -> TextIO:
         difference = first_difference(read_mapping(path), settings)
         if difference:
             raise ValueError(f"{folder}: holds another run, {difference}; choose another --run or remove the folder")
-    path.write_text(yaml.safe_dump(settings, sort_keys=False))
+    else:
+        write_text(path, yaml.safe_dump(settings, sort_keys=False))
     return lock
 
 
