@@ -35,8 +35,7 @@ def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) 
         "schema": SCHEMA,
         "benchmark": name,
         "command": ["adawm", *without_json(sys.argv[1:])],
-        "commit": _git("rev-parse", "HEAD"),
-        "clean_checkout": _git("status", "--porcelain", "--untracked-files=no") == "",
+        **checkout(),
         "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": {
             "cpu": _cpu(),
@@ -48,6 +47,12 @@ def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) 
         "packages": {package: _version(package) for package in packages},
         **figures,
     }
+
+
+def checkout() -> dict[str, Any]:
+    """Commit of this checkout and whether it is as committed; commit None where it is no checkout."""
+    clean = _git("status", "--porcelain", "--untracked-files=no") == ""
+    return {"commit": _git("rev-parse", "HEAD"), "clean_checkout": clean}
 
 
 def without_json(words: Sequence[str]) -> list[str]:

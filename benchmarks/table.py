@@ -26,9 +26,9 @@ from adawm_planner.cli.options import json_option
 from adawm_planner.cli.processes import Interrupted, interruptible
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
 from adawm_planner.config.presets import to_mapping
-from adawm_planner.result_file import write_text
+from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, checkout, with_origin, write
 from benchmarks.table_report import compact, figures, summarise, to_markdown
 
 SHIFTS = {
@@ -54,6 +54,8 @@ written down then; it trains no policy, or all of its weights."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
 POLL_S = 1.0
+UNKNOWN = {"commit": None, "clean_checkout": None}
+"""In place of a `checkout` that nobody noted."""
 
 
 @dataclass(frozen=True)
@@ -88,6 +90,14 @@ class Where:
     def log(self, cell: Cell) -> Path:
         """What the run printed."""
         return self.runs / f"{cell.name}.log"
+
+    def driven(self, cell: Cell) -> Path:
+        """Full result of the run."""
+        return self.runs / cell.name / "adaptation.json"
+
+    def checkouts(self, cell: Cell) -> Path:
+        """What the run was driven with: a list of `checkout`, the one it began with first."""
+        return self.runs / f"{cell.name}.checkouts.json"
 
 
 @click.command()
@@ -230,9 +240,21 @@ def run_all(cells: list[tuple[Cell, list[str]]], where: Where, workers: int, con
     return failed
 
 
+def driven_with(cell: Cell, where: Where) -> list[dict[str, Any]]:
+    """Checkouts that drove a run so far; of one that was begun without noting it, the first is not known."""
+    path = where.checkouts(cell)
+    if path.exists():
+        noted: list[dict[str, Any]] = json.loads(path.read_text())
+        return noted
+    return [UNKNOWN] if (where.runs / cell.name).exists() else []
+
+
 def start(cell: Cell, where: Where, options: list[str]) -> subprocess.Popen[bytes]:
-    """Start one run in a process of its own."""
+    """Start one run in a process of its own, and note the checkout that drives it from here on."""
     where.runs.mkdir(parents=True, exist_ok=True)
+    earlier, now = driven_with(cell, where), checkout()
+    if now not in earlier and not where.driven(cell).exists():
+        write_json(where.checkouts(cell), [*earlier, now])
     folder = where.runs / cell.name
     words = ["--task", cell.task, "--vehicle", cell.vehicle, "--strategy", cell.strategy, "--seed", str(cell.seed)]
     command = [sys.executable, "-m", "adawm_planner.cli.main", "adapt", *words, *options, "--run", str(folder)]
@@ -241,12 +263,18 @@ def start(cell: Cell, where: Where, options: list[str]) -> subprocess.Popen[byte
 
 
 def finish(process: subprocess.Popen[bytes], cell: Cell, where: Where, console: Console) -> list[str]:
-    """Keep the compact result of a run that ended; return its name if it failed."""
-    source = where.runs / cell.name / "adaptation.json"
+    """Keep the compact result of a run that ended; return its name if it failed.
+
+    It is of the commit that the run began with; `went_on_at` names the others, where a killed run went on with them.
+    """
+    source = where.driven(cell)
     if process.returncode != 0 or not source.exists():
         console.print(f"{cell.name}: failed, see {where.log(cell)}", highlight=False)
         return [cell.name]
-    document: dict[str, Any] = compact(json.loads(source.read_text()))
+    first, *later = driven_with(cell, where)
+    document: dict[str, Any] = compact(json.loads(source.read_text())) | first
+    if later:
+        document["went_on_at"] = later
     write(
         where.result(cell),
         with_origin("adapt", document, ("torch", "peft", "libsumo")) | {"schema": document["schema"]},

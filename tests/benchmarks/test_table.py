@@ -1,0 +1,74 @@
+"""Whose commit a run of the table is: the one it was driven with, not the one at which it was collected."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+pytest.importorskip("torch")
+
+from adawm_planner.adaptation.harness import Cell
+from benchmarks import table
+from benchmarks.table import UNKNOWN, Where, finish, start
+
+CELL = Cell("right_turn_dense", "nominal", "none", 0)
+OLD, NEW = ({"commit": commit, "clean_checkout": True} for commit in ("old", "new"))
+
+
+class Done:
+    """A process that ended well."""
+
+    returncode = 0
+
+
+@pytest.fixture
+def where(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Where:
+    monkeypatch.setattr(table, "subprocess", SimpleNamespace(Popen=lambda *_, **__: Done(), STDOUT=None))
+    return Where(tmp_path / "runs", tmp_path / "results")
+
+
+def started(where: Where, monkeypatch: pytest.MonkeyPatch, now: dict[str, Any]) -> None:
+    monkeypatch.setattr(table, "checkout", lambda: now)
+    start(CELL, where, [])
+    (where.runs / CELL.name).mkdir(exist_ok=True)
+
+
+def ended(where: Where) -> dict[str, Any]:
+    scored = {"success_rate": 0.5, "detail": []}
+    document = {"schema": "adawm.adaptation/1", "before": scored, "after": scored, "source_after": scored}
+    where.driven(CELL).write_text(json.dumps(document))
+    process: Any = Done()
+    assert finish(process, CELL, where, Console(quiet=True)) == []
+    result: dict[str, Any] = json.loads(where.result(CELL).read_text())
+    return result
+
+
+def test_a_result_is_of_the_commit_that_drove_it(where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    started(where, monkeypatch, OLD)
+    result = ended(where)
+    assert {key: result[key] for key in OLD} == OLD and "went_on_at" not in result
+    where.result(CELL).unlink()
+    started(where, monkeypatch, NEW)  # only collects what was driven
+    result = ended(where)
+    assert {key: result[key] for key in OLD} == OLD and "went_on_at" not in result
+
+
+def test_a_run_that_went_on_with_another_commit_says_so(where: Where, monkeypatch: pytest.MonkeyPatch) -> None:
+    for now in (OLD, NEW, NEW, OLD):
+        started(where, monkeypatch, now)
+    result = ended(where)
+    assert {key: result[key] for key in OLD} == OLD and result["went_on_at"] == [NEW]
+
+
+def test_of_a_run_that_was_begun_without_noting_it_the_first_commit_is_not_known(
+    where: Where, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (where.runs / CELL.name).mkdir(parents=True)
+    started(where, monkeypatch, NEW)
+    result = ended(where)
+    assert {key: result[key] for key in UNKNOWN} == UNKNOWN and result["went_on_at"] == [NEW]
