@@ -57,7 +57,9 @@ class Visited:
     @property
     def carried_out(self) -> Bool:
         """Rows (N,) of `acted` whose action the gate let pass: what followed the others is not their doing."""
-        return self.acted & ~np.append(self.overruled[1:], False)
+        changed = np.zeros_like(self.overruled)
+        changed[:-1] = self.overruled[1:]
+        return self.acted & ~changed
 
     def by_episode(self, rows: Bool | Int64, values: Float64) -> Float64:
         """Mean per episode of one value per chosen row; NaN where an episode has no such row."""
