@@ -7,12 +7,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from adawm_planner.adaptation.rollouts import Rollouts
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.cli.main import adawm
-from adawm_planner.config.adaptation import AdaptationConfig
+from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import save_chunk
 from benchmarks import training
@@ -51,13 +52,18 @@ def test_memory_is_measured_in_another_process(model_dir: Path, config: Adaptati
 
 def test_the_command_gives_ratios(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(training, "driven", lambda *_: Rollouts(random_episodes(8, 1), ("success",) * 8))
-    words = ["--preset", "debug", "--model-dir", str(model_dir), "--blocks", "1", "--updates", "2", "--no-memory"]
+    content = yaml.safe_load(ADAPTATION_FILE.read_text())
+    content["presets"]["debug"]["fit"]["starts"] = 40  # more than the 32 rows of a batch
+    (tmp_path / "more.yaml").write_text(yaml.safe_dump(content))
+    words = ["--preset", "debug", "--model-dir", str(model_dir), "--blocks", "1", "--updates", "2", "--no-memory",
+             "--config", str(tmp_path / "more.yaml")]  # fmt: skip
     result = CliRunner().invoke(
         adawm, ["--debug", "benchmark", "training", *words, "--json", str(tmp_path / "x.json")], catch_exceptions=False
     )
     assert result.exit_code == 0 and "at least 3 is needed" in result.output
     document: dict[str, Any] = json.loads((tmp_path / "x.json").read_text())
     assert document["benchmark"] == "training"
+    assert document["imagined"] == [40, 4]
     for part in ("dynamics", "policy"):
         low, full = (document[part][kind]["seconds_per_update"] for kind in ("low_rank", "full"))
         assert document[part]["ratio"]["seconds_per_update"] == pytest.approx(full / low)
