@@ -22,12 +22,12 @@ from rclpy.task import Future
 from std_msgs.msg import Bool
 
 from adawm_planner.adapters.base_model import read_base_model
-from adawm_planner.adapters.bundle import BUNDLE_FILES, size_limit
 from adawm_planner.adapters.keys import read_trust
-from adawm_planner.adapters.refusal import Reason, Refusal, refuse
+from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store import AdapterStore, Entry
 from adawm_planner.adapters.store_state import Installed
 from adawm_planner.adapters.verify import Context, VerifiedAdapter
+from adawm_planner.adapters.wire import SENDER, check_layout, check_message_size
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import expiry_stamp, ns_to_stamp
@@ -43,9 +43,6 @@ from adawm_planner.runtime.swap_thread import SwapThread
 from adawm_planner.runtime.warm import History
 
 UPDATE_TOPIC = "adawm_finetuner/adapter"
-ENVELOPE_BYTES = 64 * 2**10
-"""What a message may hold besides its files."""
-
 OVERRIDE = "manual_override"
 """Intervention in the experience while a person drives."""
 
@@ -147,6 +144,11 @@ class PlannerAdapters:
         if self._swaps is None:
             self.turned_away += 1
             self._changed()
+            return
+        try:
+            check_message_size(len(raw), self._limits)  # or what waits could fill the memory
+        except Refused as refused:
+            self._swaps.post(m.Turned(refused.refusal))
         else:
             self._swaps.post(m.Push(lambda: unpack(raw, self._limits)))
 
@@ -224,16 +226,13 @@ def unpack(raw: bytes, limits: AdapterLimits) -> tuple[list[tuple[str, bytes]], 
 
     Everything else in the message only repeats the manifest, which is what is signed, so it is not looked at.
 
-    Raises Refused for a message that is too large or that cannot be read.
+    Raises Refused for a message that claims more than a bundle has, or that cannot be read.
     """
-    most = sum(size_limit(name, limits) for name in BUNDLE_FILES) + ENVELOPE_BYTES
-    sender = "Do not trust its sender"
-    if len(raw) > most:
-        refuse(Reason.FILE_SIZE, "a message must not be larger than a bundle", f"{len(raw)} bytes", most, sender)
+    check_layout(raw, limits)
     try:
         message = deserialize_message(raw, AdapterUpdate)
     except Exception as error:  # rclpy's own classes, which share no base but Exception
-        refuse(Reason.UNREADABLE, "a message must be an AdapterUpdate", error, "its type", sender)
+        refuse(Reason.UNREADABLE, "a message must be an AdapterUpdate", error, "its type", SENDER)
     return [(file.name, bytes(file.data)) for file in message.files], message.digest
 
 
