@@ -330,7 +330,7 @@ class HotSwap:
             if trial.swap.stage is Stage.PROBATION:
                 trial.probation = trial.probation.add(outcome)
                 self._judge(trial)
-        elif outcome.whole and set(outcome.adapters) == {each.digest for each in self._good.values()}:
+        elif outcome.whole and set(outcome.adapters) == self._good_digests():
             self._record = self._record.add(outcome, self._config)
 
     def _judge(self, trial: Trial) -> None:
@@ -406,20 +406,48 @@ class HotSwap:
             return
         self._clear()  # or the step back would be from what drives no longer
         parts = [part for part in PARTS if event.part in ("", part)]
-        changed = [part for part in parts if self._drives(part)]
+        changed = [part for part in parts if self._drives(part) and (event.to_base or not self._leaves(part))]
         withdrawn = self._withdraw(parts, changed)
-        for part in changed:
-            if self._store.part(part).current is not None:
-                self._store.rollback(part, self._now(), "operator", event.to_base)
-            self._reload(part)
-        if changed:
-            self._settled, self._record = self._engine(tuple(self._good.values())), Record()
+        self._step_back(changed, event.to_base)
+        if changed or any(self._leaves(part) for part in parts):
             self._back.append(event.answer)
-            self._order_back()
+            if self.ready is None:
+                self._order_back()
         elif withdrawn:
             event.answer(m.Reply(True, "withdrawn before it drove"))
         else:
             event.answer(m.Reply(False, "the base model drives already, so there is nothing to roll back"))
+
+    def _leaves(self, part: str) -> bool:
+        """Whether an adapter of the part is on its way back already, which a roll back then means and no more."""
+        trial = self._trial
+        return trial is not None and trial.swap.stage is Stage.REVERTING and trial.swap.part == part
+
+    def _step_back(self, parts: Sequence[str], to_base: bool) -> None:
+        """Take a step back in the store, and settle on what it then holds, on a disk that is full half-way too."""
+        before = self._good_digests()
+        try:
+            for part in parts:
+                self._drop_above(part)
+                if self._store.part(part).current is not None:
+                    self._store.rollback(part, self._now(), "operator", to_base)
+        finally:
+            for part in parts:
+                self._reload(part)
+            if self._good_digests() != before:
+                self._settled, self._record = self._engine(tuple(self._good.values())), Record()
+                self._order_back()
+
+    def _drop_above(self, part: str) -> None:
+        """Roll back what is committed above what drives: it did not fit this start, and would drive after another."""
+        drives = self._good.get(part)
+        while self._store.part(part).active is None and self._store.part(part).current is not None:
+            if drives is not None and self._store.part(part).current == drives.digest:
+                return
+            self._store.rollback(part, self._now(), "operator")
+
+    def _good_digests(self) -> set[str]:
+        return {each.digest for each in self._good.values()}
 
     def _drives(self, part: str) -> bool:
         """Whether an adapter of the part drives, or would after a restart."""
@@ -453,8 +481,9 @@ class HotSwap:
 
     def _pin(self, event: m.Pin) -> None:
         self._clear()  # or it would be taken for what drives
-        current = {self._store.part(part).current: part for part in PARTS}
-        part = event.what if event.what in PARTS else current.get(event.what)
+        drives = {each.digest: part for part, each in self._good.items()}
+        drives |= {state.active: part for part in PARTS if (state := self._store.part(part)).active is not None}
+        part = event.what if event.what in PARTS else drives.get(event.what)
         if part is None:
             text = f"'{event.what}' does not drive; give the digest of what does, or its part ({', '.join(PARTS)})"
             event.answer(m.Reply(False, text))
@@ -463,14 +492,16 @@ class HotSwap:
             text = f"an adapter of part {part} is on probation; wait until it is committed, or roll it back first"
             event.answer(m.Reply(False, text))
             return
+        if event.pinned:
+            self._drop_above(part)
         self._store.pin(part, event.pinned, self._now())
         trial = self._trial
         if event.pinned and trial is not None and trial.swap.part == part:
             self._give_up(Refusal(Reason.PINNED, "the part must not be pinned", f"{part} is pinned", "not pinned",
                                   "Unpin it if updates are wanted again"))  # fmt: skip
-        state = self._store.part(part)
-        text = f"{part} is {'pinned to' if event.pinned else 'free to leave'} {state.current or 'the base model'}"
-        event.answer(m.Reply(True, text, self._entries([state.current] if state.current else [])))
+        digest = self._good[part].digest if part in self._good else None
+        text = f"{part} is {'pinned to' if event.pinned else 'free to leave'} {digest or 'the base model'}"
+        event.answer(m.Reply(True, text, self._entries([digest] if digest else [])))
 
     # -- what is where
 

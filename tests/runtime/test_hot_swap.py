@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from copy import copy
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,7 +23,7 @@ from adawm_planner.runtime.planner_core import Mode
 from adawm_planner.runtime.planner_loop import Outgoing
 from adawm_planner.runtime.swap_state import Stage
 from adawm_planner.runtime.warm import KEPT, History, advance, rewarm
-from tests.adapters.conftest import NOW, Maker
+from tests.adapters.conftest import NOW, Maker, random_factors
 from tests.adapters.forgery import with_factors, with_tensors
 from tests.runtime.inputs import frame, odometry, status, straight_route
 from tests.runtime.swap_rig import OPEN, Rig, digest_of, outputs, same
@@ -454,6 +455,79 @@ def test_an_operator_rolls_back_on_a_full_disk(rig: Rig, policy: Files, monkeypa
     assert not reply.success and "No space left" in reply.message
     rig.drive(1)
     assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+
+
+def test_a_roll_back_of_both_parts_on_a_disk_that_is_full_half_way_takes_what_it_could(
+    rig: Rig, policy: Files, dynamics: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(rig, dynamics)
+    committed(rig, policy)
+    write = rig.store.rollback
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.store, "rollback", lambda part, *more: (full if part == "policy" else write)(part, *more))
+        reply = rig.ask(m.RollBack, "", False)
+    assert not reply.success and "No space left" in reply.message
+    rig.drive(1)
+    assert rig.store.part("dynamics").current is None
+    assert rig.core.engine.adapter_digests == (digest_of(policy),)
+    assert [each.digest for each in rig.swap.report.adapters] == [digest_of(policy)]
+    rig.push(rig.maker.files(counter=8, name="second"))
+    rig.drive(4)
+    rig.episodes(*[False] * 6)
+    assert rig.core.engine.adapter_digests == (digest_of(policy),), "the dynamics do not come back with a way back"
+
+
+@pytest.mark.parametrize("part", ["policy", ""])
+@pytest.mark.parametrize("to_base", [False, True])
+def test_an_operator_rolls_back_what_is_on_its_way_back_and_nothing_more_unless_to_the_base(
+    rig: Rig, policy: Files, part: str, to_base: bool
+) -> None:
+    committed(rig, policy)
+    rig.push(rig.maker.files(counter=8, name="second"))
+    rig.drive(4)
+    rig.swap.handle(m.Faulted("planted"))
+    assert rig.stage == "reverting"
+    replies: list[m.Reply] = []
+    rig.swap.handle(m.RollBack(part, to_base, replies.append))
+    assert replies == [], "the earlier one does not drive yet"
+    rig.drive(1)
+    drives = () if to_base else (digest_of(policy),)
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == drives
+    assert replies[0].success and rig.store.part("policy").good == drives
+
+
+@pytest.fixture
+def narrow(maker: Maker, tmp_path: Path) -> Iterator[tuple[Rig, Files, Files]]:
+    """Started with a rank that the newest committed bundle is above: the last good one drives."""
+    low = maker.files(factors=random_factors(maker.base, "policy", rank=1))
+    high = maker.files(random_factors(maker.base, "policy", rank=5), counter=8, name="high")
+    before = Rig(maker, tmp_path / "narrow")
+    committed(before, low)
+    committed(before, high)
+    before.close()
+    narrowed = copy(maker)
+    narrowed.context = replace(maker.context, limits=replace(maker.context.limits, rank=3))
+    made = Rig(narrowed, tmp_path / "narrow")
+    assert made.core.engine.adapter_digests == (digest_of(low),)
+    assert made.store.part("policy").good == (digest_of(low), digest_of(high)), "it stays for another start"
+    yield made, low, high
+    made.close()
+
+
+def test_a_roll_back_steps_back_from_what_drives_and_takes_what_is_above_it_along(
+    narrow: tuple[Rig, Files, Files],
+) -> None:
+    rig, _, _ = narrow
+    assert rig.ask(m.RollBack, "policy", False).success
+    assert rig.core.engine.adapter_digests == () and rig.store.part("policy").good == ()
+
+
+def test_a_pin_keeps_what_drives_after_another_start_too(narrow: tuple[Rig, Files, Files]) -> None:
+    rig, low, high = narrow
+    assert "does not drive" in rig.ask(m.Pin, digest_of(high), True).message
+    reply = rig.ask(m.Pin, digest_of(low), True)
+    assert reply.success and reply.message == f"policy is pinned to {digest_of(low)}" and reply.entries[0].pinned
+    assert rig.store.part("policy").good == (digest_of(low),)
 
 
 def left_over(rig: Rig, files: Files, monkeypatch: pytest.MonkeyPatch) -> None:
