@@ -39,7 +39,7 @@ from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.runtime.hot_swap import HotSwap
 from adawm_planner.runtime.swap_state import FINAL
-from adawm_planner.runtime.swap_thread import SwapThread
+from adawm_planner.runtime.swap_thread import GATE, SwapThread
 from adawm_planner.runtime.warm import History
 
 UPDATE_TOPIC = "adawm_finetuner/adapter"
@@ -156,7 +156,7 @@ class PlannerAdapters:
         self._rule = message.rule if message.state != GateStatus.PASSING else ""
         self._tell_intervention()
         if self._swaps is not None:
-            self._swaps.taken_over("gate", message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
+            self._swaps.taken_over(GATE, message.state in (GateStatus.STOPPING, GateStatus.STOPPED))
 
     def _on_override(self, message: Bool) -> None:
         self._overridden = message.data

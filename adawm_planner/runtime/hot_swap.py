@@ -274,6 +274,8 @@ class HotSwap:
         if moved is None:
             return
         trial.warm, output = moved
+        if not event.drove:
+            return
         trial.counts = trial.counts.add(event.history.steps[-1], output, event.scene)
         refusal = verdict(trial.counts, self._config)
         if refusal is not None:

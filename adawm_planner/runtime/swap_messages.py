@@ -80,6 +80,7 @@ class Decided:
 
     history: History  # up to this decision
     scene: Scene | None
+    drove: bool = True  # False: the gate stopped the vehicle meanwhile, so that nobody's decision is what happened
 
 
 @dataclass(frozen=True)

@@ -40,6 +40,9 @@ MOST_WAITING = 16
 GIL_SWITCH_S = 0.001
 """Longest that Python code of the other thread holds up the driving one [s]; Python's own default is 0.005."""
 
+GATE = "gate"
+"""Who stops the vehicle, as `taken_over` is told."""
+
 DROVE = (Mode.DRIVING, Mode.ARRIVED)
 
 
@@ -56,6 +59,7 @@ class SwapThread:
         self._swap, self._loop = swap, loop
         self._watch = EpisodeWatch()
         self._mode = Mode.WAITING
+        self._stopped = False  # by the gate
         self._taken = 0  # number of the engine that was taken last
         self._missed: Ready | None = None
         self._polls = 0
@@ -89,8 +93,10 @@ class SwapThread:
         self._inbox.put(event)
 
     def taken_over(self, by: str, now: bool) -> None:
-        """Note whether somebody, or the gate, drives instead."""
+        """Note whether somebody, or the gate (GATE), drives instead."""
         self._watch.taken_over(by, now)
+        if by == GATE:
+            self._stopped = now
 
     def after_answer(self, out: Outgoing) -> None:
         """Take note of an answer that has been sent, then flip if an engine is ready."""
@@ -104,7 +110,7 @@ class SwapThread:
             if fault.rule == "internal_error":
                 self.post(Faulted(fault.text))
         if answer.decision is not None and self._swap.watching:
-            self.post(Decided(self._loop.core.history, answer.scene))
+            self.post(Decided(self._loop.core.history, answer.scene, not self._stopped))
         self.between_ticks()
 
     def between_ticks(self) -> None:
@@ -112,7 +118,7 @@ class SwapThread:
         ready = self._swap.ready
         if ready is None or ready.number <= self._taken or ready is self._missed:
             return
-        if ready.forward and self._mode is Mode.BRAKING:
+        if ready.forward and (self._stopped or self._mode is Mode.BRAKING):
             return
         if self._is_behind(ready) and self._polls < FRAMES_PER_DECISION:
             self._polls += 1

@@ -135,6 +135,25 @@ def test_no_flip_while_braking_and_none_is_lost(rig: Rig, policy: Files) -> None
     assert rig.stage == "probation"
 
 
+def test_neither_shadow_nor_a_flip_forward_while_the_gate_stops_the_vehicle(rig: Rig, policy: Files) -> None:
+    rig.push(policy)
+    rig.thread.taken_over("gate", True)
+    rig.drive(6)
+    assert rig.stage == "shadow" and rig.swap.report.figures["shadow_decisions"] == "0"
+    rig.thread.taken_over("gate", False)
+    rig.decide_unseen(3)
+    rig.thread.taken_over("gate", True)
+    rig.drive(2)
+    assert rig.stage == "ready" and rig.core.engine.adapter_digests == ()
+    rig.thread.taken_over("gate", False)
+    rig.drive(1)
+    assert rig.stage == "probation" and rig.core.engine.adapter_digests == (digest_of(policy),)
+    rig.thread.taken_over("gate", True)
+    rig.thread.post(m.Faulted("planted"))
+    rig.drive(1)
+    assert rig.stage == "rolled_back", "back is always allowed"
+
+
 def test_both_parts_one_after_the_other(rig: Rig, policy: Files, dynamics: Files) -> None:
     rig.push(policy)
     rig.push(dynamics)
