@@ -82,7 +82,12 @@ def _end(one: Experience) -> str:
 
 
 Results = tuple[tuple[bool, float], ...]
-"""Success and return of each episode, the oldest first."""
+"""Success, whatever the return, and return of each episode; the oldest first."""
+
+
+def _reached(results: Results, floor: float) -> int:
+    """How many succeeded with at least this return."""
+    return sum(success and total >= floor for success, total in results)
 
 
 @dataclass(frozen=True)
@@ -96,18 +101,19 @@ class Record:
         """How many there are."""
         return len(self.results)
 
-    @property
-    def successes(self) -> int:
-        """How many of them succeeded."""
-        return sum(success for success, _ in self.results)
+    def successes(self, config: SwapConfig) -> int:
+        """How many of them succeeded, all judged by today's floor, as one on probation would be.
+
+        A floor that only came later must hold for the first ones too: the bound is of episodes judged alike.
+        """
+        return _reached(self.results, self.floor(config))
 
     def add(self, outcome: EpisodeOutcome, config: SwapConfig) -> Record:
-        """The record with one more episode; it is judged as one on probation would be.
+        """The record with one more episode.
 
         Only so many are kept that a vehicle or task which changes is soon what the record is of.
         """
-        success = outcome.success and outcome.total >= self.floor(config)
-        return Record((*self.results, (success, outcome.total))[-2 * config.record_episodes :])
+        return Record((*self.results, (outcome.success, outcome.total))[-2 * config.record_episodes :])
 
     def floor(self, config: SwapConfig) -> float:
         """Return that a success must reach; -inf while the record is short or its mean is not positive."""
@@ -120,7 +126,7 @@ class Record:
         if self.episodes < config.record_episodes:
             rate = config.record_success
         else:
-            rate = lower_bound(self.successes, self.episodes, 0.5 * config.probation_level)
+            rate = lower_bound(self.successes(config), self.episodes, 0.5 * config.probation_level)
         return min(max(rate - config.probation_margin, 0.0), 1.0 - 1e-6)
 
 
@@ -141,7 +147,7 @@ class Probation:
             each * (1.0 + share * largest * (self.bound - success))
             for each, share in zip(self.wealth, BETS, strict=True)
         )
-        return Probation(self.bound, self.floor, (*self.results, (success, outcome.total)), wealth)
+        return Probation(self.bound, self.floor, (*self.results, (outcome.success, outcome.total)), wealth)
 
     @property
     def episodes(self) -> int:
@@ -151,7 +157,7 @@ class Probation:
     @property
     def successes(self) -> int:
         """How many of them succeeded."""
-        return sum(success for success, _ in self.results)
+        return _reached(self.results, self.floor)
 
     @property
     def evidence(self) -> float:

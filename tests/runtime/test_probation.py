@@ -48,6 +48,24 @@ def test_the_whole_test_with_an_estimated_record_keeps_its_level() -> None:
     assert alarms <= runs * config.probation_level
 
 
+def test_the_level_is_kept_where_the_return_depends_on_the_route() -> None:
+    """The floor comes with the tenth episode of the record: it must judge the first nine as it does the adapter's."""
+    rng, alarms, runs, config = np.random.default_rng(0), 0, 400, SwapConfig()
+
+    def drive() -> EpisodeOutcome:
+        return replace(GOOD, total=float(rng.choice([10.0, 60.0])))
+
+    for _ in range(runs):
+        record = Record()
+        for _ in range(config.record_episodes):
+            record = record.add(drive(), config)
+        test = Probation(record.bound(config), record.floor(config))
+        while not (test.is_worse(config) or test.is_over(config)):
+            test = test.add(drive())
+        alarms += test.is_worse(config)
+    assert alarms <= runs * config.probation_level
+
+
 def test_a_bad_adapter_is_found_within_a_few_episodes() -> None:
     found = rolled_back(0.2, 0.8, 200)
     assert all(at is not None for at in found)
@@ -75,7 +93,7 @@ def test_the_bound_comes_from_the_record_once_it_is_long_enough() -> None:
     assert record.bound(CONFIG) == pytest.approx(0.025 ** (1 / 10) - CONFIG.probation_margin)
     assert record.floor(CONFIG) == pytest.approx(1.5)
     slow = replace(GOOD, total=1.0)
-    assert record.add(slow, CONFIG).successes == record.successes
+    assert record.add(slow, CONFIG).successes(CONFIG) == CONFIG.record_episodes
     assert Probation(0.7, record.floor(CONFIG)).add(slow).successes == 0
 
 
@@ -83,7 +101,7 @@ def test_the_record_forgets() -> None:
     record = Record()
     for outcome in [GOOD] * 20 + [BAD] * 20:
         record = record.add(outcome, CONFIG)
-    assert (record.episodes, record.successes) == (20, 0)
+    assert (record.episodes, record.successes(CONFIG)) == (20, 0)
 
 
 def test_clopper_pearson() -> None:
