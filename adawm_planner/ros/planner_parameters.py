@@ -109,6 +109,11 @@ PLANNER_PARAMETERS: Final = (
         "share of the record's mean return that a success must reach", "share", 0.0, 1.0,
     ),
     Parameter(
+        "adapters.episode_decisions", int, _SWAP.episode_decisions,
+        "decisions without an end that count as a failed episode; above those of the longest route",
+        "decisions of 0.2 s", 1, 1000000,
+    ),
+    Parameter(
         "adapters.record_episodes", int, _SWAP.record_episodes,
         "episodes of the planner's own record before it replaces adapters.record_success", "episodes", 1, 10000,
     ),

@@ -91,6 +91,11 @@ class HotSwap:
         trial = self._trial
         return self.ready is not None or (trial is not None and trial.swap.stage is Stage.SHADOW)
 
+    @property
+    def episode_decisions(self) -> int:
+        """Decisions without an end that count as an episode that failed."""
+        return self._config.episode_decisions
+
     def close(self) -> None:
         """Give the store back; operators who still wait are told."""
         for answer in self._back:

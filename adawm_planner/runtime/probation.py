@@ -29,16 +29,23 @@ class EpisodeOutcome:
     """One episode as the planner can judge it."""
 
     adapters: tuple[str, ...]  # digests that decided last
-    whole: bool  # they decided all of it
+    whole: bool  # they decided all of it, from its beginning on
     success: bool  # reached the goal, without collision or intervention
-    why: str  # goal, collision, off_lane, unfinished or intervention
+    why: str  # goal, collision, off_lane, unfinished, too_long or intervention
     total: float  # return, sum of all rewards
 
 
 class EpisodeWatch:
     """Experience in, outcomes of episodes out; none of an episode whose beginning was missed."""
 
-    def __init__(self) -> None:
+    def __init__(self, longest: int) -> None:
+        """Wait for the first episode.
+
+        Args:
+            longest: decisions without an end that are a failure, every time anew: or an adapter that makes the vehicle
+                stand would end no episode, and drive on unjudged.
+        """
+        self._longest, self._decisions = longest, 0
         self._adapters: tuple[str, ...] | None = None  # None: no episode
         self._whole = True
         self._total, self._intervened = 0.0, False
@@ -59,18 +66,27 @@ class EpisodeWatch:
         """
         if one.is_first:
             self._adapters, self._whole, self._total = one.adapter_digests, True, 0.0
-            self._intervened = bool(self._instead)
+            self._intervened, self._decisions = bool(self._instead), 0
         elif self._adapters is not None and one.adapter_digests != self._adapters:
-            self._adapters, self._whole = one.adapter_digests, False
+            self._adapters, self._whole, self._decisions = one.adapter_digests, False, 0
         self._total += one.reward.total
+        self._decisions += 1
         if not one.is_last:
-            return None
+            return self._too_long()
         adapters, intervened = self._adapters, self._intervened
         self._adapters = None
         if adapters is None or (cut and not one.is_terminal and not intervened):
             return None
         why = "intervention" if intervened else _end(one)
         return EpisodeOutcome(adapters, self._whole, why == "goal", why, self._total)
+
+    def _too_long(self) -> EpisodeOutcome | None:
+        """Outcome of an episode that goes on beyond the limit; what follows of it is not whole."""
+        if self._adapters is None or self._decisions < self._longest:
+            return None
+        found = EpisodeOutcome(self._adapters, self._whole, False, "too_long", self._total)
+        self._whole, self._decisions = False, 0
+        return found
 
 
 def _end(one: Experience) -> str:

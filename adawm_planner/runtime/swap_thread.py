@@ -57,7 +57,7 @@ class SwapThread:
             loop: what drives.
         """
         self._swap, self._loop = swap, loop
-        self._watch = EpisodeWatch()
+        self._watch = EpisodeWatch(swap.episode_decisions)
         self._mode = Mode.WAITING
         self._stopped = False  # by the gate
         self._taken = 0  # number of the engine that was taken last

@@ -198,6 +198,22 @@ def test_probation_rolls_a_bad_adapter_back(rig: Rig, policy: Files) -> None:
     assert rig.core.engine.adapter_digests == () and rig.store.part("policy").current is None
 
 
+def test_an_adapter_that_ends_no_episode_is_rolled_back_and_the_record_has_one_failure(
+    maker: Maker, tmp_path: Path, policy: Files
+) -> None:
+    rig = Rig(maker, tmp_path / "store", replace(OPEN, episode_decisions=10))
+    rig.drive(25)
+    assert rig.swap._record.results == ((False, rig.swap._record.results[0][1]),)
+    rig.push(policy)
+    rig.drive(4)
+    assert rig.stage == "probation"
+    rig.drive(38)
+    assert rig.stage == "probation" and rig.swap.report.figures["probation_episodes"] == "3"
+    rig.drive(2)
+    assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
+    rig.close()
+
+
 def test_what_was_trained_on_top_of_a_bundle_that_is_rolled_back_never_drives(rig: Rig, policy: Files) -> None:
     rig.push(policy)
     rig.drive(4)

@@ -130,7 +130,7 @@ def experience(
 
 
 def outcome(*ones: Experience, by_fault: bool = False, intervened: bool = False) -> EpisodeOutcome | None:
-    watch, found = EpisodeWatch(), None
+    watch, found = EpisodeWatch(100), None
     for k, one in enumerate(ones):
         if k == 1 and intervened:
             watch.taken_over("driver", True)
@@ -158,7 +158,7 @@ def test_how_episodes_end() -> None:
 
 
 def test_who_still_drives_instead_when_an_episode_begins_spoils_it() -> None:
-    watch, end = EpisodeWatch(), experience(last=True, terminal=True, destination=1.0)
+    watch, end = EpisodeWatch(100), experience(last=True, terminal=True, destination=1.0)
     watch.taken_over("driver", True)
     watch.add(experience(first=True), False)
     spoilt = watch.add(end, False)
@@ -171,3 +171,17 @@ def test_who_still_drives_instead_when_an_episode_begins_spoils_it() -> None:
 def test_an_episode_of_two_adapters_is_the_last_ones_and_not_whole() -> None:
     found = outcome(experience(first=True), experience(by="b"), experience(last=True, by="b"))
     assert found is not None and found.adapters == ("b",) and not found.whole
+
+
+def test_an_episode_without_an_end_is_a_failure_after_each_limit_and_whole_but_once() -> None:
+    watch = EpisodeWatch(3)
+    found = [watch.add(experience(first=k == 0, progress=1.0), False) for k in range(7)]
+    assert [k for k, each in enumerate(found) if each is not None] == [2, 5]
+    assert found[2] == EpisodeOutcome(("a",), True, False, "too_long", 3.0)
+    assert found[5] == EpisodeOutcome(("a",), False, False, "too_long", 6.0)
+    end = watch.add(experience(last=True, terminal=True, destination=1.0), False)
+    assert end is not None and (end.why, end.whole) == ("goal", False), "a record must not have an episode twice"
+    assert watch.add(experience(first=True), False) is None
+    others = [watch.add(experience(by="b"), False) for _ in range(3)]
+    assert others[:2] == [None, None] and others[2] is not None and others[2].adapters == ("b",)
+    assert [EpisodeWatch(1).add(experience(), False)] == [None], "its beginning was missed"

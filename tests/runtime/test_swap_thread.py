@@ -28,6 +28,7 @@ class Recorder:
         self.report, self.watching = m.Report(), False
         self.events: list[m.Event] = []
         self.go = threading.Event()
+        self.episode_decisions = 3000
 
     def handle(self, event: m.Event) -> None:
         self.go.wait()
