@@ -21,7 +21,7 @@ BETS = (0.25, 0.5, 0.75, 0.95)
 """Shares of the largest bet; the wealth is the mean over them, so that slight and heavy losses are both found early."""
 
 LOWEST_P = 0.01
-"""A record this poor cannot be fallen short of by enough to be tested."""
+"""A bound this low cannot be fallen short of by enough to be found, so nothing is asked for."""
 
 
 @dataclass(frozen=True)
@@ -138,12 +138,13 @@ class Record:
         return config.return_share * mean if known else -math.inf
 
     def bound(self, config: SwapConfig) -> float:
-        """Success rate that an adapter on probation must not fall below; from 0 to below 1."""
+        """Success rate that an adapter on probation must not fall below; 0, or above LOWEST_P and below 1."""
         if self.episodes < config.record_episodes:
             rate = config.record_success
         else:
             rate = lower_bound(self.successes(config), self.episodes, 0.5 * config.probation_level)
-        return min(max(rate - config.probation_margin, 0.0), 1.0 - 1e-6)
+        bound = min(rate - config.probation_margin, 1.0 - 1e-6)
+        return bound if bound > LOWEST_P else 0.0
 
 
 @dataclass(frozen=True)
@@ -182,7 +183,7 @@ class Probation:
 
     def is_worse(self, config: SwapConfig) -> bool:
         """Whether the adapter is worse than the bound, at half of the allowed level."""
-        return self.bound > LOWEST_P and self.evidence >= 2.0 / config.probation_level
+        return self.evidence >= 2.0 / config.probation_level
 
     def is_over(self, config: SwapConfig) -> bool:
         """Whether it may be committed: all episodes are in, and they do not speak against it.

@@ -97,6 +97,19 @@ def test_the_bound_comes_from_the_record_once_it_is_long_enough() -> None:
     assert Probation(0.7, record.floor(CONFIG)).add(slow).successes == 0
 
 
+def test_a_bound_that_nothing_can_be_held_against_leaves_no_adapter_on_probation_for_ever() -> None:
+    for successes in range(CONFIG.record_episodes):
+        record, config = Record(), SwapConfig()
+        for outcome in [BAD] * (20 - successes) + [GOOD] * successes:
+            record = record.add(outcome, config)
+        test = Probation(record.bound(config))
+        for _ in range(400):
+            test = test.add(BAD)
+            if test.is_worse(config) or test.is_over(config):
+                break
+        assert test.episodes < 400, f"{successes} of 20: bound {test.bound}"
+
+
 def test_the_record_forgets() -> None:
     record = Record()
     for outcome in [GOOD] * 20 + [BAD] * 20:
