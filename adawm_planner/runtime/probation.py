@@ -18,7 +18,7 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Experience
 
 BETS = (0.25, 0.5, 0.75, 0.95)
-"""Shares of the largest bet; the wealth is the mean over them, so that slight and heavy losses are both found early."""
+"""Shares of the largest bet; the wealth is the mean over them, so that it is right for no one size of loss alone."""
 
 LOWEST_P = 0.01
 """A bound this low cannot be fallen short of by enough to be found, so nothing is asked for."""
