@@ -32,6 +32,7 @@ from adawm_planner.adapters.probe import check_probe, session_runner
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify
 from adawm_planner.cli.options import FiniteRange, json_option, seed_option
 from adawm_planner.config.adapters import AdapterLimits
+from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Carry, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
@@ -62,6 +63,7 @@ class Alternator:
     def __init__(self, base: OnnxEngine, pair: Pair, swaps: int, history: Callable[[], History]) -> None:
         self._base, self._pair, self._history = base, pair, history
         self._left, self._number, self._must_decide = swaps, 0, False
+        self.episode_decisions = SwapConfig().episode_decisions
         self.ready: m.Ready | None = None
         self.report, self.watching = m.Report(), True
         self.flips_ms, self.made_ms = array("d"), array("d")
