@@ -70,6 +70,16 @@ def test_worn_brakes_are_the_committed_runs() -> None:
         assert row == f"| {' | '.join(cells)} |"
 
 
+def test_overloaded_is_the_committed_runs() -> None:
+    none, adawm = (
+        json.loads((RESULTS / "runs" / f"right_turn_moderate-overloaded-{name}-0.json").read_text(encoding="utf-8"))
+        for name in ("none", "adawm")
+    )
+    told = " ".join(PAGE.split())
+    assert f"{_success(none['after'])} and {_success(adawm['after'])} with {adawm['updates']:,} updates" in told
+    assert adawm["source_after"]["success_rate"] == 1.0
+
+
 def _success(found: dict[str, Any]) -> str:
     low, high = found["success_ci95"]
     return f"{found['success_rate']:.2f} ({low:.2f}-{high:.2f})"
