@@ -28,9 +28,10 @@ LEAST_DAYS, MOST_DAYS = 60 / DAY_S, 36500
 """Range of a bundle's life [days]."""
 
 SHORT = 12
+"""Digits of a digest that a table shows."""
+
 MOST_SHOWN = 5000
 """Characters of one value in a table."""
-"""Digits of a digest that a table shows."""
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
 PATH = click.Path(path_type=Path)

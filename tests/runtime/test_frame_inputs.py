@@ -14,6 +14,14 @@ def parts(k: int) -> list[Part]:
     return [odometry(k), others(k), status(k)]
 
 
+def after_a_whole_frame() -> FrameAssembler:
+    """One that frame 1000 was closed with at 0 s."""
+    assembler = FrameAssembler()
+    for part in parts(1000):
+        assembler.add(part, 0.0)
+    return assembler
+
+
 @pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
 def test_frame_is_whole_with_its_third_part_in_any_order(order: tuple[int, ...]) -> None:
     assembler = FrameAssembler()
@@ -77,17 +85,13 @@ def test_closed_frame_is_not_given_out_when_its_last_part_comes() -> None:
 
 
 def test_clock_that_starts_again_starts_new_frames() -> None:
-    assembler = FrameAssembler()
-    for part in parts(1000):
-        assembler.add(part, 0.0)
+    assembler = after_a_whole_frame()
     assert [assembler.add(part, 1.0) is not None for part in parts(3)] == [False, False, True]
     assert assembler.clock_restarts == 1
 
 
 def test_a_topic_that_strays_far_back_is_late_and_the_others_frames_wait_for_it() -> None:
-    assembler = FrameAssembler()
-    for part in parts(1000):
-        assembler.add(part, 0.0)
+    assembler = after_a_whole_frame()
     for k in range(1001, 1004):
         assert [assembler.add(part, 0.05 * k) for part in (odometry(k - 200), others(k), status(k))] == [None] * 3
     oldest = assembler.oldest_pending()
@@ -96,9 +100,7 @@ def test_a_topic_that_strays_far_back_is_late_and_the_others_frames_wait_for_it(
 
 
 def test_a_clock_that_starts_again_keeps_what_came_before_it_was_sure() -> None:
-    assembler = FrameAssembler()
-    for part in parts(1000):
-        assembler.add(part, 0.0)
+    assembler = after_a_whole_frame()
     assembler.add(odometry(3), 1.0)
     assembler.add(odometry(4), 1.05)
     assert assembler.add(status(3), 1.06) is None and assembler.clock_restarts == 1
@@ -108,9 +110,7 @@ def test_a_clock_that_starts_again_keeps_what_came_before_it_was_sure() -> None:
 
 
 def test_two_inputs_that_stray_to_different_times_or_at_different_ones_are_no_clock() -> None:
-    assembler = FrameAssembler()
-    for part in parts(1000):
-        assembler.add(part, 0.0)
+    assembler = after_a_whole_frame()
     assembler.add(odometry(3), 1.0)
     assembler.add(status(500), 1.0)
     for part in parts(1001):
