@@ -23,13 +23,13 @@ from rich.progress import track
 from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure, enough_states, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
-from adawm_planner.adaptation.scores import Baseline, Sample, Score
-from adawm_planner.adaptation.select_part import Part, select_part
+from adawm_planner.adaptation.scores import Baseline, Failures, Sample, Score, Tally
+from adawm_planner.adaptation.select_part import Evidence, Part, select_part
 from adawm_planner.adaptation.visited import visit
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
-from adawm_planner.data_types import Float64
+from adawm_planner.data_types import Float64, Int64
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.trainer import Replay
@@ -73,9 +73,18 @@ class Pool:
 
     cause: str
     condition: tuple[str, str]
-    success: float
+    outcomes: tuple[str, ...]  # one per episode
     values: dict[str, Float64]  # `direct` score -> one number per episode
     measure: Measure
+
+    @property
+    def success(self) -> float:
+        """Share of the episodes that succeeded."""
+        return 1.0 - self.tally(np.arange(len(self.outcomes))).failed / len(self.outcomes)
+
+    def tally(self, chosen: Int64) -> Tally:
+        """How episodes of these numbers ended."""
+        return Tally.of([self.outcomes[number] for number in chosen])
 
     def trials(self, episodes: int, count: int) -> Iterator[np.ndarray]:
         """Numbers of the episodes of up to `count` disjoint trials."""
@@ -170,7 +179,7 @@ def measured_pools(
         scaled = enough_states(config, visited)
         measure = Measure(base, replay, visited, scaled, np.random.default_rng(number))
         values = {score: measure.direct(score, baseline.samples, baseline.scales) for score in DIRECT}
-        pools.append(Pool(cause, (task, vehicle), rollouts.success, values, measure))
+        pools.append(Pool(cause, (task, vehicle), rollouts.outcomes, values, measure))
     return pools
 
 
@@ -203,7 +212,7 @@ class Judge:
         for chosen in pool.trials(episodes, trials):
             values = {**pool.values, "cause_task": pool.measure.cause_task(self.baseline.samples, chosen)}
             scores = {name: self._score(name, Sample.of(each[chosen])) for name, each in values.items()}
-            part = self._part(*(scores[name] for name in pair_of(self.config)))
+            part = self._part(*(scores[name] for name in pair_of(self.config)), pool.tally(chosen))
             yield Judgement(pool.cause, self._name(scores["cause_vehicle"], scores["cause_task"]), part, pool.condition)
 
     def visitation_all(
@@ -219,7 +228,9 @@ class Judge:
                 )
                 added = Score(both.value - state.value, float(np.hypot(both.error, state.error)), state.episodes,
                               min(both.freedom, state.freedom))  # fmt: skip
-                yield Judgement(pool.cause, self._name(added, state), self._part(both, state), pool.condition)
+                yield Judgement(
+                    pool.cause, self._name(added, state), self._part(both, state, pool.tally(chosen)), pool.condition
+                )
 
     def _score(self, name: str, sample: Sample) -> Score:
         return Score.above(sample, self.baseline.samples[name])
@@ -229,8 +240,9 @@ class Judge:
         flags = vehicle.significant(limit), task.significant(limit)
         return {(False, False): "none", (True, False): "vehicle", (False, True): "task", (True, True): "both"}[flags]
 
-    def _part(self, dynamics: Score, policy: Score) -> Part:
-        return select_part(dynamics, policy, Part.NOTHING, self.config.select).part
+    def _part(self, dynamics: Score, policy: Score, driving: Tally) -> Part:
+        seen = Evidence(dynamics, policy, Failures(driving, self.baseline.driving))
+        return select_part(seen, Part.NOTHING, self.config.select).part
 
 
 def verdict(rows: Sequence[Judgement]) -> dict[str, Any]:

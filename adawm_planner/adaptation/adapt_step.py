@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy
 from adawm_planner.adaptation.mismatch import Mismatch, measure_mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
-from adawm_planner.adaptation.scores import Baseline
-from adawm_planner.adaptation.select_part import Part, Selection, select_next, select_part
+from adawm_planner.adaptation.scores import Baseline, Failures, Tally
+from adawm_planner.adaptation.select_part import Evidence, Part, Selection, select_next, select_part
 from adawm_planner.adaptation.strategies import Strategy
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig
-from adawm_planner.pretraining.dataset import Episodes, join
+from adawm_planner.pretraining.dataset import join
 from adawm_planner.pretraining.trainer import Replay
 
 
@@ -40,6 +40,7 @@ class Round:
 
     index: int  # from 1
     rollouts: Rollouts
+    failures: Failures  # in these rollouts and those of the rounds just before that repaired nothing
     steps: tuple[Step, ...]  # the first is measured on rollouts that nothing was fitted to yet
 
 
@@ -49,7 +50,7 @@ FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
 def adapt_step(
     index: int, student: Student, strategy: Strategy, rollouts: Rollouts, source: Replay, replay: Replay,
     baseline: Baseline, last: Part, config: AdaptationConfig, seed: int, show: Progress,
-    unrepaired: Sequence[Episodes] = (),
+    unrepaired: Sequence[Rollouts] = (),
 ) -> Round:  # fmt: skip
     """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from.
 
@@ -60,16 +61,18 @@ def adapt_step(
     """
     replay.add(rollouts.episodes)
     replay.newest = len(replay) - len(source)
-    evidence = join([*unrepaired, rollouts.episodes])
-    new = Replay(student.agent.world_model.encoder, evidence, config.fit.discount)
+    evidence = [*unrepaired, rollouts]
+    new = Replay(student.agent.world_model.encoder, join([one.episodes for one in evidence]), config.fit.discount)
+    failures = Failures(Tally.of([outcome for one in evidence for outcome in one.outcomes]), baseline.driving)
     steps = list[Step]()
     for number in range(config.steps):
         mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)
         repaired = steps[-1].repaired if steps else Part.NOTHING
+        seen = Evidence(mismatch.dynamics, mismatch.policy, failures)
         if repaired is Part.NOTHING:
-            selection = select_part(mismatch.dynamics, mismatch.policy, last, config.select)
+            selection = select_part(seen, last, config.select)
         else:
-            selection = select_next(mismatch.dynamics, mismatch.policy, repaired, config.select)
+            selection = select_next(seen, repaired, config.select)
         parts = strategy.parts((index - 1) * config.steps + number, selection.part)
         updates = config.fit.updates // (config.steps * max(1, len(parts)))
         fits = [FITS[part](student, replay, config, updates, config.steps * seed + number, show) for part in parts]
@@ -80,4 +83,4 @@ def adapt_step(
         steps.append(Step(mismatch, selection, tuple(fits)))
         if not fits:  # the next look would see the same
             break
-    return Round(index, rollouts, tuple(steps))
+    return Round(index, rollouts, failures, tuple(steps))

@@ -22,7 +22,7 @@ import yaml
 from adawm_planner.adaptation.adapt_step import Round, Step, adapt_step
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
-from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, read_baseline, write_baseline
+from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, Tally, read_baseline, write_baseline
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
@@ -31,7 +31,6 @@ from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
-from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.result_file import write_text
@@ -93,7 +92,7 @@ class Adaptation:
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
         self.rounds: list[dict[str, Any]] = []
-        self.unrepaired: list[Episodes] = []  # of the newest rounds, since something was repaired
+        self.unrepaired: list[Rollouts] = []  # of the newest rounds, since something was repaired
 
     def execute(self) -> dict[str, Any]:
         """Run to the end, give the folder back, and return the document."""
@@ -145,7 +144,7 @@ class Adaptation:
     def _keep(self, values: dict[str, Any], rollouts: Rollouts) -> None:
         """Remember a round that is over."""
         self.rounds.append(values)
-        self.unrepaired = [] if values["updated"] else [*self.unrepaired, rollouts.episodes]
+        self.unrepaired = [] if values["updated"] else [*self.unrepaired, rollouts]
 
     def _rollouts(self, place: Place, index: int, seed: int) -> Rollouts:
         """What the student as it is drives in this round, or drove before the run was killed."""
@@ -246,6 +245,7 @@ def round_document(done: Round, env_steps: int) -> dict[str, Any]:
         "rollout_success": done.rollouts.success,
         "dynamics_mismatch": steps[0]["dynamics_mismatch"],
         "policy_mismatch": steps[0]["policy_mismatch"],
+        "failures": done.failures.to_json(),
         "updated": [part for step in steps for part in step["updated"]],
         "steps": steps,
     }
@@ -329,12 +329,11 @@ def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: R
         "vehicle": config.rollouts.source_vehicle,
         "seeds": list(config.rollouts.source_seeds),
         "decisions": len(rollouts.episodes),
-        "success": rollouts.success,
         "settings": measured_with(config),
     }
     torch.manual_seed(0)
     replay = Replay(base.world_model.encoder, rollouts.episodes, config.fit.discount)
-    baseline = measure_baseline(base, replay, config, name, origin)
+    baseline = measure_baseline(base, replay, Tally.of(rollouts.outcomes), config, name, origin)
     write_baseline(model_dir / BASELINE_FILE, baseline)
     return baseline
 

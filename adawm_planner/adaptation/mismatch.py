@@ -38,7 +38,7 @@ from adawm_planner.adaptation.improvement import (
     pick_states,
     returns_step,
 )
-from adawm_planner.adaptation.scores import CAUSES, DIRECT, VISITATION, Baseline, Sample, Scales, Score
+from adawm_planner.adaptation.scores import CAUSES, DIRECT, VISITATION, Baseline, Sample, Scales, Score, Tally
 from adawm_planner.adaptation.visitation import halves, state_action_points, state_points, visitation_distance
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -83,7 +83,7 @@ def pair_of(config: AdaptationConfig) -> tuple[str, str]:
 
 
 def measure_baseline(
-    agent: Agent, source: Replay, config: AdaptationConfig, digest: str, origin: dict[str, Any]
+    agent: Agent, source: Replay, driving: Tally, config: AdaptationConfig, digest: str, origin: dict[str, Any]
 ) -> Baseline:
     """Every quantity on the base model's own source rollouts, stored with the model by `adawm baseline`."""
     visited = visit(agent, source, config.mismatch.burn_in)
@@ -95,7 +95,7 @@ def measure_baseline(
     last, others = (rows & visited.acted for rows in halves(visited, NULL_EPISODES))
     for name in VISITATION:
         samples[name] = measure.visitation(name, last, measure, others)
-    return Baseline(digest, origin, samples, scales)
+    return Baseline(digest, origin, driving, samples, scales)
 
 
 def enough_states(config: AdaptationConfig, visited: Visited) -> AdaptationConfig:

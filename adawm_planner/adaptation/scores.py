@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import numpy as np
 from scipy import stats
 
 from adawm_planner.config.checks import finite
-from adawm_planner.data_types import Float64
+from adawm_planner.data_types import Float64, Outcome
 
 CAUSES = ("cause_vehicle", "cause_task")
 DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
@@ -93,11 +93,57 @@ class Score:
 
 
 @dataclass(frozen=True)
+class Tally:
+    """How episodes ended."""
+
+    failed: int
+    episodes: int
+
+    @staticmethod
+    def of(outcomes: Sequence[str]) -> Tally:
+        """Count: whatever is no success has failed, but an episode that was not seen to end (`cut`) says nothing."""
+        ended = [outcome for outcome in outcomes if outcome != "cut"]
+        return Tally(sum(outcome != Outcome.SUCCESS.value for outcome in ended), len(ended))
+
+    def __str__(self) -> str:
+        return f"{self.failed} of {self.episodes}"
+
+
+@dataclass(frozen=True)
+class Failures:
+    """How often driving failed, beside the base model's own driving at home.
+
+    A score is a mean over decisions: one failure in ten episodes, which everyone in the vehicle remembers, moves none.
+    """
+
+    new: Tally
+    source: Tally
+
+    @property
+    def chance(self) -> float:
+        """Probability of as many failures or more if driving failed as often as at home (Fisher's exact test)."""
+        failed, episodes = self.new.failed + self.source.failed, self.new.episodes + self.source.episodes
+        return float(stats.hypergeom.sf(self.new.failed - 1, episodes, failed, self.new.episodes))
+
+    def significant(self, errors: float) -> bool:
+        """Whether there are more, as unlikely by chance as this many standard errors of a normal distribution."""
+        return bool(self.chance < stats.norm.sf(errors))
+
+    def __str__(self) -> str:
+        return f"{self.new} episodes failed, {self.source} at home"
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain values."""
+        return {**asdict(self), "chance": self.chance}
+
+
+@dataclass(frozen=True)
 class Baseline:
     """What every score is on pretraining data, and what scales them."""
 
     model_digest: str
     source: dict[str, Any]  # task, vehicle, decisions
+    driving: Tally  # of the source rollouts
     samples: dict[str, Sample]  # by name of the score
     scales: Scales
 
@@ -128,6 +174,7 @@ def read_baseline(path: Path, model_digest: str) -> Baseline:
         baseline = Baseline(
             values["model_digest"],
             _mapping("source", values.get("source")),
+            _tally(_mapping("driving", values.get("driving"))),
             {name: _sample(name, samples.get(name)) for name in (*DIRECT, *VISITATION)},
             Scales(*(_number(f"scales.{name}", scales.get(name), 0.0) for name in ("imagined", "returns"))),
         )
@@ -153,6 +200,16 @@ def _number(field: str, value: Any, least: float = -math.inf) -> float:
         limit = f" of at least {least:g}" if math.isfinite(least) else ""
         raise ValueError(f"{field} is {value!r}, must be a finite number{limit}")
     return float(value)
+
+
+def _tally(given: Mapping[str, Any]) -> Tally:
+    """How the source rollouts ended. Raises ValueError that names the field."""
+    failed, episodes = given.get("failed"), given.get("episodes")
+    if type(episodes) is not int or episodes < 2:
+        raise ValueError(f"driving.episodes is {episodes!r}, must be a whole number of at least 2")
+    if type(failed) is not int or not 0 <= failed <= episodes:
+        raise ValueError(f"driving.failed is {failed!r}, must be a whole number of 0 to driving.episodes ({episodes})")
+    return Tally(failed, episodes)
 
 
 def _sample(name: str, given: Any) -> Sample:

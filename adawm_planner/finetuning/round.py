@@ -21,6 +21,7 @@ from safetensors.torch import load_file
 from adawm_planner.adaptation.adapt_step import Step, adapt_step
 from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
+from adawm_planner.adaptation.scores import Failures, Tally
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import Strategy, strategy_of
 from adawm_planner.adaptation.student import OWN, Student
@@ -168,8 +169,11 @@ def learn(
         replay.add(material.older)
     rollouts = Rollouts(material.rollouts, material.outcomes)
     last, strategy = _last(memory, material), _allowed(workshop, material, name)
+    failures = Failures(Tally.of(material.outcomes), workshop.baseline.driving)
+    if failures.significant(config.select.significance):
+        strategy = in_turn(strategy, last)
     (step,) = adapt_step(
-        index, student, in_turn(strategy, last), rollouts, workshop.source, replay, workshop.baseline,
+        index, student, strategy, rollouts, workshop.source, replay, workshop.baseline,
         last, config, index, show,
     ).steps  # fmt: skip
     if not step.fits:
@@ -204,8 +208,8 @@ def _last(memory: Memory, material: Material) -> Part:
 def in_turn(strategy: Strategy, last: Part) -> Strategy:
     """The strategy, in which a dynamics that was repaired just before gives way to the policy.
 
-    As `select_next` has it within a round of `adawm adapt`: a new task may be harder to predict for good, and repairing
-    the model for ever would leave the policy alone.
+    As `select_next` has it within a round of `adawm adapt` where driving fails: a new task may be harder to predict for
+    good, and repairing the model for ever would leave the policy alone.
     """
     if strategy.name != "adawm" or last is not Part.DYNAMICS:
         return strategy

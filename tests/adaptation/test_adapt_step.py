@@ -17,21 +17,22 @@ from adawm_planner.adaptation.adapt_step import Round, adapt_step
 from adawm_planner.adaptation.fit import FitReport
 from adawm_planner.adaptation.mismatch import Mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts, quiet
-from adawm_planner.adaptation.scores import Baseline, Scales, Score
+from adawm_planner.adaptation.scores import Baseline, Failures, Scales, Score, Tally
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
 from adawm_planner.policy.agent import Agent
-from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.pretraining.trainer import Replay
 from tests.adaptation.conftest import random_episodes
 
 LOW, HIGH = 0.0, 1.0
 """Scores, the one far from significant and the other far beyond it."""
 
-BASELINE = Baseline("", {}, {}, Scales(1.0, 1.0))
-"""Read by the stubbed scores alone."""
+BASELINE = Baseline("", {}, Tally(0, 100), {}, Scales(1.0, 1.0))
+"""Only how driving ended is read of it: the scores are stubs."""
+
+WELL, BADLY = ("success",) * 4, ("collision", "success", "timeout", "off_lane")
 
 
 @dataclass
@@ -52,7 +53,8 @@ class Stage:
         strategy: str = "adawm",
         last: Part = Part.NOTHING,
         index: int = 1,
-        unrepaired: Sequence[Episodes] = (),
+        unrepaired: Sequence[Rollouts] = (),
+        outcomes: tuple[str, ...] = WELL,
     ) -> Round:
         """One round whose looks give these scores of dynamics and policy."""
 
@@ -68,7 +70,7 @@ class Stage:
         encoder = student.agent.world_model.encoder
         self.source = Replay(encoder, random_episodes(4, 1), 0.99)
         replay = Replay(encoder, self.source.episodes, 0.99)
-        rollouts = Rollouts(random_episodes(4, 2), ("success",) * 4)
+        rollouts = Rollouts(random_episodes(4, 2), outcomes)
         done = adapt_step(
             index, student, strategy_of(strategy), rollouts, self.source, replay, BASELINE, last, self.config, 7, quiet,
             unrepaired,
@@ -100,8 +102,8 @@ def chosen(done: Round) -> list[Part]:
 
 
 def test_the_second_look_asks_what_the_repair_left(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only the dynamics stays high: the first rule repairs it, the rule of the second look never again."""
-    done = stage.play(monkeypatch, [(HIGH, LOW), (HIGH, LOW)])
+    """The dynamics stays high: the first rule repairs it, the rule of the second look never again."""
+    done = stage.play(monkeypatch, [(HIGH, LOW), (HIGH, LOW)], outcomes=BADLY)
     assert chosen(done) == [Part.DYNAMICS, Part.POLICY]
     assert [step.repaired for step in done.steps] == chosen(done)
     assert "dynamics repaired" in done.steps[1].selection.reason
@@ -112,7 +114,7 @@ def test_the_second_look_asks_what_the_repair_left(stage: Stage, monkeypatch: py
 def test_each_look_follows_the_repair_just_before_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:
     config = load_adaptation(preset="debug")
     stage = Stage(agent, replace(config, steps=3))
-    done = stage.play(monkeypatch, [(LOW, HIGH), (HIGH, HIGH), (HIGH, LOW)])
+    done = stage.play(monkeypatch, [(LOW, HIGH), (HIGH, HIGH), (HIGH, LOW)], outcomes=BADLY)
     assert chosen(done) == [Part.POLICY, Part.DYNAMICS, Part.POLICY]
     assert ["policy repaired" in step.selection.reason for step in done.steps] == [False, True, False]
     assert "dynamics repaired" in done.steps[2].selection.reason
@@ -126,12 +128,13 @@ def test_the_first_look_knows_the_round_before(
     stage: Stage, monkeypatch: pytest.MonkeyPatch, last: Part, first: Part
 ) -> None:
     """The policy is ahead by less than the hysteresis."""
-    done = stage.play(monkeypatch, [(1.0, 1.1), (LOW, LOW)], last=last)
-    assert chosen(done) == [first, Part.NOTHING]
+    done = stage.play(monkeypatch, [(1.0, 1.1), (LOW, LOW)], last=last, outcomes=BADLY)
+    assert chosen(done)[0] is first
 
 
 def test_the_dynamics_ahead_by_little_waits_for_the_policy(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert chosen(stage.play(monkeypatch, [(1.1, 1.0), (LOW, LOW)], last=Part.POLICY))[0] is Part.POLICY
+    done = stage.play(monkeypatch, [(1.1, 1.0), (LOW, LOW)], last=Part.POLICY, outcomes=BADLY)
+    assert chosen(done)[0] is Part.POLICY
 
 
 def test_nothing_to_repair_ends_the_round(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -142,17 +145,31 @@ def test_nothing_to_repair_ends_the_round(stage: Stage, monkeypatch: pytest.Monk
 
 
 def test_nothing_left_to_repair_ends_it_after_the_second_look(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    done = stage.play(monkeypatch, [(LOW, HIGH), (LOW, LOW)])
-    assert chosen(done) == [Part.POLICY, Part.NOTHING]
-    assert [part for part, _, _ in stage.fitted] == [Part.POLICY]
+    done = stage.play(monkeypatch, [(HIGH, HIGH), (LOW, HIGH)])
+    assert chosen(done) == [Part.DYNAMICS, Part.NOTHING]
+    assert [part for part, _, _ in stage.fitted] == [Part.DYNAMICS]
+
+
+def test_a_policy_that_drives_well_is_left_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever its score: to repair it could only do harm."""
+    assert chosen(stage.play(monkeypatch, [(LOW, HIGH), (LOW, HIGH)])) == [Part.NOTHING]
 
 
 def test_rounds_that_repaired_nothing_are_looked_at_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
     """Only looked at: the replay has had them since their own rounds."""
-    before = [random_episodes(3, 3), random_episodes(5, 4)]
-    stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)], unrepaired=before)
-    rollouts = random_episodes(4, 2)
-    assert stage.seen == [sum(map(len, before)) + len(rollouts)] * 2
+    before = [Rollouts(random_episodes(3, 3), WELL[:3]), Rollouts(random_episodes(5, 4), (*WELL, "collision"))]
+    done = stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)], unrepaired=before, outcomes=(*WELL[:3], "timeout"))
+    assert stage.seen == [sum(len(one.episodes) for one in [*before, done.rollouts])] * 2
+    assert done.failures == Failures(Tally(2, 12), Tally(0, 100))
+
+
+def test_driving_that_fails_is_no_less_wrong_for_scores_that_see_nothing(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the policy is left to be repaired, once: it has learned from these failures then."""
+    done = stage.play(monkeypatch, [(LOW, LOW)] * 2, outcomes=BADLY)
+    assert chosen(done) == [Part.POLICY, Part.NOTHING]
+    assert "3 of 4 episodes failed, 0 of 100 at home" in done.steps[0].selection.reason
 
 
 def test_a_choice_that_was_not_obeyed_is_made_again(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from adawm_planner.adaptation.scores import (
     Sample,
     Scales,
     Score,
+    Tally,
     read_baseline,
     write_baseline,
 )
@@ -169,7 +170,7 @@ def test_a_baseline_looks_at_as_many_states_of_an_episode_as_a_round(
     monkeypatch.setattr(module, "pick_states", picked)
     config = replace(config, mismatch=replace(config.mismatch, states=4 * NULL_EPISODES))
     source = Replay(agent.world_model.encoder, random_episodes(episodes, 1), 0.99)
-    measure_baseline(agent, source, config, "x", {})
+    measure_baseline(agent, source, Tally(0, 40), config, "x", {})
     assert asked[-1] == 4.0
 
 
@@ -225,7 +226,7 @@ def test_the_same_data_shows_no_mismatch_and_other_data_does(agent: Agent, confi
     config = replace(config, mismatch=replace(config.mismatch, states=200))
     encoder = agent.world_model.encoder
     source = Replay(encoder, random_episodes(40, 1), 0.99)
-    baseline = measure_baseline(agent, source, config, "x", {})
+    baseline = measure_baseline(agent, source, Tally(0, 40), config, "x", {})
     same = measure_mismatch(
         agent, Replay(encoder, random_episodes(40, 2), 0.99), source, baseline, config, 0, every=True
     )
@@ -250,7 +251,7 @@ def test_the_pair_follows_the_configuration(config: AdaptationConfig) -> None:
 
 def test_a_baseline_belongs_to_its_model(agent: Agent, config: AdaptationConfig, tmp_path: Path) -> None:
     source = Replay(agent.world_model.encoder, random_episodes(8, 1), 0.99)
-    baseline = measure_baseline(agent, source, config, "digest", {"task": "t"})
+    baseline = measure_baseline(agent, source, Tally(1, 8), config, "digest", {"task": "t"})
     write_baseline(tmp_path / "b.json", baseline)
     assert read_baseline(tmp_path / "b.json", "digest") == baseline
     with pytest.raises(ValueError, match="another model"):
@@ -272,14 +273,17 @@ def test_a_baseline_belongs_to_its_model(agent: Agent, config: AdaptationConfig,
         ("samples.cause_task.episodes", 9.5, "samples.cause_task.episodes is 9.5, must be a whole number"),
         ("scales.returns", float("inf"), "scales.returns is inf, must be a finite number of at least 0"),
         ("scales", None, "scales is None, must be a mapping"),
+        ("driving", None, "driving is None, must be a mapping"),
+        ("driving.episodes", 1, "driving.episodes is 1, must be a whole number of at least 2"),
+        ("driving.failed", 9, r"driving.failed is 9, must be a whole number of 0 to driving.episodes \(8\)"),
+        ("driving.failed", 0.5, "driving.failed is 0.5, must be a whole number"),
         ("source", [], r"source is \[\], must be a mapping"),
     ],
 )
 def test_a_damaged_baseline_is_refused_by_file_and_field(tmp_path: Path, entry: str, value: Any, said: str) -> None:
     path = tmp_path / "b.json"
-    write_baseline(
-        path, Baseline("digest", {}, {name: Sample(1.0, 0.5, 8) for name in (*DIRECT, *VISITATION)}, Scales(1.0, 1.0))
-    )
+    samples = {name: Sample(1.0, 0.5, 8) for name in (*DIRECT, *VISITATION)}
+    write_baseline(path, Baseline("digest", {}, Tally(0, 8), samples, Scales(1.0, 1.0)))
     values = json.loads(path.read_text())
     *way, leaf = entry.split(".")
     part = values

@@ -14,7 +14,7 @@ from click.testing import CliRunner
 
 from adawm_planner.adaptation.harness import measured_with, source_file
 from adawm_planner.adaptation.mismatch import measure_baseline
-from adawm_planner.adaptation.scores import BASELINE_FILE, write_baseline
+from adawm_planner.adaptation.scores import BASELINE_FILE, Tally, write_baseline
 from adawm_planner.cli.main import adawm
 from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig
 from adawm_planner.policy.agent import Agent, load_agent
@@ -35,7 +35,7 @@ def measured_once(exported: Path, config: AdaptationConfig, tmp_path_factory: py
     agent, name, episodes = load_agent(model), digest(model), random_episodes(8, 1)
     replay = Replay(agent.world_model.encoder, episodes, config.fit.discount)
     origin = {"settings": measured_with(config)}
-    write_baseline(model / BASELINE_FILE, measure_baseline(agent, replay, config, name, origin))
+    write_baseline(model / BASELINE_FILE, measure_baseline(agent, replay, Tally(0, 8), config, name, origin))
     save_chunk(source_file(name, config, folder / "data/adaptation"), episodes, {"outcomes": ["success"] * 8})
     return folder
 

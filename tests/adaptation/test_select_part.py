@@ -2,62 +2,93 @@
 
 from __future__ import annotations
 
-import pytest
+import math
 
-from adawm_planner.adaptation.scores import Score
-from adawm_planner.adaptation.select_part import Part, select_next, select_part
+import pytest
+from scipy import stats
+
+from adawm_planner.adaptation.scores import Failures, Score, Tally
+from adawm_planner.adaptation.select_part import Evidence, Part, select_next, select_part
 from adawm_planner.adaptation.strategies import STRATEGIES, strategy_of
 from adawm_planner.config.adaptation import SelectConfig
 
 CONFIG = SelectConfig(c=2.0, significance=3.0, hysteresis=0.2)
 
 
-def score(value: float, error: float = 0.01) -> Score:
-    return Score(value, error, 20, 19.0)
+FEW, MANY = (Failures(Tally(failed, 20), Tally(1, 100)) for failed in (1, 6))
+
+
+def seen(dynamics: float, policy: float, failures: Failures) -> Evidence:
+    return Evidence(*(Score(value, 0.01, 20, 19.0) for value in (dynamics, policy)), failures)
 
 
 @pytest.mark.parametrize(
-    ("dynamics", "policy", "expected", "word"),
+    ("dynamics", "policy", "failures", "expected", "word"),
     [
-        (0.02, 0.02, Part.NOTHING, "neither"),
-        (-0.5, -0.5, Part.NOTHING, "neither"),
-        (0.20, 0.02, Part.DYNAMICS, "only the dynamics"),
-        (0.02, 0.20, Part.POLICY, "only the policy"),
-        (0.30, 0.10, Part.DYNAMICS, "> C x policy = 0.2000"),
-        (0.15, 0.10, Part.POLICY, "<= C x policy = 0.2000"),
+        (0.02, 0.02, FEW, Part.NOTHING, "1 of 20 episodes failed, 1 of 100 at home: neither is significant"),
+        (-0.5, -0.5, FEW, Part.NOTHING, "neither"),
+        (0.02, 0.90, FEW, Part.NOTHING, "neither"),
+        (0.02, 0.02, MANY, Part.POLICY, "6 of 20 episodes failed, 1 of 100 at home: driving fails significantly"),
+        (0.20, 0.90, FEW, Part.DYNAMICS, "only the dynamics"),
+        (0.30, 0.10, MANY, Part.DYNAMICS, "> C x policy = 0.2000"),
+        (0.15, 0.10, MANY, Part.POLICY, "<= C x policy = 0.2000"),
     ],
 )
-def test_the_rule(dynamics: float, policy: float, expected: Part, word: str) -> None:
-    selection = select_part(score(dynamics), score(policy), Part.NOTHING, CONFIG)
+def test_the_rule(dynamics: float, policy: float, failures: Failures, expected: Part, word: str) -> None:
+    selection = select_part(seen(dynamics, policy, failures), Part.NOTHING, CONFIG)
     assert selection.part is expected
     assert word in selection.reason
 
 
 def test_the_choice_does_not_flip_on_noise() -> None:
-    just_above, just_below = score(0.21), score(0.19)
-    for value in (just_above, just_below):
-        assert select_part(value, score(0.1), Part.DYNAMICS, CONFIG).part is Part.DYNAMICS
-        assert select_part(value, score(0.1), Part.POLICY, CONFIG).part is Part.POLICY
-    assert select_part(score(0.30), score(0.1), Part.POLICY, CONFIG).part is Part.DYNAMICS
-    assert select_part(score(0.10), score(0.1), Part.DYNAMICS, CONFIG).part is Part.POLICY
+    for value in (0.21, 0.19):  # just above, just below
+        assert select_part(seen(value, 0.1, MANY), Part.DYNAMICS, CONFIG).part is Part.DYNAMICS
+        assert select_part(seen(value, 0.1, MANY), Part.POLICY, CONFIG).part is Part.POLICY
+    assert select_part(seen(0.30, 0.1, MANY), Part.POLICY, CONFIG).part is Part.DYNAMICS
+    assert select_part(seen(0.10, 0.1, MANY), Part.DYNAMICS, CONFIG).part is Part.POLICY
 
 
 @pytest.mark.parametrize(
-    ("repaired", "dynamics", "policy", "expected", "word"),
+    ("repaired", "dynamics", "policy", "failures", "expected", "word"),
     [
-        (Part.DYNAMICS, 0.01, 0.20, Part.POLICY, "the policy is significantly"),
-        (Part.DYNAMICS, 0.90, 0.20, Part.POLICY, "the policy is significantly"),
-        (Part.DYNAMICS, 0.90, 0.01, Part.POLICY, "the rest is not the model's"),
-        (Part.DYNAMICS, 0.01, 0.01, Part.NOTHING, "neither"),
-        (Part.POLICY, 0.20, 0.90, Part.DYNAMICS, "the dynamics is significantly"),
-        (Part.POLICY, 0.01, 0.20, Part.POLICY, "the policy is significantly"),
-        (Part.POLICY, 0.01, 0.01, Part.NOTHING, "neither"),
+        (Part.DYNAMICS, 0.01, 0.01, MANY, Part.POLICY, "driving failed"),
+        (Part.DYNAMICS, 0.90, 0.01, MANY, Part.POLICY, "driving failed"),
+        (Part.DYNAMICS, 0.90, 0.90, FEW, Part.NOTHING, "nothing is left"),
+        (Part.DYNAMICS, 0.01, 0.01, FEW, Part.NOTHING, "nothing is left"),
+        (Part.POLICY, 0.20, 0.90, MANY, Part.DYNAMICS, "the dynamics is significantly"),
+        (Part.POLICY, 0.01, 0.90, MANY, Part.NOTHING, "nothing is left"),
     ],
 )
-def test_after_a_repair(repaired: Part, dynamics: float, policy: float, expected: Part, word: str) -> None:
-    selection = select_next(score(dynamics), score(policy), repaired, CONFIG)
+def test_after_a_repair(
+    repaired: Part, dynamics: float, policy: float, failures: Failures, expected: Part, word: str
+) -> None:
+    selection = select_next(seen(dynamics, policy, failures), repaired, CONFIG)
     assert selection.part is expected
     assert word in selection.reason and selection.reason.startswith(f"{repaired.value} repaired")
+
+
+def test_failures_are_counted_against_those_at_home() -> None:
+    """Against the definition: of 5 balls drawn of 25, of which 3 are marked, at least 2 are."""
+    failures = Failures(Tally(2, 5), Tally(1, 20))
+    ways = [math.comb(3, k) * math.comb(22, 5 - k) for k in (2, 3)]
+    assert failures.chance == pytest.approx(sum(ways) / math.comb(25, 5))
+    assert Failures(Tally(0, 5), Tally(0, 20)).chance == 1.0
+    assert Failures(Tally(0, 0), Tally(0, 20)).chance == 1.0  # nothing but episodes that were not seen to end
+    outcomes = ("success", "cut", "collision", "timeout", "off_lane", "success")
+    assert Tally.of(outcomes) == Tally(3, 5)
+
+
+def test_driving_like_at_home_is_called_worse_as_seldom_as_the_limit_says() -> None:
+    """Every number of failures in 12 episodes, weighted by how likely it is at the same rate of failure."""
+    limit = stats.norm.sf(SelectConfig(c=1.0, significance=2.3, hysteresis=0.0).significance)
+    for rate in (0.01, 0.05, 0.2, 0.5):
+        wrong = sum(
+            stats.binom.pmf(new, 12, rate) * stats.binom.pmf(home, 160, rate)
+            for new in range(13)
+            for home in range(161)
+            if Failures(Tally(new, 12), Tally(home, 160)).significant(2.3)
+        )
+        assert wrong <= limit
 
 
 @pytest.mark.parametrize("name", ["c", "significance"])

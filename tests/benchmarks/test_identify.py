@@ -11,7 +11,7 @@ import pytest
 pytest.importorskip("torch")
 
 from adawm_planner.adaptation.mismatch import pair_of
-from adawm_planner.adaptation.scores import DIRECT, Baseline, Sample, Scales
+from adawm_planner.adaptation.scores import DIRECT, Baseline, Sample, Scales, Tally
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.config.adaptation import load_adaptation
 from benchmarks.identify import Judge, Pool, verdict
@@ -23,15 +23,16 @@ FAR = 3.0 + NOISE
 
 
 def judge() -> Judge:
-    return Judge(Baseline("", {}, {name: Sample(0.0, 0.1, 100) for name in DIRECT}, Scales(1.0, 1.0)), CONFIG)
+    samples = {name: Sample(0.0, 0.1, 100) for name in DIRECT}
+    return Judge(Baseline("", {}, Tally(0, 100), samples, Scales(1.0, 1.0)), CONFIG)
 
 
-def pool(cause: str, *far: str) -> Pool:
+def pool(cause: str, *far: str, outcome: str = "success") -> Pool:
     """24 episodes in which these scores are far above the baseline; `cause_task` is asked anew for every trial."""
     values = {name: FAR if name in far else NOISE for name in DIRECT}
     task = values.pop("cause_task")
     measure: Any = SimpleNamespace(visited=SimpleNamespace(episodes=24), cause_task=lambda samples, chosen: task)
-    return Pool(cause, ("t", cause), 0.5, values, measure)
+    return Pool(cause, ("t", cause), (outcome,) * 24, values, measure)
 
 
 @pytest.mark.parametrize(
@@ -50,14 +51,21 @@ def test_what_is_far_above_its_baseline_is_named(far: tuple[str, ...], named: st
 
 def test_what_is_far_below_is_nothing() -> None:
     one = pool("none")
-    below = Pool(one.cause, one.condition, one.success, {**one.values, "cause_vehicle": -FAR}, one.measure)
+    below = Pool(one.cause, one.condition, one.outcomes, {**one.values, "cause_vehicle": -FAR}, one.measure)
     assert {each.named for each in judge().direct(below, 12, 2)} == {"none"}
 
 
-def test_the_part_follows_the_deciding_scores() -> None:
+def test_the_part_follows_the_deciding_evidence() -> None:
     dynamics, policy = pair_of(CONFIG)
-    parts = [next(judge().direct(pool("both", *far), 12, 1)).part for far in ((), (dynamics,), (policy,))]
-    assert parts == [Part.NOTHING, Part.DYNAMICS, Part.POLICY]
+    parts = [
+        next(judge().direct(pool("both", *far, outcome=outcome), 12, 1)).part
+        for outcome in ("success", "collision")
+        for far in ((), (dynamics,), (policy,))
+    ]
+    well, badly = parts[:3], parts[3:]
+    assert well == [Part.NOTHING, Part.DYNAMICS, Part.NOTHING]
+    assert badly == [Part.POLICY, Part.DYNAMICS, Part.POLICY]
+    assert (pool("both").success, pool("both", outcome="collision").success) == (1.0, 0.0)
 
 
 def test_trials_are_counted_by_what_was_planted_and_what_was_named() -> None:
