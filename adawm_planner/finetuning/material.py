@@ -86,7 +86,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     return Material(
         policy=acting,
         rollouts=join([one.episodes for one in rollouts]),
-        outcomes=tuple(_ended(one) for one in rollouts),
+        outcomes=tuple(one.outcome for one in rollouts),
         older=join([one.episodes for one in older]) if older else None,
         held_out=_held_out(held, config.held_out_episodes),
         recent=recent if recent is not None and recent.count >= least else _held_out(held, least),
@@ -114,11 +114,6 @@ def _tells(stretch: Stretch, config: RoundConfig) -> bool:
 def _carried_out(stretch: Stretch) -> int:
     """Decisions that the gate did not overrule: a vehicle that it holds gathers nothing for a round."""
     return int((~stretch.episodes.overruled).sum())
-
-
-def _ended(stretch: Stretch) -> str:
-    """How it ended; that nothing happened while the gate or a driver overruled the policy is not the policy's merit."""
-    return "overruled" if stretch.episodes.overruled.any() else stretch.outcome
 
 
 def _held_out(stretches: list[Stretch], most: int) -> HeldOut | None:

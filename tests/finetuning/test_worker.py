@@ -139,16 +139,6 @@ def test_a_round_takes_the_newest_of_the_acting_policy_and_nothing_held_out(plac
     assert len(found.rollouts) + len(found.older) == rows
 
 
-def test_an_episode_that_the_gate_saved_is_no_success(place: Workplace) -> None:
-    episodes = random_episodes(30, 1)
-    number = np.cumsum(episodes.first) - 1
-    plain = material_of(split(driven(episodes, place.base)), place.base, RoundConfig(decisions=60))
-    once = replace(episodes, overruled=~episodes.first & (np.append(False, episodes.first[:-1])) & (number % 2 == 0))
-    saved = material_of(split(driven(once, place.base)), place.base, RoundConfig(decisions=60))
-    assert isinstance(plain, Material) and isinstance(saved, Material)
-    assert "overruled" not in plain.outcomes and 0 < saved.outcomes.count("overruled") < len(saved.outcomes)
-
-
 def test_a_model_is_judged_on_driving_as_new_as_what_it_was_repaired_on(place: Workplace) -> None:
     stretches = split(driven(random_episodes(100, 1), place.base))
     found = material_of(stretches, place.base, RoundConfig(decisions=600, held_out_episodes=40))
@@ -245,7 +235,7 @@ def test_after_the_dynamics_it_is_the_policys_turn() -> None:
 def test_its_turn_comes_where_driving_fails(place: Workplace) -> None:
     """A dynamics that was repaired last, and is significantly wrong again."""
     workshop, found = Workshop(place.settings()), material(place)
-    for outcome, wanted in (("success", "dynamics"), ("overruled", "policy")):
+    for outcome, wanted in (("success", "dynamics"), ("collision", "policy")):
         memory = Memory(place.state_dir / outcome, place.base)
         memory.keep(replace(memory.known, last_part="dynamics"))
         outcomes = (outcome,) * len(found.outcomes)
