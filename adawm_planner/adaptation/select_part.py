@@ -1,9 +1,9 @@
 """Two mismatch scores and how driving ended in, the part to repair out, with the reason in words.
 
 The rule of AdaWM (PAPERS A5) with what its reviewers missed: evidence that is not significant asks for nothing, and
-the choice does not flip on noise. What speaks for repairing the dynamics is its score. What speaks for repairing the
-policy is that driving fails: its score is as high by the noise of its estimate (docs/adaptation.md), and to repair a
-policy that drives well can only do harm. Both scores decide where both parts are wrong.
+the choice does not flip on noise. Where driving fails, the paper's rule chooses what goes first. Where it does not, the
+policy is left alone whatever its score, which is mostly noise of its estimate (docs/adaptation.md): to repair a policy
+that drives well can only do harm.
 """
 
 from __future__ import annotations
@@ -53,23 +53,20 @@ def select_part(seen: Evidence, last: Part, config: SelectConfig) -> Selection:
         config: C, significance and hysteresis.
 
     Returns:
-        Nothing when neither the dynamics' score is significant nor driving fails significantly more often than at
-        home; the dynamics or the policy when only the one or the other is so; else the dynamics if its mismatch
-        exceeds C times the policy's and the policy if not.
+        Where driving does not fail significantly more often than at home: the dynamics if its score is significant,
+        else nothing. Where it does: the dynamics if its mismatch exceeds C times the policy's, the policy if not.
     """
-    wrong, failing = seen.dynamics.significant(config.significance), seen.failures.significant(config.significance)
-    if not wrong and not failing:
+    if not seen.failures.significant(config.significance):
+        if seen.dynamics.significant(config.significance):
+            return Selection(Part.DYNAMICS, f"{seen}: only the dynamics is significantly above its baseline")
         return Selection(Part.NOTHING, f"{seen}: neither is significant")
-    if not failing:
-        return Selection(Part.DYNAMICS, f"{seen}: only the dynamics is significantly above its baseline")
-    if not wrong:
-        return Selection(Part.POLICY, f"{seen}: driving fails significantly, and not for the dynamics")
     margin = {Part.DYNAMICS: 1.0 / (1.0 + config.hysteresis), Part.POLICY: 1.0 + config.hysteresis}.get(last, 1.0)
     limit = config.c * margin * seen.policy.value
     part = Part.DYNAMICS if seen.dynamics.value > limit else Part.POLICY
     sign = ">" if part is Part.DYNAMICS else "<="
     kept = "" if margin == 1.0 else f" (hysteresis for {last.value})"
-    return Selection(part, f"{seen}: {seen.dynamics.value:.4f} {sign} C x policy = {limit:.4f}{kept}, both significant")
+    rule = f"{seen.dynamics.value:.4f} {sign} C x policy = {limit:.4f}{kept}"
+    return Selection(part, f"{seen}: driving fails significantly, {rule}")
 
 
 def select_next(seen: Evidence, repaired: Part, config: SelectConfig) -> Selection:

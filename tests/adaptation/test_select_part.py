@@ -28,10 +28,18 @@ def seen(dynamics: float, policy: float, failures: Failures) -> Evidence:
         (0.02, 0.02, FEW, Part.NOTHING, "1 of 20 episodes failed, 1 of 100 at home: neither is significant"),
         (-0.5, -0.5, FEW, Part.NOTHING, "neither"),
         (0.02, 0.90, FEW, Part.NOTHING, "neither"),
-        (0.02, 0.02, MANY, Part.POLICY, "6 of 20 episodes failed, 1 of 100 at home: driving fails significantly"),
         (0.20, 0.90, FEW, Part.DYNAMICS, "only the dynamics"),
-        (0.30, 0.10, MANY, Part.DYNAMICS, "> C x policy = 0.2000"),
+        (
+            0.30,
+            0.10,
+            MANY,
+            Part.DYNAMICS,
+            "1 of 100 at home: driving fails significantly, 0.3000 >",
+        ),
         (0.15, 0.10, MANY, Part.POLICY, "<= C x policy = 0.2000"),
+        (0.02, 0.02, MANY, Part.POLICY, "<= C x policy = 0.0400"),
+        (0.02, 0.005, MANY, Part.DYNAMICS, "> C x policy = 0.0100"),
+        (0.02, -0.02, MANY, Part.DYNAMICS, "> C x policy = -0.0400"),
     ],
 )
 def test_the_rule(dynamics: float, policy: float, failures: Failures, expected: Part, word: str) -> None:
