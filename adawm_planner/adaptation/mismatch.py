@@ -1,7 +1,8 @@
 """New rollouts, source rollouts and the current agent in, mismatch scores of dynamics and policy out.
 
 `direct` estimates what AdaWM's theory is about, `visitation` the proxies its paper uses; each score is an excess over
-the same quantity on pretraining data, with a standard error over episodes. `select_part` decides from one pair.
+the same quantity on pretraining data, with a standard error over episodes. `select_part` decides from one pair and
+from how driving ended.
 
 Total variation between posterior and prior is what the design asks for, and it finds a new vehicle or task at once. But
 training pulls the prior to the posterior wherever the data is, so after the first update it says that all is well

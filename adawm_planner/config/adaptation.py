@@ -86,7 +86,7 @@ class SelectConfig:
     """The decision."""
 
     c: float  # C of the paper: the dynamics goes first when its mismatch exceeds C times the policy's
-    significance: float  # standard errors above the baseline below which a score counts as nothing
+    significance: float  # standard errors above the baseline below which a score, or more failures, count as nothing
     hysteresis: float  # share by which the other part must win before the choice changes
 
     def __post_init__(self) -> None:
