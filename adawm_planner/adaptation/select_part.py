@@ -2,8 +2,8 @@
 
 The rule of AdaWM (PAPERS A5) with what its reviewers missed: evidence that is not significant asks for nothing, and
 the choice does not flip on noise. Where driving fails, the paper's rule chooses what goes first. Where it does not, the
-policy is left alone whatever its score, which is mostly noise of its estimate (docs/adaptation.md): to repair a policy
-that drives well can only do harm.
+policy is left alone whatever its score, which is mostly noise of its estimate: repairing a policy that drives well has
+done harm (docs/adaptation.md).
 """
 
 from __future__ import annotations

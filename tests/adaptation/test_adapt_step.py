@@ -151,7 +151,7 @@ def test_nothing_left_to_repair_ends_it_after_the_second_look(stage: Stage, monk
 
 
 def test_a_policy_that_drives_well_is_left_alone(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whatever its score: to repair it could only do harm."""
+    """Whatever its score."""
     assert chosen(stage.play(monkeypatch, [(LOW, HIGH), (LOW, HIGH)])) == [Part.NOTHING]
 
 

@@ -37,7 +37,6 @@ ROLE = "doctored"
 EGO = f"/carla/{ROLE}"
 SPEED, RATE, STEP_NS = 6.0, 0.4, 50_000_000
 LOOK_S = 0.9
-LONGEST_S = 20.0
 """Long enough for discovery within a context and ten samples of a turn."""
 
 
@@ -138,23 +137,10 @@ class Ward:
     def look(self) -> list[Check]:
         self._thread.start()
         try:
-            until = time.monotonic() + LONGEST_S  # discovery takes long on a busy machine
-            while not self._discovered() and time.monotonic() < until:
-                time.sleep(0.02)
             return look(self.doctor, ROLE, LOOK_S)
         finally:
             self._over.set()
             self._thread.join()
-
-    def _discovered(self) -> bool:
-        """Whether the doctor's graph has all endpoints of the patients."""
-        offered, asked = self.doctor.get_publishers_info_by_topic, self.doctor.get_subscriptions_info_by_topic
-        return all(
-            any(one.node_name == node.get_name() for one in known(each.topic_name))
-            for node in self._nodes
-            for known, endpoints in ((offered, node.publishers), (asked, node.subscriptions))
-            for each in endpoints
-        )
 
     def _run(self) -> None:
         while not self._over.is_set():
