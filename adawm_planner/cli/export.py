@@ -7,7 +7,13 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from adawm_planner.cli.options import default_model_dir, json_option, writable_folder
+from adawm_planner.cli.options import (
+    default_model_dir,
+    json_option,
+    overwrite_option,
+    refuse_to_replace,
+    writable_folder,
+)
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
@@ -20,7 +26,7 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=default_model_dir,
               show_default="models/base", callback=writable_folder, help="Model folder to write.")  # fmt: skip
 @click.option("--scores", type=FILE, multiple=True, help="JSON of `adawm evaluate` for the card; repeat for more.")
-@click.option("--overwrite", is_flag=True, help="Replace the model in --output.")
+@overwrite_option
 @json_option
 def export(
     agent: Path | None, run_folder: Path | None, output: Path, scores: tuple[Path, ...], overwrite: bool,
@@ -36,8 +42,7 @@ def export(
         raise click.UsageError("give --agent or --run")
     if scores and run_folder is None:
         raise click.UsageError("--scores go into the model card, which is of a run: give --run as well")
-    if output.is_dir() and any(output.iterdir()) and not overwrite:
-        raise click.UsageError(f"{output} is not empty; give another --output, or --overwrite to replace its model")
+    refuse_to_replace(output, overwrite)
     source = agent or (run_folder or Path()) / FINAL_FOLDER
 
     def complete(folder: Path) -> None:

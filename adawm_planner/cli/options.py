@@ -70,6 +70,17 @@ def writable_folder(context: click.Context, parameter: click.Parameter, folder: 
     return folder
 
 
+def overwrite_option(command: Decorated) -> Decorated:
+    """`--overwrite`: see `refuse_to_replace`."""
+    return click.option("--overwrite", is_flag=True, help="Replace the model in --output.")(command)
+
+
+def refuse_to_replace(output: Path, overwrite: bool) -> None:
+    """Keep what is in a folder that a model would be written to. Raises UsageError when there is something."""
+    if output.is_dir() and any(output.iterdir()) and not overwrite:
+        raise click.UsageError(f"{output} is not empty; give another --output, or --overwrite to replace its model")
+
+
 def vehicle_option(command: Decorated) -> Decorated:
     """`--vehicle V`: preset name or path."""
     return click.option("--vehicle", default="nominal", show_default=True, help="Vehicle preset, or a YAML file.")(

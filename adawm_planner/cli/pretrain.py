@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 from rich.console import Console
 
-from adawm_planner.cli.options import json_option, writable_folder
+from adawm_planner.cli.options import json_option, overwrite_option, refuse_to_replace, writable_folder
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)
@@ -22,6 +22,7 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 @click.option(
     "--output", type=FOLDER, default=None, callback=writable_folder, help="Model folder to write [default: RUN/model]."
 )
+@overwrite_option
 @json_option
 def pretrain(
     preset: str,
@@ -29,6 +30,7 @@ def pretrain(
     data: Path | None,
     run_folder: Path | None,
     output: Path | None,
+    overwrite: bool,
     json_file: Path | None,
 ) -> None:
     """Train world model and policy from nothing; called again, a killed run goes on."""
@@ -39,6 +41,8 @@ def pretrain(
     from adawm_planner.pretraining.pipeline import pretrain as run_pipeline
     from adawm_planner.runtime.export import export_model
 
+    if output is not None:  # the run's own folder is written again when a run that was killed there goes on
+        refuse_to_replace(output, overwrite)
     config = load_pretraining(config_file, preset)
     data, run_folder = data or Path("data") / preset, run_folder or Path("runs") / preset
     output = output or run_folder / "model"

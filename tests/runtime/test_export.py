@@ -88,6 +88,14 @@ def test_a_model_is_overwritten_only_where_that_is_asked_for(model: Path, other:
     assert done.exit_code == 0 and digest(model) != before, done.output
 
 
+def test_pretraining_does_not_write_over_a_model_that_it_was_not_told_to(model: Path, tmp_path: Path) -> None:
+    before = digest(model)
+    words = ["pretrain", "--preset", "debug", "--data", str(tmp_path / "data"), "--run", str(tmp_path / "run")]
+    refused = CliRunner().invoke(adawm, [*words, "--output", str(model)])
+    assert refused.exit_code == 2 and f"{model} is not empty" in refused.output and digest(model) == before
+    assert not (tmp_path / "data").exists() and not (tmp_path / "run").exists()
+
+
 def test_a_card_that_cannot_be_made_leaves_the_old_model(model: Path, other: Path, tmp_path: Path) -> None:
     run, before = tmp_path / "run", digest(model)
     shutil.copytree(other, run / "final")
