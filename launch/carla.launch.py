@@ -11,7 +11,7 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
-from adawm_planner.ros.launch_actions import arguments, guards, node_action, rviz, sidecars
+from adawm_planner.ros.launch_actions import arguments, drivers, guards, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 SERVER = {"host": "localhost", "port": "2000", "timeout": "10"}
@@ -50,7 +50,7 @@ def generate_launch_description() -> LaunchDescription:
             ),
             included("carla_spawn_objects"),
             included("carla_waypoint_publisher", **server, role_name=role),
-            *map(node_action, nodes),
+            *drivers(nodes),
             *guards(nodes),
             *sidecars(nodes),
             *rviz(),

@@ -6,7 +6,7 @@ ros2 launch adawm_planner sim.launch.py finetuner:=true signing_key:=keys/finetu
 
 from launch import LaunchDescription
 
-from adawm_planner.ros.launch_actions import arguments, guards, node_action, rviz, sidecars
+from adawm_planner.ros.launch_actions import arguments, drivers, guards, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 
@@ -15,5 +15,5 @@ def generate_launch_description() -> LaunchDescription:
     nodes = STACKS["sim"]
     # The world waits for its clients and stands still meanwhile, and starts its episodes where it likes.
     gate = guards(nodes, await_planner=True, release_on_new_episode=True, wait_s=0.8)
-    started = [*map(node_action, nodes), *gate, *sidecars(nodes), *rviz()]
+    started = [*drivers(nodes), *gate, *sidecars(nodes), *rviz()]
     return LaunchDescription([*arguments(nodes, use_gate=True), *started])

@@ -9,7 +9,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument
 from launch.substitutions import LaunchConfiguration
 
-from adawm_planner.ros.launch_actions import arguments, guards, node_action, rviz, sidecars
+from adawm_planner.ros.launch_actions import arguments, drivers, guards, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
 INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", "collision",
@@ -30,7 +30,7 @@ def generate_launch_description() -> LaunchDescription:
         [
             *arguments(nodes, use_sim_time=False, use_gate=True),
             *renamed,
-            *(node_action(node, remappings) for node in nodes),
+            *drivers(nodes, remappings),
             *guards(nodes, remappings),
             *sidecars(nodes),
             *rviz(),

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from launch import LaunchContext
-from launch.actions import DeclareLaunchArgument, EmitEvent, Shutdown
+from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, Shutdown
 from launch.conditions import IfCondition
 from launch.events import matches_action
 from launch.events.process import ProcessExited, ShutdownProcess
@@ -19,11 +19,14 @@ from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from adawm_planner.paths import launch_dir
 from adawm_planner.ros.lifecycle import REFUSED
-from adawm_planner.ros.node_table import GUARDS, SETTINGS, SIDECARS, NodeSpec
+from adawm_planner.ros.node_table import GUARDS, PLANNER, SETTINGS, SIDECARS, NodeSpec
 
 PACKAGE = "adawm_planner"
 GUARD_RESPAWN_S = 0.1
 """Wait before a gate that ended is started again [s]: nothing reaches the vehicle meanwhile."""
+
+PLANNER_RESPAWN_S = 1.0
+"""Wait before a planner that ended is started again [s]: starting over and over would take the gate's processor."""
 
 RESPAWN_S = 5.0
 """Wait before a sidecar that ended is started again [s]."""
@@ -57,9 +60,30 @@ def _argument(name: str, default: Any) -> DeclareLaunchArgument:
     return DeclareLaunchArgument(name, default_value=text, description=SETTINGS[name].description)
 
 
-def node_action(node: NodeSpec, remappings: Sequence[tuple[Any, Any]] = ()) -> Node:
-    """Start one row of the table; the whole launch ends with it."""
-    return _node(node, remappings=list(remappings), on_exit=Shutdown(reason=f"{node.name} ended"))
+def drivers(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = ()) -> list[Node]:
+    """Start the nodes of a stack. The launch ends with any but a planner that has a gate.
+
+    The gate brings the vehicle to a stop when the planner dies and holds it, so it must outlive the planner. A planner
+    that died is started again; the gate lets it drive when it is released. One that refuses what it was started with
+    is not, and the gate goes on.
+
+    Args:
+        stack: the nodes.
+        remappings: of their topics.
+    """
+    renamed = list(remappings)
+    return [
+        _node(
+            node,
+            remappings=renamed,
+            respawn=LaunchConfiguration("use_gate"),
+            respawn_delay=PLANNER_RESPAWN_S,
+            on_exit=leave_to_the_gate,
+        )
+        if node is PLANNER
+        else _node(node, remappings=renamed, on_exit=Shutdown(reason=f"{node.name} ended"))
+        for node in stack
+    ]
 
 
 def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
@@ -120,6 +144,17 @@ def guards(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = ()
 def end_if_refused(event: ProcessExited, context: LaunchContext) -> Shutdown | None:
     """End the whole launch where a node refuses what it was started with."""
     return Shutdown(reason=f"{event.process_name} refused its start") if event.returncode == REFUSED else None
+
+
+def leave_to_the_gate(event: ProcessExited, context: LaunchContext) -> list[Any] | Shutdown | None:
+    """End the whole launch where no gate is left to stop the vehicle; else as `leave_if_refused`."""
+    if not IfCondition(LaunchConfiguration("use_gate")).evaluate(context):
+        return Shutdown(reason=f"{event.process_name} ended, and there is no gate")
+    left = leave_if_refused(event, context)
+    if left is None:
+        return None
+    told = f"{event.process_name} refused its start and is not started again; the gate goes on. End with Ctrl-C"
+    return [LogInfo(msg=told), left]
 
 
 def leave_if_refused(event: ProcessExited, context: LaunchContext) -> EmitEvent | None:

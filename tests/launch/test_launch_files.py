@@ -106,6 +106,8 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
     from launch_ros.actions import Node
     from launch_ros.utilities import evaluate_parameters
 
+    from adawm_planner.ros.launch_actions import leave_to_the_gate
+
     description = runpy.run_path(str(LAUNCH / FILES[stack]))["generate_launch_description"]()
     context = LaunchContext()
     for entity in description.entities:
@@ -130,6 +132,8 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
         assert set(settings) == set(spec.settings)
         assert settings["await_planner"] is settings["release_on_new_episode"] is (stack == "sim")
     assert nodes[0].node_executable == PLANNER.executable
+    assert nodes[0]._ExecuteLocal__on_exit is leave_to_the_gate
+    assert all(node._ExecuteLocal__on_exit is not leave_to_the_gate for node in nodes[1:])
     assert evaluate_parameters(context, nodes[0]._Node__parameters)[1]["use_gate"] is True
     context.launch_configurations["use_gate"] = "false"
     assert not any(node.condition.evaluate(context) for node in between)
@@ -165,6 +169,36 @@ def test_a_node_that_refuses_its_start_is_not_started_again(
     end = [OpaqueFunction(function=lambda _: late.touch()), Shutdown()]
     service = LaunchService(argv=[])
     service.include_launch_description(LaunchDescription([node, TimerAction(period=2.0, actions=end)]))
+    service.run()
+    count = len(log.read_text().splitlines())
+    assert count == 1 if starts == 1 else count >= starts
+    assert late.exists() is not ends
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(("use_gate", "status", "starts", "ends"), [
+    ("true", 1, 2, False),
+    ("true", -9, 2, False),
+    ("true", 78, 1, False),
+    ("false", 1, 1, True),
+    ("false", 78, 1, True),
+])  # fmt: skip
+def test_a_gate_outlives_its_planner(use_gate: str, status: int, starts: int, ends: bool, tmp_path: Path) -> None:
+    pytest.importorskip("launch_ros")
+    from launch import LaunchDescription, LaunchService
+    from launch.actions import DeclareLaunchArgument, ExecuteProcess, OpaqueFunction, Shutdown, TimerAction
+    from launch.substitutions import LaunchConfiguration
+
+    from adawm_planner.ros.launch_actions import leave_to_the_gate
+
+    log, late = tmp_path / "starts", tmp_path / "late"
+    dies = f"exit {status}" if status >= 0 else f"kill {status} $$"
+    planner = ExecuteProcess(cmd=["sh", "-c", f"echo >> {log}; {dies}"], respawn=LaunchConfiguration("use_gate"),
+                             respawn_delay=0.2, on_exit=leave_to_the_gate)  # fmt: skip
+    end = TimerAction(period=2.0, actions=[OpaqueFunction(function=lambda _: late.touch()), Shutdown()])
+    service = LaunchService(argv=[])
+    asked = DeclareLaunchArgument("use_gate", default_value=use_gate)
+    service.include_launch_description(LaunchDescription([asked, planner, end]))
     service.run()
     count = len(log.read_text().splitlines())
     assert count == 1 if starts == 1 else count >= starts
