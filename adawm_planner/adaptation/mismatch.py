@@ -4,11 +4,11 @@
 the same quantity on pretraining data, with a standard error over episodes. `select_part` decides from one pair and
 from how driving ended.
 
-Total variation between posterior and prior is what the design asks for, and it finds a new vehicle or task at once. But
-training pulls the prior to the posterior wherever the data is, so after the first update it says that all is well
-while predictions are still wrong. `dynamics_prediction` is measured in what the encoder sees and the ego feels; it is
-the default. At low rank the encoder is frozen and no update can move either. A full update trains the encoder too, so
-its `world` is measured in a space that it moved itself, in units of the base model's.
+Total variation between posterior and prior finds a new vehicle or task at once. But training pulls the prior to the
+posterior wherever the data is, so after the first update it says that all is well while predictions are still wrong.
+`dynamics_prediction` is measured in what the encoder sees and the ego feels; it is the default. At low rank the encoder
+is frozen and no update can move either. A full update trains the encoder too, so its `world` is measured in a space
+that it moved itself, in units of the base model's.
 
 | score | of | unit |
 |---|---|---|

@@ -1,7 +1,7 @@
 """Two mismatch scores and how driving ended in, the part to repair out, with the reason in words.
 
-The rule of AdaWM (PAPERS A5) with what its reviewers missed: evidence that is not significant asks for nothing, and
-the choice does not flip on noise. Where driving fails, the paper's rule chooses what goes first. Where it does not, the
+The rule of AdaWM (arXiv 2501.13072) and two things more: evidence that is not significant asks for nothing, and the
+choice does not flip on noise. Where driving fails, the paper's rule chooses what goes first. Where it does not, the
 policy is left alone whatever its score, which is mostly noise of its estimate: repairing a policy that drives well has
 done harm (docs/adaptation.md).
 """

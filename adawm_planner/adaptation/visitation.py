@@ -1,9 +1,9 @@
 """Two sets of visited points in, the total variation between their visitation distributions out.
 
-The paper's own proxies (PAPERS A3): state visitation for the policy, state-action visitation for the dynamics, between
-new rollouts and pretraining data. A classifier that tells the two sets apart in latent space gives a lower bound on
-the total variation: its rate of 'new' on new points minus that on old ones. Cross-fitted by episode, else it would
-remember which episode a point belongs to; both sets weigh the same, so one half is the threshold.
+The proxies of AdaWM's paper (arXiv 2501.13072): state visitation for the policy, state-action visitation for the
+dynamics, between new rollouts and pretraining data. A classifier that tells the two sets apart in latent space gives a
+lower bound on the total variation: its rate of 'new' on new points minus that on old ones. Cross-fitted by episode,
+else it would remember which episode a point belongs to; both sets weigh the same, so one half is the threshold.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Many EpisodeResults in; the document "adawm.evaluation/1", its check, and the table for people out.
 
-The document is what DESIGN calls the JSON of `evaluate` and `drive`; the two differ in the "ros" block alone.
+The document is the JSON of `evaluate` and `drive` (docs/evaluation.md); the two differ in the "ros" block alone.
 """
 
 from __future__ import annotations
