@@ -19,7 +19,7 @@ import click
 import yaml
 from rich.console import Console
 
-from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, complete_pair, generate_key
+from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, complete_pair, generate_key, read_private_key
 from adawm_planner.cli.options import (
     episodes_option,
     json_option,
@@ -35,6 +35,7 @@ from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.paths import launch_dir
+from adawm_planner.result_file import check_folder
 from adawm_planner.ros.node_table import FINETUNER, GUARDS, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 
@@ -178,8 +179,10 @@ def finetuner_settings(chosen: Path | None, state_dir: Path, source_dir: Path = 
         source_dir: source rollouts of the base model.
 
     Raises:
-        OSError: the folder of a key that is to be made cannot be written.
+        ValueError: as `key_of`, or `state_dir` cannot be written.
+        OSError: the folder of the keys cannot be written.
     """
+    check_folder(state_dir)
     key = key_of(chosen, state_dir).resolve()
     return {
         "state_dir": str(state_dir.resolve()), "source_dir": str(source_dir.resolve()), "signing_key": str(key),
@@ -220,10 +223,12 @@ def key_of(chosen: Path | None, state_dir: Path) -> Path:
     """The finetuner's private key: the chosen one, else the one in its folder, which is made with mode 0600 if missing.
 
     Raises:
-        ValueError: the file in the folder holds no private key, and its public key is missing.
+        ValueError: the chosen file, or the one in the folder whose public key is missing, holds no private key.
         OSError: the folder cannot be written.
     """
     if chosen is not None:
+        read_private_key(chosen)
+        complete_pair(chosen)
         return chosen
     stem = state_dir / "keys" / "finetuner"
     private = stem.with_suffix(PRIVATE_SUFFIX)

@@ -93,7 +93,10 @@ def missing(module: str) -> str:
     if top in EXTRA_OF:
         return f"module '{top}' is missing: pip install 'adawm_planner[{EXTRA_OF[top]}]' (or make setup)"
     if top == "rclpy" or top.endswith(("_msgs", "_interfaces", "_types")):
-        return f"ROS module '{top}' is missing: run `make drive`, or source your ROS 2 and ros2_ws/install first"
+        return (
+            f"ROS module '{top}' is missing: write scripts/with_ros.sh before the command, or `source "
+            "scripts/ros_env.sh` once per shell; after `make setup` or `make drive`"
+        )
     return f"module '{top}' is missing: run `adawm doctor`"
 
 

@@ -33,7 +33,9 @@ def read_mapping(path: Path) -> dict[str, Any]:
         content = yaml.load(path.read_text(encoding="utf-8"), _Strict)
     except RecursionError:
         raise ValueError(f"{path}: cannot be read as YAML: it is nested too deeply") from None
-    except (yaml.YAMLError, UnicodeDecodeError, OSError, ValueError) as error:
+    except OSError as error:
+        raise ValueError(f"{path}: cannot be read ({error.strerror})") from None
+    except (yaml.YAMLError, UnicodeDecodeError, ValueError) as error:
         raise ValueError(f"{path}: cannot be read as YAML: {' '.join(str(error).split())}") from None
     if not isinstance(content, dict):
         raise ValueError(f"{path}: holds a {type(content).__name__}, must hold a mapping of entries")

@@ -54,7 +54,7 @@ RULES: dict[str, Rule] = {
     "several_publishers": Rule("a topic that must have one source has several", "leave one of them running"),
     "several_controllers": Rule(
         "several nodes publish the commands of one vehicle, which obeys whichever came last",
-        "stop all but one; to put a gate in between, send the planner's commands to it by control_topic",
+        "stop all but one; to put the gate in between, start the planner with use_gate:=true beside adawm_gate",
     ),
     "qos_reliability": Rule(
         "a best-effort publisher never reaches a reliable subscription", "publish reliable, or subscribe best effort"

@@ -134,12 +134,15 @@ def read_json(path: Path) -> list[dict[str, Any]]:
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
         documents = content if isinstance(content, list) else [content]
+        if not documents:
+            raise ValueError("holds no evaluation")
         for document in documents:
             check_document(document)
     except RecursionError:
         raise ValueError(f"{path}: cannot be read as JSON: it is nested too deeply") from None
     except (OSError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        remedy = "it must be the --json of `adawm evaluate` or `adawm drive`"
+        raise ValueError(f"{path}: {' '.join(str(error).split())}; {remedy}") from error
     return documents
 
 

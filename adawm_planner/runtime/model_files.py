@@ -109,6 +109,8 @@ def read_config(folder: Path) -> dict[str, Any]:
     """
     check_finished(folder)
     path = folder / CONFIG_FILE
+    if not path.is_file():
+        raise ValueError(f"{folder}: holds no model, {CONFIG_FILE} is missing; run `adawm export` or `adawm pretrain`")
     values = read_mapping(path)
     for name, ours in interface().items():
         if values.get(name) != ours:

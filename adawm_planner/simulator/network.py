@@ -104,14 +104,18 @@ class Network:
         try:
             return self._lanes[f"{edge}_{lane}"]
         except KeyError:
-            known = sorted(name for name in self._lanes if not name.startswith(":"))
-            raise ValueError(f"{self.net_file.name} has no lane '{edge}_{lane}'; it has {', '.join(known)}") from None
+            edges = [name.rsplit("_", 1)[0] for name in self._lanes if not name.startswith(":")]
+            if edge in edges:
+                there = f"has {edges.count(edge)} lanes on edge '{edge}', numbered from 0, and no lane {lane}"
+            else:
+                there = f"has no edge '{edge}'; it has {', '.join(sorted(set(edges)))}"
+            raise ValueError(f"the map {there}") from None
 
     def _link(self, here: str, there: str, lane: int) -> tuple[str, int]:
         try:
             return self._links[(here, there, lane)]
         except KeyError:
-            raise ValueError(f"{self.net_file.name} has no connection from {here} lane {lane} to {there}") from None
+            raise ValueError(f"the map has no connection from {here} lane {lane} to {there}") from None
 
 
 def load_network(source: Path) -> Network:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import tempfile
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -101,12 +102,12 @@ class World:
         self.task, self.vehicle = task, vehicle
         self.network = _network(task.map_source)
         self.map_name = task.map
-        self._ego_path = self.network.path(list(task.ego.route), task.ego.lane)
+        self._ego_path = self._planned("ego.route", task.ego.route, task.ego.lane)
         _check_lengths(task, self._ego_path)
         self._paths = {
-            (i, decoy): self.network.path(list(edges), flow.lane)
+            (i, field == "decoy_route"): self._planned(f"flows[{i}].{field}", edges, flow.lane)
             for i, flow in enumerate(task.flows)
-            for decoy, edges in ((False, flow.route), (True, flow.decoy_route))
+            for field, edges in (("route", flow.route), ("decoy_route", flow.decoy_route))
             if edges
         }
         self._ego = EgoVehicle(vehicle)
@@ -114,6 +115,13 @@ class World:
         self._objects = _no_objects()
         self._headings: dict[int, float] = {}  # of the others in the frame before, by id
         self._folder = tempfile.TemporaryDirectory(prefix="adawm_world_")
+
+    def _planned(self, field: str, edges: Sequence[str], lane: int) -> LanePath:
+        """Centre line of a route of the task. Raises ValueError that names task and field."""
+        try:
+            return self.network.path(list(edges), lane)
+        except ValueError as error:
+            raise ValueError(f"task {self.task.name}: {field}: {error}") from None
 
     @property
     def opendrive(self) -> str:

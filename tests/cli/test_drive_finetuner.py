@@ -13,7 +13,7 @@ pytest.importorskip("libsumo")
 
 from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.cli import drive
-from adawm_planner.cli.drive import key_of, wants_finetuner
+from adawm_planner.cli.drive import finetuner_settings, key_of, wants_finetuner
 from adawm_planner.cli.processes import Children
 
 
@@ -69,7 +69,24 @@ def test_a_key_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> None:
     public = made.with_suffix(".pub").read_bytes()
     made.with_suffix(".pub").unlink()  # as if a kill had left the private one alone
     assert key_of(None, tmp_path / "state") == made and made.with_suffix(".pub").read_bytes() == public
-    assert key_of(tmp_path / "mine.pem", tmp_path / "state") == tmp_path / "mine.pem"
+
+
+def test_a_key_of_one_s_own_is_read_before_anything_is_started(tmp_path: Path) -> None:
+    made = key_of(None, tmp_path / "state")
+    mine = tmp_path / "mine.pem"
+    mine.write_bytes(made.read_bytes())
+    mine.chmod(0o600)
+    assert key_of(mine, tmp_path / "other") == mine  # its public key is made, which the planner trusts
+    assert mine.with_suffix(".pub").read_bytes() == made.with_suffix(".pub").read_bytes()
+    for wrong, said in ((made.with_suffix(".pub"), "this is the public key"), (tmp_path / "bad.pem", "no unencrypted")):
+        if not wrong.exists():
+            wrong.write_text("x")
+            wrong.chmod(0o600)
+        with pytest.raises(ValueError, match=said):
+            finetuner_settings(wrong, tmp_path / "other")
+    assert not (tmp_path / "other").exists()
+    with pytest.raises(ValueError, match="folder /proc/x cannot be made"):
+        finetuner_settings(None, Path("/proc/x"))
 
 
 def test_a_sidecar_may_die(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_unknown_command_is_one_line() -> None:
         (ValueError("cruise_speed is -1, needs > 0"), "cruise_speed is -1"),
         (FileNotFoundError(2, "No such file", "task.yaml"), "task.yaml"),
         (ModuleNotFoundError("x", name="torch.nn"), "adawm_planner[train]"),
-        (ModuleNotFoundError("x", name="rclpy"), "make drive"),
+        (ModuleNotFoundError("x", name="rclpy"), "scripts/with_ros.sh"),
         (ModuleNotFoundError("x", name="nonsense"), "adawm doctor"),
         (ImportError("libX11.so.6: cannot open shared object file", name="libsumo"), "apt-get install libx11-6"),
     ],

@@ -149,7 +149,13 @@ def test_files_hold_one_document_or_a_list_and_errors_name_the_file(tmp_path: Pa
     write_json(tmp_path / "two.json", [one, two])
     assert json.loads((tmp_path / "one.json").read_text())["schema"] == "adawm.evaluation/1"
     assert read_json(tmp_path / "two.json") == [one, two]
-    for text, words in (("{}", "schema"), ("[" * 100_000, "nested too deeply")):
+    wrong = {
+        "{}": "schema",
+        "[]": "holds no evaluation; it must be",
+        "{ ": "must be the --json of",
+        "[" * 100_000: "deep",
+    }
+    for text, words in wrong.items():
         (tmp_path / "bad.json").write_text(text)
         with pytest.raises(ValueError, match=rf"bad\.json.*{words}"):
             read_json(tmp_path / "bad.json")

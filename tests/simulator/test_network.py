@@ -67,7 +67,9 @@ def test_a_path_that_is_not_there_and_a_folder_without_edges_are_named(tmp_path:
 
 def test_an_unknown_edge_names_those_there_are(cache: Path) -> None:
     net = load_network(SOURCE)
-    with pytest.raises(ValueError, match="no lane 'nowhere_0'; it has .*south_in_0"):
+    with pytest.raises(ValueError, match="no edge 'nowhere'; it has .*south_in"):
         net.path(["nowhere"], 0)
+    with pytest.raises(ValueError, match="has 1 lanes on edge 'south_in', numbered from 0, and no lane 7"):
+        net.path(["south_in"], 7)
     with pytest.raises(ValueError, match="no connection from east_out lane 0 to south_in"):
         net.path(["east_out", "south_in"], 0)

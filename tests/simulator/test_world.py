@@ -209,11 +209,11 @@ def test_a_task_with_its_own_net_works_from_any_folder(tmp_path: Path) -> None:
         ({"map": "nowhere"}, "does not exist"),
         (
             {"ego": {"route": ["south_in", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}},
-            "no connection",
+            "task right_turn_moderate: ego.route: .* has no connection",
         ),
         (
             {"ego": {"route": ["sea", "moon"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 40}},
-            "no lane 'sea_0'",
+            "task right_turn_moderate: ego.route: the map has no edge 'sea'; it has .*south_in",
         ),
         (
             {"ego": {"route": ["south_in", "east_out"], "start_m": [30, 60], "start_speed": [4, 8], "goal_m": 9000}},
