@@ -407,8 +407,8 @@ PROMISES = (
         held="every pair of reliability, durability and deadline gives data or names the policy",
         lacking="Fast DDS alone: no second middleware comes as a wheel, and none was tried; the tests bear with a busy "
         "machine for longer than 1 s (docs/doctor.md has what it took); as measured up to commit 75e17daee38d the time "
-        "after lost messages counts from too early a frame (docs/faults.md); the campaign judges it in frames, 6 of 6, and "
-        "counts it as kept",
+        "after lost messages counts from too early a frame (docs/faults.md); the campaign judges it in frames, 6 of 6, "
+        "and counts it as kept",
     ),
 )  # fmt: skip
 
