@@ -107,14 +107,15 @@ def draw(rng: np.random.Generator) -> Case:
     elif kind == 1:
         proposal, due = replace(Proposal(_command(rng)), age_s=float(rng.choice([0.25, 9.0, math.inf]))), "old proposal"
     elif kind == 2:
-        broken = float(rng.choice([math.nan, math.inf, -math.inf]))
-        name = str(rng.choice(["throttle", "brake", "steer"]))
-        proposal, due = Proposal(replace(_command(rng), **{name: broken})), "proposal not finite"
+        number = float(rng.choice([math.nan, math.inf, -math.inf]))
+        broken: dict[str, Any] = {str(rng.choice(["throttle", "brake", "steer"])): number}
+        proposal, due = Proposal(replace(_command(rng), **broken)), "proposal not finite"
     elif kind == 3:
         proposal, due = Proposal(replace(_command(rng), reverse=True)), "reverse"
     elif kind == 4:
         name = str(rng.choice(["ego", "objects", "vehicle", "route"]))
-        reading, due = replace(reading, **{name: None}), f"no {name}"
+        missing: dict[str, Any] = {name: None}
+        reading, due = replace(reading, **missing), f"no {name}"
     elif kind == 5:
         name = str(rng.choice(["x", "y", "yaw", "speed", "yaw_rate", "acceleration"]))
         wrong = float(rng.choice([math.nan, math.inf, -math.inf]))
@@ -127,7 +128,7 @@ def draw(rng: np.random.Generator) -> Case:
     elif kind in (8, 9):
         reading, due = _obstacle(rng, reading)
     elif kind == 10:
-        weird = {name: float(rng.choice(WEIRD[3:])) for name in ("throttle", "brake", "steer")}
+        weird: dict[str, Any] = {name: float(rng.choice(WEIRD[3:])) for name in ("throttle", "brake", "steer")}
         proposal = Proposal(Command(**weird))
     elif kind == 11:
         proposal = Proposal(_command(rng), frames=int(rng.integers(4, 99)))

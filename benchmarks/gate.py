@@ -77,7 +77,7 @@ def row(without: Document, with_gate: Document) -> dict[str, Any]:
 def rate(document: Document, seeds: int, common: Document, outcome: str) -> float:
     """Share of an outcome over the common seeds."""
     kept = {each["seed"] for each in common["detail"]}
-    return sum(each["outcome"] == outcome and each["seed"] in kept for each in document["detail"]) / seeds
+    return sum(bool(each["outcome"] == outcome) and each["seed"] in kept for each in document["detail"]) / seeds
 
 
 def duration_ratio(without: Document, with_gate: Document) -> dict[str, Any] | None:

@@ -21,9 +21,9 @@ from rich.console import Console
 from rich.progress import track
 
 from adawm_planner.adaptation.harness import baseline_of, source_file
-from adawm_planner.adaptation.mismatch import DIRECT, VISITATION, Measure, enough_states, pair_of
+from adawm_planner.adaptation.mismatch import Measure, enough_states, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
-from adawm_planner.adaptation.scores import Baseline, Failures, Sample, Score, Tally
+from adawm_planner.adaptation.scores import DIRECT, VISITATION, Baseline, Failures, Sample, Score, Tally
 from adawm_planner.adaptation.select_part import Evidence, Part, select_part
 from adawm_planner.adaptation.visited import visit
 from adawm_planner.cli.adapt import run_options
@@ -212,7 +212,8 @@ class Judge:
         for chosen in pool.trials(episodes, trials):
             values = {**pool.values, "cause_task": pool.measure.cause_task(self.baseline.samples, chosen)}
             scores = {name: self._score(name, Sample.of(each[chosen])) for name, each in values.items()}
-            part = self._part(*(scores[name] for name in pair_of(self.config)), pool.tally(chosen))
+            dynamics, policy = (scores[name] for name in pair_of(self.config))
+            part = self._part(dynamics, policy, pool.tally(chosen))
             yield Judgement(pool.cause, self._name(scores["cause_vehicle"], scores["cause_task"]), part, pool.condition)
 
     def visitation_all(

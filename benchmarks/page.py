@@ -124,7 +124,8 @@ def read(file: Path, section: Section) -> Document | None:
         raise ValueError(
             f"{file}: {kind[0]} of '{kind[1]}', must be {SCHEMA} of '{section.benchmark}'; {again(section)}"
         )
-    return document
+    found: Document = document
+    return found
 
 
 def again(section: Section) -> str:

@@ -159,7 +159,7 @@ def _way(acceleration: float) -> Callable[[Document], float]:
             for row in document["rows"]
             if (row["gone"], row["vehicle"], row["acceleration"]) == ("the planner", "nominal", acceleration)
         ]
-        return max(row["stands_m"] for row in rows)
+        return max(float(row["stands_m"]) for row in rows)
 
     return read
 

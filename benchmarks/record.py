@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from adawm_planner.data_types import Float64
 from adawm_planner.result_file import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,7 +23,7 @@ LEVELS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 """Name -> percentile."""
 
 
-def percentiles(samples: Sequence[float]) -> dict[str, float]:
+def percentiles(samples: Sequence[float] | Float64) -> dict[str, float]:
     """Median, 99th and 99.9th percentile, and maximum, in the unit of the samples."""
     values = np.asarray(samples)
     found = np.percentile(values, list(LEVELS.values()))

@@ -122,7 +122,8 @@ class Drive:
         gone = self.case.gone if self.broken else None
         self._world()
         if gone is not Gone.GATE:
-            self._show({Gone.INPUTS: (), Gone.ODOMETRY: (STATUS, OBJECTS)}.get(gone, FRAME_PARTS))
+            shown = {Gone.INPUTS: (), Gone.ODOMETRY: (STATUS, OBJECTS)}
+            self._show(FRAME_PARTS if gone is None else shown.get(gone, FRAME_PARTS))
         if gone is None:
             pressed = pedals(self.case.acceleration, self.vehicle.state.speed, ControlConfig())
             self._take(self.gate.on_proposal(Command(pressed[0], 0.0, pressed[1]), self._stamp_ns(), self.now))

@@ -100,7 +100,7 @@ class References:
     """Engines that take the factors as inputs, one per set of adapters, and what they answer."""
 
     def __init__(self, model_dir: Path, pair: Pair) -> None:
-        self._engines = {(): OnnxEngine(model_dir, "cpu")}
+        self._engines: dict[tuple[str, ...], OnnxEngine] = {(): OnnxEngine(model_dir, "cpu")}
         for adapters in pair:
             factors = {name: each for one in adapters for name, each in one.factors.items()}
             digests = tuple(each.digest for each in sorted(adapters, key=lambda each: each.manifest.part))
@@ -143,13 +143,13 @@ class Car:
             self.core.set_route(route_from_points(x, np.zeros_like(x)))
         ahead, stamp_ns = self._k % EPISODE_FRAMES, self._k * round(FRAME_S * 1e9)
         self._k += 1
-        x = 1.0 + SPEED * FRAME_S * ahead
-        near = np.array([x + self._rng.uniform(8.0, 40.0)]), np.array([self._rng.uniform(2.0, 9.0)])
+        at = 1.0 + SPEED * FRAME_S * ahead
+        near = np.array([at + self._rng.uniform(8.0, 40.0)]), np.array([self._rng.uniform(2.0, 9.0)])
         zero, one = np.zeros(1), np.ones(1)
         objects = Objects(
             np.array([9]), *near, zero, one * self._rng.uniform(0.0, 5.0), zero, zero, 4.0 * one, 1.8 * one
         )
-        odometry = OdometryInput(stamp_ns, "map", x, 0.0, 0.0, 1.0, SPEED, 0.0, 0.0, 0.0)
+        odometry = OdometryInput(stamp_ns, "map", at, 0.0, 0.0, 1.0, SPEED, 0.0, 0.0, 0.0)
         status = StatusInput(stamp_ns, "map", SPEED, 0.0, 0.0)
         return FrameInputs(stamp_ns, 0.0, odometry, status, ObjectsInput(stamp_ns, "map", objects))
 

@@ -106,7 +106,8 @@ def throughput(task: str, blocks: int, seconds: float, seed: int, json_file: Pat
     contenders = (make_ours(task), make_peer())
     for contender in contenders:  # imports, nets and caches
         run_block(contender, 0.5, seed)
-        contender.rates.clear(), contender.step_rates.clear()
+        contender.rates.clear()
+        contender.step_rates.clear()
     for block in range(blocks):
         for contender in contenders:
             run_block(contender, seconds, seed + 1000 * block)

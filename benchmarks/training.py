@@ -205,7 +205,8 @@ def timed(
     short = replace(config, fit=replace(config.fit, warmup=0))
     for contender in contenders.values():  # allocator and kernels
         contender.run_block(short, 2, 0)
-        contender.seconds.clear(), contender.round_seconds.clear()
+        contender.seconds.clear()
+        contender.round_seconds.clear()
     for block in range(blocks):
         for contender in contenders.values():
             contender.run_block(config, updates, block + 1)

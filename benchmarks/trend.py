@@ -8,13 +8,15 @@ from typing import Any
 import numpy as np
 from scipy.stats import theilslopes
 
+from adawm_planner.data_types import Float64
+
 BLOCKS = 20
 """Spans of equal length, of each of which the median counts: what swings within a span is no growth."""
 
 HOUR_S = 3600.0
 
 
-def growth(at_s: Sequence[float], values: Sequence[float]) -> dict[str, Any] | None:
+def growth(at_s: Sequence[float] | Float64, values: Sequence[float] | Float64) -> dict[str, Any] | None:
     """Growth in percent per hour of the first span's value, by the Theil-Sen line through the spans' medians.
 
     The line's slope is the median of the slopes between all pairs (Theil 1950). Its 95 % interval is Sen's (1968) and
