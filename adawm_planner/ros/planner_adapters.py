@@ -273,6 +273,8 @@ def swap_state(report: m.Report, takes: bool) -> State:
         text += f"; {swap.part} {swap.digest[:12]} {swap.stage.value}"
     values = {
         "pinned": ", ".join(sorted(report.pinned)) or "none",
+        "part": "none" if swap is None else swap.part,
+        "digest": "none" if swap is None else swap.digest[:12],
         "stage": "none" if swap is None else swap.stage.value,
         "swaps": str(report.swaps),
         "swap_ms": f"{report.swap_ms:.3f}",

@@ -31,7 +31,7 @@ TRAINED = {
 ANSWER_S = 20.0
 """Longest wait for the answer of a service [s]; a roll back is answered once the earlier adapter drives."""
 
-SHADOW_FIGURES = ("pinned", "stage", "swaps", "swap_ms", "refusals")
+STATE_VALUES = ("pinned", "part", "digest", "stage", "swaps", "swap_ms", "refusals")
 """Values of the planner's state `adapters` that are not figures of shadow or probation."""
 
 
@@ -138,14 +138,13 @@ class StoryListener(EpisodeListener):
                     self.finetuner = status.message
 
     def _on_swap(self, text: str, values: tuple[tuple[str, str], ...]) -> None:
-        """Notice that a bundle came to another stage; the text ends with part, digest and stage of the latest one."""
+        """Notice that a bundle came to another stage."""
         self.swap = text
-        stage = dict(values).get("stage", "none")
-        if ";" not in text or stage not in {each.value for each in Stage}:
+        state = dict(values)
+        if state.get("stage") not in {each.value for each in Stage}:
             return
-        part, digest, _ = text.rsplit(";", 1)[1].split()
-        figures = tuple(each for each in values if each[0] not in SHADOW_FIGURES)
-        moved = Moved(part, digest, stage, figures)
+        figures = tuple(each for each in values if each[0] not in STATE_VALUES)
+        moved = Moved(state["part"], state["digest"], state["stage"], figures)
         if self._moved is None or (moved.digest, moved.stage) != (self._moved.digest, self._moved.stage):
             self._events.append(moved)
         self._moved = moved
