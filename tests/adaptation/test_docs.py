@@ -76,13 +76,15 @@ def test_other_vehicles_are_the_committed_runs() -> None:
     assert len(rows) == 2
     for row in rows:
         vehicle = row.split("|")[1].strip()
-        none, adawm = (
+        none, adawm, alternate, full = (
             json.loads((RESULTS / "runs" / f"right_turn_moderate-{vehicle}-{name}-0.json").read_text(encoding="utf-8"))
-            for name in ("none", "adawm")
+            for name in ("none", "adawm", "alternate", "full")
         )
         home = f"{adawm['source_after']['success_rate']:.2f}"
-        cells = [vehicle, _success(none["after"]), _success(adawm["after"]), f"{adawm['updates']:,}", home]
+        others = [_success(each["after"]) for each in (alternate, full)]
+        cells = [vehicle, _success(none["after"]), _success(adawm["after"]), f"{adawm['updates']:,}", *others, home]
         assert row == f"| {' | '.join(cells)} |"
+        assert alternate["updates"] == full["updates"] == 2400
 
 
 def _success(found: dict[str, Any]) -> str:
