@@ -20,6 +20,12 @@ OBJECT_HEIGHT_M = 1.5
 ATTENUATION = 0.004
 """Intensity falls as exp(-ATTENUATION * range [m]), CARLA's default."""
 
+MOST = {"channels": 512, "range": 1000.0, "mount_height": 500.0}
+"""Field of LidarConfig -> largest value, in its unit."""
+
+MOST_POINTS = 1_000_000
+"""Rays of one turn; all of them are cast in one frame."""
+
 
 @dataclass(frozen=True)
 class LidarConfig:
@@ -41,6 +47,14 @@ class LidarConfig:
         for name in ("channels", "range", "points_per_second", "rotation_frequency", "mount_height"):
             if getattr(self, name) <= 0:
                 raise ValueError(f"lidar {name} is {getattr(self, name)}, must be greater than 0")
+        for name, most in MOST.items():
+            if getattr(self, name) > most:
+                raise ValueError(f"lidar {name} is {getattr(self, name)}, must be at most {most:g}")
+        if self.points_per_second / self.rotation_frequency > MOST_POINTS:
+            raise ValueError(
+                f"lidar points_per_second / rotation_frequency is {self.points_per_second} / "
+                f"{self.rotation_frequency:g}, must be at most {MOST_POINTS} points a turn"
+            )
         if not -89.0 <= self.lower_fov <= self.upper_fov <= 89.0:
             raise ValueError(f"lidar field of view {self.lower_fov}..{self.upper_fov} deg must ascend within -89..89")
 

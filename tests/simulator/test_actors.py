@@ -123,7 +123,11 @@ def test_attributes_shape_the_sensor() -> None:
     [
         (actors.CAMERA, {"fov": "wide"}, "fov is 'wide'"),
         (actors.CAMERA, {"image_size_x": "99999"}, "99999"),
+        (actors.CAMERA, {"image_size_x": "inf"}, "image_size_x is 'inf', must be finite"),
         (actors.LIDAR, {"channels": "0"}, "channels is 0"),
+        (actors.LIDAR, {"channels": "inf"}, "channels is 'inf', must be finite"),
+        (actors.LIDAR, {"range": "nan"}, "range is 'nan', must be finite"),
+        (actors.LIDAR, {"points_per_second": "1e15"}, "must be at most 1000000 points a turn"),
         (actors.LIDAR, {}, "mount_height"),
     ],
 )

@@ -88,3 +88,18 @@ def test_beyond_the_range_nothing_is_seen() -> None:
 def test_nonsense_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=name):
         LidarConfig(**{name: 0})
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("channels", 513),
+        ("range", 1001.0),
+        ("mount_height", 501.0),
+        ("points_per_second", 10**15),
+        ("rotation_frequency", 1e-9),
+    ],
+)
+def test_a_turn_that_no_memory_holds_is_refused(name: str, value: float) -> None:
+    with pytest.raises(ValueError, match=f"{name}.*must be at most"):
+        LidarConfig(**{name: value})
