@@ -119,6 +119,8 @@ FLOW = {"route": ["a", "b"], "vehicles": [1, 2], "headway_m": [1, 2], "gap_s": [
         ({"flows": [{**FLOW, "lane": -1}]}, "flow.lane is -1, must lie in 0..20"),
         ({"driver": {"deceleration": -3.0}}, "driver.deceleration is -3.0, must lie in 0.1..20"),
         ({"driver": {"sigma": 2.0}}, "driver.sigma is 2.0, must lie in 0..1"),
+        ({"reward": {"target_speed": 0}}, "reward.target_speed is 0.0 m/s, must be above 0"),
+        ({"reward": {"target_speed": -8}}, "reward.target_speed is -8.0 m/s"),
         ({"limits": {"time": 0}}, "limits.time is 0.0, must lie in 0.1..3600"),
         ({"limits": {"off_lane": -1}}, "limits.off_lane is -1.0"),
     ],
