@@ -12,6 +12,7 @@ from typing import Any
 from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.refusal import shown
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
+from adawm_planner.config.checks import finite
 
 SCHEMA = "adawm.adapter/1"
 
@@ -140,8 +141,8 @@ def _optional(reader: Reader) -> Reader:
 
 
 def _number(value: Any, where: str) -> float:
-    # Canonical JSON has already refused what is not finite.
-    if type(value) not in (int, float):
+    # Canonical JSON has already refused what is not finite, but not a whole number that no float holds.
+    if not finite(value):
         raise ValueError(f"{where} must be a number")
     return float(value)
 

@@ -366,6 +366,8 @@ def test_a_pickle_is_never_loaded(vehicle: Vehicle, signed: Files, tmp_path: Pat
         (lambda m: m["probe"]["outputs"].pop("value"), "probe.outputs must hold"),
         (lambda m: m["probe"]["outputs"]["value"].append(1.0), "probe.outputs must hold"),
         (lambda m: m["probe"]["outputs"].update(value=[None] * 8), "must be a number"),
+        (lambda m: m["probe"]["outputs"].update(value=[10**400] * 8), "probe.outputs.value must be a number"),
+        (lambda m: m.update(mismatch={"x": 10**400}), "mismatch.x must be a number"),
     ],
 )
 def test_a_manifest_of_another_form(
