@@ -102,7 +102,7 @@ def home_of(name: str, config: AdaptationConfig, folder: Path, model_dir: Path) 
     share = SplitConfig().held_out
     held = np.floor((number + 1) * share) > np.floor(number * share)  # by place, every fifth: the file never changes
     if len(np.unique(number[held])) < 2:
-        raise ValueError(f"{path}: holds {int(number[-1]) + 1} episodes, at least 10 are needed; {remedy}")
+        raise ValueError(f"{path}: holds {int(episodes.first.sum())} episodes, at least 10 are needed; {remedy}")
     return episodes.select(~held), episodes.select(held)
 
 

@@ -41,10 +41,13 @@ class Episodes:
         return len(self.action)
 
     def __post_init__(self) -> None:
-        count = len(self.action)
-        assert self.bev.shape == (count, *BEV_SHAPE), self.bev.shape
-        assert self.state.shape == (count, STATE_SIZE), self.state.shape
-        if count and not self.first[0]:
+        """Raises ValueError for a column of another shape, and for rows before the first episode's begin."""
+        rows = {"bev": BEV_SHAPE, "state": (STATE_SIZE,)}
+        for field in fields(self):
+            shape, wanted = getattr(self, field.name).shape, (self.action.size, *rows.get(field.name, ()))
+            if shape != wanted:
+                raise ValueError(f"{field.name} is of shape {shape}, must be {wanted}")
+        if len(self) and not self.first[0]:
             raise ValueError("episodes do not begin with a first row")
 
     def previous_action(self) -> Float32:
@@ -100,18 +103,18 @@ def save_chunk(path: Path, episodes: Episodes, meta: dict[str, Any]) -> None:
 
 
 def load_chunk(path: Path) -> tuple[Episodes, dict[str, Any]]:
-    """Read a chunk and its meta values. Raises ValueError for a file that is not one."""
+    """Read a chunk and its meta values. Raises ValueError naming the file that is not one, and the wrong column."""
     try:
         with np.load(path, allow_pickle=False) as archive:
             arrays = {name: archive[name] for name in _COLUMNS}
             # What was driven without a gate may have been stored without the column.
             arrays[OVERRULED] = (
-                archive[OVERRULED] if OVERRULED in archive else np.zeros(len(arrays["action"]), np.bool_)
+                archive[OVERRULED] if OVERRULED in archive else np.zeros(arrays["action"].shape, np.bool_)
             )
             meta = {key.removeprefix("meta_"): archive[key] for key in archive.files if key.startswith("meta_")}
+        return Episodes(**arrays), meta
     except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
         raise ValueError(f"{path}: not a chunk of driving data ({error})") from error
-    return Episodes(**arrays), meta
 
 
 def chunk_files(folder: Path) -> list[Path]:

@@ -55,6 +55,18 @@ def test_a_broken_chunk_is_named(tmp_path: Path) -> None:
         load_folder(tmp_path)
 
 
+@pytest.mark.parametrize("shape", [(), (4,), (5, 1), (5, 2, 3), (0,)], ids=str)
+@pytest.mark.parametrize("column", [field.name for field in fields(Episodes)])
+def test_a_column_of_another_shape_is_named(tmp_path: Path, column: str, shape: tuple[int, ...]) -> None:
+    path, stored = tmp_path / "chunk-0000.npz", episode(5)
+    arrays = {field.name: getattr(stored, field.name) for field in fields(Episodes)}
+    np.savez(path, **{**arrays, column: np.zeros(shape, arrays[column].dtype)})
+    with pytest.raises(ValueError, match=r"chunk-0000.npz: not a chunk of driving data \(\w+ is of shape") as refused:
+        load_chunk(path)
+    # What has the wrong length may be the action itself, which all are compared with.
+    assert column in str(refused.value) or column == "action"
+
+
 def test_previous_actions_do_not_cross_episodes() -> None:
     both = join([episode(4), episode(3, 1)])
     before = both.previous_action()
