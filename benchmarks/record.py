@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import platform
-import subprocess
 import sys
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from adawm_planner.data_types import Float64
+from adawm_planner.git import git
 from adawm_planner.result_file import write_json
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -30,30 +31,49 @@ def percentiles(samples: Sequence[float] | Float64) -> dict[str, float]:
     return {name: float(value) for name, value in zip(LEVELS, found, strict=True)}
 
 
-def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str]) -> dict[str, Any]:
+def checkout() -> dict[str, Any]:
+    """Commit of this checkout and whether it is as committed; commit None where it is no checkout."""
+    clean = git(ROOT, "status", "--porcelain", "--untracked-files=no") == ""
+    return {"commit": git(ROOT, "rev-parse", "HEAD"), "clean_checkout": clean}
+
+
+@dataclass(frozen=True)
+class Start:
+    """What a measurement began with: by its end it has loaded the machine, and the checkout may have gone on."""
+
+    checkout: Mapping[str, Any]
+    load: float  # processes, average of the minute before
+
+    @staticmethod
+    def now() -> Start:
+        """Of a measurement that begins now."""
+        return Start(checkout(), os.getloadavg()[0])
+
+
+COMMAND = Start.now()
+"""Of the command: it imports this module before it measures anything."""
+
+
+def with_origin(
+    name: str, figures: Mapping[str, Any], packages: Sequence[str], start: Start = COMMAND
+) -> dict[str, Any]:
     """The figures with everything that is needed to repeat them."""
     return {
         "schema": SCHEMA,
         "benchmark": name,
         "command": ["adawm", *without_json(sys.argv[1:])],
-        **checkout(),
+        **start.checkout,
         "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
         "machine": {
             "cpu": _cpu(),
             "cores": os.cpu_count(),
-            "load_before": os.getloadavg()[0],
+            "load_before": start.load,
             "system": platform.platform(),
             "python": platform.python_version(),
         },
         "packages": {package: _version(package) for package in packages},
         **figures,
     }
-
-
-def checkout() -> dict[str, Any]:
-    """Commit of this checkout and whether it is as committed; commit None where it is no checkout."""
-    clean = _git("status", "--porcelain", "--untracked-files=no") == ""
-    return {"commit": _git("rev-parse", "HEAD"), "clean_checkout": clean}
 
 
 def without_json(words: Sequence[str]) -> list[str]:
@@ -71,12 +91,6 @@ def without_json(words: Sequence[str]) -> list[str]:
 def write(path: Path | None, result: Mapping[str, Any]) -> None:
     """Write a result where the user asked for it."""
     write_json(path, result)
-
-
-def _git(*words: str) -> str | None:
-    """Answer of git about this checkout, None where it is not one."""
-    done = subprocess.run(["git", *words], cwd=ROOT, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def _cpu() -> str:

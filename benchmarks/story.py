@@ -29,7 +29,7 @@ from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.story.phases import Phase
 from adawm_planner.story.record import SCHEMA
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, Start, with_origin, write
 
 SHIFTS = ("right_turn_moderate:worn_brakes", "roundabout_moderate:nominal", "right_turn_dense:nominal")
 """One of the vehicle, two of the task."""
@@ -96,7 +96,7 @@ def story(shifts: tuple[str, ...], seeds: int, preset: str, runs: Path, results:
 
 def tell(each: Story, preset: str, runs: Path, results: Path, console: Console) -> bool:
     """Run one story from its beginning, and keep its result and figure; tells whether it came to its end."""
-    folder, log = runs / each.name, runs / f"{each.name}.log"
+    folder, log, start = runs / each.name, runs / f"{each.name}.log", Start.now()
     if folder.exists():
         shutil.rmtree(folder)  # of a killed one: a story cannot go on half-way
     folder.mkdir(parents=True)
@@ -113,7 +113,7 @@ def tell(each: Story, preset: str, runs: Path, results: Path, console: Console) 
     if code != 0:
         return False
     document = json.loads((folder / "story.json").read_text())
-    origin = with_origin("story", document, ("torch", "peft", "libsumo"))
+    origin = with_origin("story", document, ("torch", "peft", "libsumo"), start)
     write(results / "stories" / f"{each.name}.json", origin | {"schema": document["schema"]})
     shutil.copy(folder / "story.png", results / "stories" / f"{each.name}.png")
     return True

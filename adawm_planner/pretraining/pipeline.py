@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.pretraining import PretrainingConfig
+from adawm_planner.git import git
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
 from adawm_planner.pretraining.collect import Fleet, RigFactory, Round, collect_round, score
@@ -106,12 +106,7 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
 
 def repository_commit() -> str:
     """Short hash of the code's commit, `unknown` outside a repository."""
-    command = ["git", "-C", str(Path(__file__).parent), "rev-parse", "--short", "HEAD"]
-    try:
-        found = subprocess.run(command, capture_output=True, text=True, check=False).stdout.strip()
-    except OSError:
-        found = ""
-    return found or "unknown"
+    return git(Path(__file__).parent, "rev-parse", "--short", "HEAD") or "unknown"
 
 
 def _claim(folder: Path, config: PretrainingConfig) -> None:
