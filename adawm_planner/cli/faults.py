@@ -13,6 +13,7 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import click
@@ -81,6 +82,7 @@ def faults(
     episode_seeds(seed, max(episodes, 1))
     ros_environment(os.environ)  # a wrong domain is told before anything is measured
     require_ros()
+    record = import_benchmark("record")  # so is a place without the benchmarks; and it notes load and commit
     load_task(task)
     campaign = Campaign(Settings(speed_mps=speed), task, seed, runs, console)
     interrupted = None
@@ -89,7 +91,7 @@ def faults(
             campaign.run(chosen, episodes)
     except Interrupted as error:
         interrupted = error
-    report(campaign, chosen, page, json_file)
+    report(campaign, chosen, page, json_file, record)
     if interrupted is not None:
         console.print(f"[yellow]{interrupted}; call this again to go on[/]")
         raise SystemExit(128 + interrupted.signum) from interrupted
@@ -202,12 +204,13 @@ def read_measured(file: Path) -> dict[str, Any]:
     return content
 
 
-def report(campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None) -> None:
-    """Print the table; write JSON and page where they were asked for."""
+def report(
+    campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None, record: ModuleType
+) -> None:
+    """Print the table; write JSON and page where they were asked for, by the benchmarks' module `record`."""
     rows, normal = campaign.rows(chosen), campaign.normal()
     if not rows and normal is None:
         return
-    record = import_benchmark("record")
     figures = {
         "settings": asdict(campaign.settings), "summary": summarise(rows, normal), "normal": normal, "rows": rows,
     }  # fmt: skip
