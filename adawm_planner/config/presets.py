@@ -58,7 +58,11 @@ def from_mapping(kind: type[Config], values: Mapping[str, Any], where: str) -> C
     unknown, missing = sorted(set(values) - set(hints), key=str), sorted(set(hints) - set(values))
     if unknown or missing:
         raise ValueError(f"{where}: unknown fields {unknown}, missing fields {missing}")
-    return kind(**{name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()})
+    converted = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in values.items()}
+    try:
+        return kind(**converted)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def to_mapping(config: Any) -> dict[str, Any]:

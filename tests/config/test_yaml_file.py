@@ -74,6 +74,7 @@ def test_presets_that_are_none_are_refused(tmp_path: Path, presets: str) -> None
         ("\npresets:", "\n1: x\nb: y\n2020-01-01: z\npresets:", r"unknown fields \[1, datetime.*'b'\]"),
         ("\npresets:", "\npresets:\n  3: {}", "no preset 'nothing', there are 3, "),
         ("learning_rate: ", "learning_rate: 1" + "0" * 400 + " # ", "must be finite"),
+        ("first_decisions: ", "first_decisions: 0 # ", "collection.first_decisions is 0, must be above 0"),
     ],
 )
 def test_keys_and_numbers_of_any_kind_are_refused_by_name(tmp_path: Path, before: str, after: str, words: str) -> None:
@@ -82,4 +83,4 @@ def test_keys_and_numbers_of_any_kind_are_refused_by_name(tmp_path: Path, before
     path.write_text(text.replace(before, after, 1))
     with pytest.raises(ValueError, match=words) as refused:
         load_pretraining(path, "nothing" if "preset '" in words else "default")
-    assert "\n" not in str(refused.value)
+    assert "some.yaml" in str(refused.value) and "\n" not in str(refused.value)
