@@ -19,6 +19,8 @@ from pathlib import Path
 from random import SystemRandom
 from types import FrameType, TracebackType
 
+from adawm_planner.workers import ending
+
 GRACE_S = 5.0
 """Time a child has for its own clean end after SIGINT [s]; then SIGTERM and 2 s, then SIGKILL."""
 
@@ -116,14 +118,14 @@ class Children:
             code = child.process.poll()
             allowed = child.name in may_die or (code == 0 and child.name in may_end)
             if code is not None and not allowed:
-                raise ChildDied(f"{child.name} {_ending(code)}; the end of {child.log}:\n{tail(child.log)}")
+                raise ChildDied(f"{child.name} {ending(code)}; the end of {child.log}:\n{tail(child.log)}")
 
     def ended(self, name: str) -> str | None:
         """How a child ended, with the end of its log; None while it runs, or where there is none of this name."""
         for child in self._children:
             code = child.process.poll()
             if child.name == name and code is not None:
-                return f"{child.name} {_ending(code)}; the end of {child.log}:\n{tail(child.log)}"
+                return f"{child.name} {ending(code)}; the end of {child.log}:\n{tail(child.log)}"
         return None
 
     def finished(self, name: str, patience: float) -> int | None:
@@ -163,10 +165,6 @@ def _wait_all(children: Sequence[_Child], patience: float) -> None:
     for child in children:
         with suppress(subprocess.TimeoutExpired):
             child.process.wait(max(deadline - time.monotonic(), 0.0))
-
-
-def _ending(code: int) -> str:
-    return f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
 
 
 def tail(log: Path, lines: int = TAIL_LINES) -> str:

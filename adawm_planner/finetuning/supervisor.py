@@ -7,7 +7,6 @@ and no ROS here; `ros/finetuner_node` calls `poll` from a timer.
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -15,6 +14,7 @@ from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 
 from adawm_planner.finetuning.messages import Message, RoundDone, Settings, Trouble, Wish, decode, encode
+from adawm_planner.workers import ending
 
 FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
@@ -145,8 +145,7 @@ class Supervisor:
         """Take note of how a worker ended."""
         self._close()
         self._process = None
-        how = f"was ended by {signal.Signals(-code).name}" if code < 0 else f"ended with exit code {code}"
-        self._died(f"the worker {how}" + (f": {self._trouble}" if self._trouble else ""))
+        self._died(f"the worker {ending(code)}" + (f": {self._trouble}" if self._trouble else ""))
 
     def _died(self, how: str) -> None:
         """Count a worker that ended, or could not be started, and set the time of the next start."""

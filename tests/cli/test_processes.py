@@ -96,6 +96,16 @@ def test_death_names_the_child_the_signal_and_the_end_of_its_log(tmp_path: Path)
             children.check()
 
 
+def test_a_signal_without_a_name_is_told_by_its_number(tmp_path: Path) -> None:
+    with Children(tmp_path) as children:
+        pid = children.start("victim", SLEEP, os.environ)
+        _until(_ready(tmp_path / "victim.log"))
+        os.kill(pid, signal.SIGRTMIN + 1)
+        _until(lambda: not _alive(pid))
+        with pytest.raises(ChildDied, match=f"victim was ended by signal {signal.SIGRTMIN + 1};"):
+            children.check()
+
+
 def test_an_exit_code_is_death_unless_that_child_may_end(tmp_path: Path) -> None:
     for code, forgiven in ((0, True), (3, False)):
         with Children(tmp_path) as children:

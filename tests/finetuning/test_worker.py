@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import sys
 import threading
 import time
@@ -541,6 +542,13 @@ def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later
     supervisor = Supervisor(place.settings(preset="nonsense"), clock=lambda: now[0])
     assert waits_of(supervisor, now, 2) == [1.0, 2.0]
     assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
+
+
+def test_a_worker_that_a_signal_without_a_name_ended_is_started_again(place: Workplace) -> None:
+    code, now = "import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)", [0.0]
+    supervisor = Supervisor(place.settings(), [sys.executable, "-c", code], clock=lambda: now[0])
+    assert waits_of(supervisor, now, 2) == [1.0, 2.0]
+    assert supervisor.last_death == f"the worker was ended by signal {signal.SIGRTMIN + 1}"
 
 
 def test_a_worker_that_cannot_be_started_is_tried_again_later_and_later(
