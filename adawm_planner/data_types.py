@@ -68,6 +68,10 @@ class Route:
         return float(self.s[-1])
 
 
+MOST_STEER_RAD = 1.5
+"""Largest steering angle [rad] of a vehicle; at a right angle the path that it leads to has no radius."""
+
+
 @dataclass(frozen=True)
 class VehicleInfo:
     """What the planner is told about the vehicle it drives."""

@@ -20,7 +20,7 @@ from sensor_msgs.msg import Image
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
-from adawm_planner.data_types import Command, Float32, Float64, Objects, Route, UInt8, VehicleInfo
+from adawm_planner.data_types import MOST_STEER_RAD, Command, Float32, Float64, Objects, Route, UInt8, VehicleInfo
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.runtime.frame_inputs import ObjectsInput, OdometryInput, StatusInput
 from adawm_planner.runtime.watchdog import WorldClock
@@ -139,15 +139,11 @@ def route_from_path(message: Path) -> Route | None:
     return route_from_points(points[:, 0], points[:, 1])
 
 
-MOST_STEER_RAD = 1.5
-"""Steering angle that no wheel reaches [rad]; at a right angle the path that it leads to has no radius."""
-
-
 def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> VehicleInfo:
     """Take what the planner needs to know of its vehicle; the message does not tell `length` and `width` [m].
 
     Raises:
-        ValueError: not four wheels, a value that is not positive, or a max_steer that no wheel reaches.
+        ValueError: not four wheels, a value that is not positive, or a max_steer above MOST_STEER_RAD.
     """
     if len(message.wheels) != 4:
         raise ValueError(f"vehicle has {len(message.wheels)} wheels, needs 4 (FL, FR, RL, RR)")
@@ -163,9 +159,9 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
     for name, value in values.items():
         if not (value > 0.0 and math.isfinite(value)):
             raise ValueError(f"vehicle's {name} is {value}, must be greater than 0")
-    if values["max_steer"] >= MOST_STEER_RAD:
+    if values["max_steer"] > MOST_STEER_RAD:
         raise ValueError(
-            f"vehicle's max_steer is {values['max_steer']} rad, must be below {MOST_STEER_RAD}; in degrees?"
+            f"vehicle's max_steer is {values['max_steer']} rad, must be at most {MOST_STEER_RAD}; in degrees?"
         )
     return VehicleInfo(**values)
 

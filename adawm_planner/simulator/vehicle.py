@@ -10,7 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
-from adawm_planner.data_types import Command, EgoState, VehicleInfo
+from adawm_planner.data_types import MOST_STEER_RAD, Command, EgoState, VehicleInfo
 from adawm_planner.dims import FRAME_S
 
 GRAVITY = 9.81  # m/s2
@@ -27,7 +27,7 @@ LIMITS: dict[str, tuple[float, float]] = {
     "drag": (0.0, 100.0),
     "rolling_force": (0.0, 1e5),
     "friction": (0.01, 3.0),
-    "max_steer": (0.01, 1.5),
+    "max_steer": (0.01, MOST_STEER_RAD),
     "steer_rate": (0.01, 100.0),
     "steer_lag": (1e-4, 10.0),
     "throttle_lag": (1e-4, 10.0),

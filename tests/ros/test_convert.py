@@ -19,6 +19,7 @@ from shape_msgs.msg import SolidPrimitive
 
 from adawm_planner.data_types import Command
 from adawm_planner.ros import convert
+from adawm_planner.simulator.vehicle import LIMITS
 
 pytestmark = pytest.mark.ros
 
@@ -161,7 +162,7 @@ def test_vehicle_info_sheds_single_precision_noise() -> None:
         (make_wheels()[:2], 1600.0, "wheels"),
         (make_wheels(steer=0.0), 1600.0, "max_steer"),
         (make_wheels(steer=math.nan), 1600.0, "max_steer"),
-        (make_wheels(steer=70.0), 1600.0, "max_steer is 70.0 rad, must be below 1.5"),
+        (make_wheels(steer=70.0), 1600.0, "max_steer is 70.0 rad, must be at most 1.5"),
         (make_wheels(front=-2.0), 1600.0, "wheelbase"),
         (make_wheels(), 0.0, "mass"),
     ],
@@ -169,6 +170,11 @@ def test_vehicle_info_sheds_single_precision_noise() -> None:
 def test_impossible_vehicle_is_refused_by_name(wheels: list[Any], mass: float, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         convert.vehicle_info(CarlaEgoVehicleInfo(wheels=wheels, mass=mass), 4.7, 1.85)
+
+
+def test_the_largest_steering_angle_of_a_preset_is_one_that_the_planner_takes() -> None:
+    info = CarlaEgoVehicleInfo(wheels=make_wheels(steer=LIMITS["max_steer"][1]), mass=1600.0)
+    assert convert.vehicle_info(info, 4.7, 1.85).max_steer == LIMITS["max_steer"][1]
 
 
 def test_world_clock_knows_a_pause() -> None:
