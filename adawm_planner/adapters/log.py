@@ -69,8 +69,12 @@ class AppendLog:
         self._length, self._head = found.length, found.head
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
         if self.torn:
-            os.ftruncate(self._descriptor, self._length)
-            os.fsync(self._descriptor)
+            try:
+                os.ftruncate(self._descriptor, self._length)
+                os.fsync(self._descriptor)
+            except BaseException:
+                self.close()
+                raise
 
     def append(self, values: Mapping[str, Any]) -> Mapping[str, Any]:
         """Add a record, and return it once it is durable. After an OSError the log is as before."""

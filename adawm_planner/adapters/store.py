@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import shutil
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -70,13 +71,13 @@ class AdapterStore:
         self.root, self.keep, self.notes = root, keep, list[str]()
         (root / BUNDLES).mkdir(parents=True, exist_ok=True)
         self._lock = _lock(root / LOCK_FILE)
-        try:
+        with ExitStack() as opened:
+            opened.callback(os.close, self._lock)
             self._log = AppendLog(root / LOG_FILE)
+            opened.callback(self._log.close)
             self._state = replay(self._log.records)
             self._tidy(now_unix_s)
-        except BaseException:
-            os.close(self._lock)
-            raise
+            opened.pop_all()  # from here on `close` closes them
 
     def __enter__(self) -> AdapterStore:
         return self

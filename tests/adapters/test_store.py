@@ -254,6 +254,25 @@ def test_a_log_whose_lines_do_not_hold_their_own_hash_is_still_read(
     assert [OWN in record for record in found] == [False, False, False, True]
 
 
+@pytest.mark.parametrize("step", ["store._lock", "log.os.ftruncate", "store.replay", "store.AdapterStore._tidy"])
+def test_a_store_that_cannot_be_opened_leaves_no_file_open(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    def broken(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    AdapterStore(tmp_path, NOW).close()
+    (tmp_path / LOG_FILE).write_bytes(b"{")  # torn
+    before = len(os.listdir("/proc/self/fd"))
+    with monkeypatch.context() as patched:
+        patched.setattr(f"adawm_planner.adapters.{step}", broken)
+        for _ in range(3):
+            with pytest.raises(OSError, match="Input/output error"):
+                AdapterStore(tmp_path, NOW)
+    assert len(os.listdir("/proc/self/fd")) == before
+    AdapterStore(tmp_path, NOW).close()
+
+
 @pytest.mark.parametrize("change", ["drop", "swap", "edit"])
 def test_damage_before_the_last_line_is_an_error_that_names_the_line(
     tmp_path: Path, adapters: list[VerifiedAdapter], change: str
