@@ -14,6 +14,7 @@ import subprocess
 import sysconfig
 import tempfile
 import xml.etree.ElementTree as ET
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import takewhile
@@ -149,13 +150,16 @@ def _built(inputs: list[Path], arguments: list[str]) -> tuple[Path, Path]:
     if not folder.exists():
         cache.mkdir(parents=True, exist_ok=True)
         work = Path(tempfile.mkdtemp(dir=cache))
-        outputs = [f"--output-file={work / 'map.net.xml'}", f"--opendrive-output={work / 'map.xodr'}"]
-        run = subprocess.run([netconvert, *arguments, *_OPTIONS, *outputs], capture_output=True, text=True)
-        if run.returncode != 0:
-            shutil.rmtree(work)
-            raise ValueError(f"netconvert rejects {inputs[0]}: {_reason(run)}")
-        _finish_opendrive(work / "map.xodr")
-        _publish(work, folder)
+        try:
+            outputs = [f"--output-file={work / 'map.net.xml'}", f"--opendrive-output={work / 'map.xodr'}"]
+            run = subprocess.run([netconvert, *arguments, *_OPTIONS, *outputs], capture_output=True, text=True)
+            if run.returncode != 0:
+                raise ValueError(f"netconvert rejects {inputs[0]}: {_reason(run)}")
+            _finish_opendrive(work / "map.xodr")
+            with suppress(OSError):  # another process was faster
+                work.rename(folder)
+        finally:
+            shutil.rmtree(work, ignore_errors=True)
     return folder / "map.net.xml", folder / "map.xodr"
 
 
@@ -175,14 +179,6 @@ def _finish_opendrive(file: Path) -> None:
     if "<geoReference>" not in text:
         text = re.sub(r"(<header[^>]*?)/?>(\s*</header>)?", rf"\1>{_GEOREFERENCE}</header>", text, count=1)
     file.write_text(text)
-
-
-def _publish(work: Path, folder: Path) -> None:
-    """Move a finished folder into place; another process may have been faster."""
-    try:
-        work.rename(folder)
-    except OSError:
-        shutil.rmtree(work)
 
 
 def _netconvert() -> str:

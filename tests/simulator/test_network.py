@@ -58,6 +58,17 @@ def test_a_finished_net_that_is_none_is_named(tmp_path: Path, cache: Path, conte
     assert not kept(cache)
 
 
+@pytest.mark.parametrize("step", ["subprocess.run", "_finish_opendrive"])
+def test_a_conversion_that_breaks_off_leaves_nothing(cache: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    def interrupted(*arguments: object, **options: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(f"adawm_planner.simulator.network.{step}", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        load_network(SOURCE)
+    assert list((cache / "adawm_planner" / "nets").iterdir()) == []
+
+
 def test_a_path_that_is_not_there_and_a_folder_without_edges_are_named(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(ValueError, match="nowhere does not exist"):
         load_network(tmp_path / "nowhere")
