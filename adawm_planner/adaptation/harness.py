@@ -7,7 +7,6 @@ it was and ends with the same result.
 
 from __future__ import annotations
 
-import fcntl
 import hashlib
 import json
 import os
@@ -31,7 +30,7 @@ from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
-from adawm_planner.pretraining.fit import Run
+from adawm_planner.pretraining.fit import Run, lock_run
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.result_file import write_text
 from adawm_planner.runtime.export import adaptable_layers
@@ -343,12 +342,7 @@ def _claim(folder: Path, settings: dict[str, Any]) -> TextIO:
 
     A run is never continued with other settings, nor by two processes at a time.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    path, lock = folder / "run.yaml", (folder / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        raise ValueError(f"{folder}: another process works on this run; wait for it or choose another --run") from None
+    path, lock = folder / "run.yaml", lock_run(folder)
     if path.exists():
         difference = first_difference(read_mapping(path), settings)
         if difference:

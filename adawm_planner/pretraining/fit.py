@@ -7,12 +7,14 @@ the seed and the step alone (`step_generator`), then a resumed run is the same r
 
 from __future__ import annotations
 
+import fcntl
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TextIO
 
 import numpy as np
 import torch
@@ -54,6 +56,22 @@ class Run:
         """Scalars under `name/` for TensorBoard."""
         for key, value in metrics.items():
             self.writer.add_scalar(f"{name}/{key}", value, step)
+
+
+def lock_run(folder: Path) -> TextIO:
+    """Take a run's folder, made if missing, until the returned file is closed or the process ends, however it ends.
+
+    Raises:
+        ValueError: another process works on the run.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    lock = (folder / "lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        raise ValueError(f"{folder}: another process works on this run; wait for it or choose another --run") from None
+    return lock
 
 
 @dataclass(frozen=True)

@@ -26,7 +26,7 @@ from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
 from adawm_planner.pretraining.collect import Fleet, RigFactory, Round, collect_round, score
 from adawm_planner.pretraining.dataset import Episodes, join, load_chunk
-from adawm_planner.pretraining.fit import Run, step_generator
+from adawm_planner.pretraining.fit import Run, lock_run, step_generator
 from adawm_planner.pretraining.trainer import (
     ActorCritic,
     Replay,
@@ -35,6 +35,7 @@ from adawm_planner.pretraining.trainer import (
     train_policy,
     train_world_model,
 )
+from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import WEIGHTS_FILE
 
 FACTS_FILE = "facts.json"
@@ -84,24 +85,25 @@ def read_facts(path: Path) -> list[dict[str, Any]]:
 def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFactory, console: Console) -> Path:
     """Run the pipeline to its end.
 
-    Returns the folder of the trained agent. Raises ValueError when `folder` holds a run of another config, or `data`
-    the episodes of another run.
+    Returns the folder of the trained agent. Raises ValueError when `folder` holds a run of another config or another
+    process works on it, or `data` holds the episodes of another run.
     """
-    _claim(folder, config)
-    if not (folder / COMMIT_FILE).exists():
-        (folder / COMMIT_FILE).write_text(repository_commit())
-    torch.set_num_threads(config.threads)
-    run = Run(folder, config.seed, config.threads, config.checkpoint_every)
-    with Fleet(factory, config.collection.workers) as fleet:
-        pipeline = Pipeline(config, data, run, fleet, console)
-        clone = clone_from_driving(pipeline)
-        episodes = load_rounds(data, config.collection.rounds)
-        train, held_out = (
-            Replay(clone.encoder, episodes.select(keep), config.imagination.discount) for keep in _split(episodes)
-        )
-        agent = model_world(pipeline, clone, train, held_out)
-        agent = clone_on_latents(pipeline, agent, train, held_out)
-        return improve_by_imagination(pipeline, agent, train)
+    with lock_run(folder):
+        _keep_config(folder, config)
+        if not (folder / COMMIT_FILE).exists():
+            write_text(folder / COMMIT_FILE, repository_commit())
+        torch.set_num_threads(config.threads)
+        run = Run(folder, config.seed, config.threads, config.checkpoint_every)
+        with Fleet(factory, config.collection.workers) as fleet:
+            pipeline = Pipeline(config, data, run, fleet, console)
+            clone = clone_from_driving(pipeline)
+            episodes = load_rounds(data, config.collection.rounds)
+            train, held_out = (
+                Replay(clone.encoder, episodes.select(keep), config.imagination.discount) for keep in _split(episodes)
+            )
+            agent = model_world(pipeline, clone, train, held_out)
+            agent = clone_on_latents(pipeline, agent, train, held_out)
+            return improve_by_imagination(pipeline, agent, train)
 
 
 def repository_commit() -> str:
@@ -109,13 +111,13 @@ def repository_commit() -> str:
     return git(Path(__file__).parent, "rev-parse", "--short", "HEAD") or "unknown"
 
 
-def _claim(folder: Path, config: PretrainingConfig) -> None:
+def _keep_config(folder: Path, config: PretrainingConfig) -> None:
     """Keep the config with the run; a run is never continued with another one."""
     path, text = folder / "config.yaml", yaml.safe_dump(to_mapping(config), sort_keys=False)
-    if path.exists() and path.read_text() != text:
+    if not path.exists():
+        write_text(path, text)
+    elif path.read_text() != text:
         raise ValueError(f"{folder}: holds a run with another configuration; choose another --run folder or remove it")
-    folder.mkdir(parents=True, exist_ok=True)
-    path.write_text(text)
 
 
 def _split(episodes: Episodes) -> tuple[Any, Any]:

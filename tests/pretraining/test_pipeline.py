@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -47,12 +48,14 @@ def test_the_encoder_is_the_clone_s_and_was_not_touched_again(trained: tuple[Pat
 
 def test_a_second_call_does_nothing_again(trained: tuple[Path, Path]) -> None:
     run, final = trained
-    before = (final / "weights.safetensors").read_bytes()
+    before, kept = (final / "weights.safetensors").read_bytes(), (run / "config.yaml").stat()
     config = load_pretraining(preset="debug")
     pretrain(config, run.parent / "data", run, crossing_rig, QUIET)
     stages = [fact["stage"] for fact in json.loads((run / FACTS_FILE).read_text())]
     assert stages.count("world_model") == 1 and stages.count("imagined-01") == 1
     assert (final / "weights.safetensors").read_bytes() == before
+    again = (run / "config.yaml").stat()
+    assert (again.st_ino, again.st_mtime_ns) == (kept.st_ino, kept.st_mtime_ns)
 
 
 def test_a_resumed_run_is_the_run_that_was_never_stopped(
@@ -76,6 +79,25 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
 def test_a_run_is_not_continued_with_another_config(trained: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match="another configuration"):
         pretrain(load_pretraining(preset="quick"), trained[0].parent / "data", trained[0], crossing_rig, QUIET)
+
+
+def test_a_kill_while_the_config_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(Path, "replace", killed)
+        pretrain(load_pretraining(preset="debug"), tmp_path / "data", tmp_path / "run", crossing_rig, QUIET)
+    assert not (tmp_path / "run" / "config.yaml").exists()
+
+
+def test_two_processes_never_work_on_one_run(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    with (tmp_path / "run" / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        with pytest.raises(ValueError, match="run: another process works on this run"):
+            pretrain(load_pretraining(preset="debug"), tmp_path / "data", tmp_path / "run", crossing_rig, QUIET)
+    assert not (tmp_path / "data").exists()
 
 
 def test_a_run_does_not_take_another_run_s_episodes(trained: tuple[Path, Path], tmp_path: Path) -> None:
