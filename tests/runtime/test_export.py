@@ -102,3 +102,14 @@ def test_a_card_that_cannot_be_made_leaves_the_old_model(model: Path, other: Pat
     result = CliRunner().invoke(adawm, ["export", "--run", str(run), "--output", str(model), "--overwrite"])
     assert result.exit_code == 1 and "holds no finished stages" in result.output and result.output.count("\n") == 1
     assert digest(model) == before
+
+
+def test_pretraining_whose_card_cannot_be_made_leaves_the_old_model(
+    model: Path, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, run = digest(model), tmp_path / "run"
+    monkeypatch.setattr("adawm_planner.pretraining.pipeline.pretrain", lambda *_: other)  # and no facts
+    words = ["pretrain", "--preset", "debug", "--run", str(run), "--output", str(model), "--overwrite"]
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 1 and "holds no finished stages" in result.output
+    assert digest(model) == before
