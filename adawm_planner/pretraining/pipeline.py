@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import time
+from collections.abc import Collection
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -220,16 +221,20 @@ def clone_on_latents(pipeline: Pipeline, agent: Agent, train: Replay, held_out: 
 
 
 def improve_by_imagination(pipeline: Pipeline, agent: Agent, replay: Replay) -> Path:
-    """Rounds of fresh driving and actor-critic updates; the round that drives best is the result."""
+    """Rounds of fresh driving and actor-critic updates; the round that drives best is the result.
+
+    The limit of minutes is on what the stages noted, so that a run that was killed has no more rounds than another.
+    """
     config, begun = pipeline.config.imagination, time.monotonic()
     learner = ActorCritic(agent, pipeline.config.dynamics, config)
     _drive_and_note(pipeline, "cloned", str(pipeline.folder / "cloned"))
-    folders = [pipeline.folder / "cloned"]
+    folders, stages = [pipeline.folder / "cloned"], {"score-cloned"}
     for index in range(1, config.rounds + 1):
         folder = pipeline.folder / f"imagined-{index:02d}"
         _imagine_round(pipeline, learner, replay, index, folders[-1], folder)
         folders.append(folder)
-        if time.monotonic() - begun > 60.0 * config.minutes:
+        stages |= {folder.name, f"score-{folder.name}"}
+        if _seconds(pipeline, stages) > 60.0 * config.minutes:
             break
     # Of equals the latest: it has learned from the most of its own driving.
     best = max(reversed(folders), key=lambda folder: _scored(pipeline, folder.name))
@@ -263,6 +268,12 @@ def _drive_and_note(pipeline: Pipeline, name: str, weights: str) -> None:
     low = config.collection.validation_seeds[0]
     driven = score(pipeline.fleet, weights, range(low, low + config.imagination.score_episodes))
     pipeline.note(f"score-{name}", begun, **_rounded(asdict(driven)))
+
+
+def _seconds(pipeline: Pipeline, stages: Collection[str]) -> float:
+    """Time that these stages took [s], in whichever call."""
+    facts = read_facts(pipeline.folder / FACTS_FILE)
+    return float(sum(fact["seconds"] for fact in facts if fact["stage"] in stages))
 
 
 def _rounded(values: dict[str, Any]) -> dict[str, Any]:

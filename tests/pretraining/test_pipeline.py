@@ -13,8 +13,10 @@ from rich.console import Console
 
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.policy.agent import load_agent
+from adawm_planner.pretraining import pipeline
+from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.model_card import write_card
-from adawm_planner.pretraining.pipeline import FACTS_FILE, pretrain, read_facts
+from adawm_planner.pretraining.pipeline import FACTS_FILE, Pipeline, improve_by_imagination, pretrain, read_facts
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.export import export_model
 from tests.pretraining.crossing import crossing_rig
@@ -79,6 +81,37 @@ def test_a_resumed_run_is_the_run_that_was_never_stopped(
 def test_a_run_is_not_continued_with_another_config(trained: tuple[Path, Path]) -> None:
     with pytest.raises(ValueError, match="another configuration"):
         pretrain(load_pretraining(preset="quick"), trained[0].parent / "data", trained[0], crossing_rig, QUIET)
+
+
+def test_the_limit_of_minutes_is_of_all_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_pretraining(preset="debug")
+    config = replace(config, imagination=replace(config.imagination, rounds=5, minutes=1.0))
+    one = Pipeline(config, tmp_path / "data", Run(tmp_path, 0, 1, 1), None, QUIET)  # type: ignore[arg-type]
+
+    def round_of_35_s(_: Pipeline, learner: object, replay: object, index: int, before: Path, folder: Path) -> None:
+        facts = read_facts(tmp_path / FACTS_FILE)
+        if any(fact["stage"] == folder.name for fact in facts):
+            return
+        facts += [
+            {"stage": f"collect-{index:02d}", "seconds": 15.0},  # is in the round's
+            {"stage": folder.name, "seconds": 25.0},
+            {"stage": f"score-{folder.name}", "seconds": 10.0, "success": 0.5},
+        ]
+        (tmp_path / FACTS_FILE).write_text(json.dumps(facts))
+        if index == 1:
+            raise KeyboardInterrupt
+
+    (tmp_path / FACTS_FILE).write_text('[{"stage": "score-cloned", "seconds": 5.0, "success": 0.1}]')
+    for name in ("ActorCritic", "load_agent", "save_agent"):
+        monkeypatch.setattr(pipeline, name, lambda *_: None)
+    monkeypatch.setattr(pipeline, "_imagine_round", round_of_35_s)
+    with pytest.raises(KeyboardInterrupt):
+        improve_by_imagination(one, None, None)  # type: ignore[arg-type]
+    for _ in range(2):
+        improve_by_imagination(one, None, None)  # type: ignore[arg-type]
+    facts = read_facts(tmp_path / FACTS_FILE)
+    assert [fact["stage"] for fact in facts if fact["stage"].startswith("imagined")] == ["imagined-01", "imagined-02"]
+    assert [fact["chosen"] for fact in facts if fact["stage"] == "final"] == ["imagined-02"] * 2
 
 
 def test_a_kill_while_the_config_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
