@@ -12,7 +12,8 @@ import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TextIO
 
@@ -38,11 +39,11 @@ class Run:
     seed: int
     threads: int
     checkpoint_every: int
-    writer: SummaryWriter = field(init=False)
 
-    def __post_init__(self) -> None:
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self.writer = SummaryWriter(str(self.folder / "tensorboard"))
+    @cached_property
+    def _writer(self) -> SummaryWriter:
+        # Opened by the first log only: it makes its folder, and not everything that shows progress logs.
+        return SummaryWriter(str(self.folder / "tensorboard"))
 
     @contextmanager
     def progress(self, name: str, total: int) -> Iterator[Callable[[int, str], None]]:
@@ -55,7 +56,7 @@ class Run:
     def log(self, name: str, metrics: Metrics, step: int) -> None:
         """Scalars under `name/` for TensorBoard."""
         for key, value in metrics.items():
-            self.writer.add_scalar(f"{name}/{key}", value, step)
+            self._writer.add_scalar(f"{name}/{key}", value, step)
 
 
 def lock_run(folder: Path) -> TextIO:

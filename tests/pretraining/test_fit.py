@@ -46,6 +46,15 @@ def run(folder: Path) -> Run:
     return Run(folder, seed=0, threads=1, checkpoint_every=5)
 
 
+def test_a_run_that_logs_nothing_writes_nothing(tmp_path: Path) -> None:
+    one = run(tmp_path / "run")
+    with one.progress("drive", 1) as show:
+        show(1, "")
+    assert not (tmp_path / "run").exists()
+    one.log("line", {"loss": 1.0}, 1)
+    assert len(list((tmp_path / "run" / "tensorboard").iterdir())) == 1
+
+
 def test_a_killed_stage_resumes_to_the_same_weights(tmp_path: Path) -> None:
     whole, dying = stage(30), stage(30, die_at=17)
     fit(whole, run(tmp_path / "whole"))
