@@ -253,10 +253,13 @@ class Starts:
         return Starts(State(state.h[chosen], state.z[chosen]), newest)
 
     def draw(self, count: int, fresh: float, rng: np.random.Generator) -> State:
-        """`count` states, a share `fresh` of them from the new task."""
+        """`count` states, a share `fresh` of them from the new task; all alike where there is only one kind."""
         total, new = len(self.state.h), round(count * fresh)
         border = total - self.newest
-        rows = np.concatenate([rng.integers(border, total, new), rng.integers(0, max(border, 1), count - new)])
+        if 0 < border < total:
+            rows = np.concatenate([rng.integers(border, total, new), rng.integers(0, border, count - new)])
+        else:
+            rows = rng.integers(0, total, count)
         chosen = torch.from_numpy(rows)
         return State(self.state.h[chosen], self.state.z[chosen])
 

@@ -22,6 +22,7 @@ from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.fit import step_generator
 from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.world_model.rssm import State
 from tests.adaptation.conftest import random_episodes
 
 
@@ -36,6 +37,24 @@ def changed(student: Student) -> set[str]:
     """Top-level parts of the merged agent that differ from the base."""
     pairs = zip(student.merged().state_dict().items(), student.base.state_dict().values(), strict=True)
     return {name.split(".")[0] for (name, ours), theirs in pairs if not torch.equal(ours, theirs)}
+
+
+def starts(count: int, newest: int) -> Starts:
+    """States that hold their row, the last `newest` of which are of the new task."""
+    return Starts(State(torch.arange(count).unsqueeze(1), torch.zeros(count, 1)), newest)
+
+
+def test_starts_are_drawn_from_both_tasks_in_their_shares() -> None:
+    drawn = starts(100, 20).draw(50, 0.3, np.random.default_rng(0)).h.squeeze(1).numpy()
+    rng = np.random.default_rng(0)
+    assert np.array_equal(drawn, [*rng.integers(80, 100, 15), *rng.integers(0, 80, 35)])
+
+
+@pytest.mark.parametrize("newest", [0, 100])
+def test_where_there_is_one_task_alone_every_state_is_as_likely_a_start(newest: int) -> None:
+    drawn = starts(100, newest).draw(2000, 0.3, np.random.default_rng(0)).h.squeeze(1).numpy()
+    counts = np.bincount(drawn, minlength=100)
+    assert len(counts) == 100 and counts.min() > 5 and counts.max() < 45  # 20 each on average
 
 
 def test_a_dynamics_update_changes_the_world_model_alone(
