@@ -55,7 +55,7 @@ def test_an_agent_comes_back_bit_for_bit(agent: Agent, tmp_path: Path) -> None:
 
 
 def test_files_that_do_not_fit_are_refused(agent: Agent, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"config.yaml: cannot be read"):
+    with pytest.raises(ValueError, match=r"holds no model, config.yaml is missing"):
         load_agent(tmp_path)
     save_agent(agent, tmp_path)
     values = yaml.safe_load((tmp_path / "config.yaml").read_text())
