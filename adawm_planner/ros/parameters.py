@@ -1,7 +1,7 @@
 """One table per node in, declared, checked and typed parameter values out.
 
 Each parameter has its type, unit, range and description in one place; values are checked when declared
-and before every change. One without a default must be given, or the node does not configure.
+and before every change.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from rclpy.parameter import Parameter as RosParameter
 
 from adawm_planner.ros.node_table import known_parameters
 
-Value = bool | int | float | str | list[str]
+Value = bool | int | float | str
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Parameter:
     """One row of a parameter table."""
 
     name: str
-    type: type[Any]  # bool, int, float, str or list (of strings)
-    default: Value | None  # None: must be given
+    type: type[Any]  # bool, int, float or str
+    default: Value
     description: str
     unit: str = ""
     low: float | None = None  # inclusive
@@ -73,15 +73,6 @@ class Parameter:
         return math.isfinite(value) and low <= value <= high
 
 
-_ROS_TYPES = {
-    bool: RosParameter.Type.BOOL,
-    int: RosParameter.Type.INTEGER,
-    float: RosParameter.Type.DOUBLE,
-    str: RosParameter.Type.STRING,
-    list: RosParameter.Type.STRING_ARRAY,
-}
-
-
 _ROS_OWN: Final = ("use_sim_time", "start_type_description_service")
 """What rclpy itself declares, the second not in every distribution."""
 
@@ -104,11 +95,7 @@ def declare(node: Node, table: Iterable[Parameter], is_fixed: Callable[[], bool]
     rows = {row.name: row for row in table}
     refuse_unknown(node._parameter_overrides, rows)  # rclpy tells them nowhere else
     for row in rows.values():
-        descriptor = _descriptor(row)
-        if row.default is None:
-            node.declare_parameter(row.name, _ROS_TYPES[row.type], descriptor)
-        else:
-            node.declare_parameter(row.name, row.default, descriptor)
+        node.declare_parameter(row.name, row.default, _descriptor(row))
     node.add_on_set_parameters_callback(_checker(rows, is_fixed))
 
 
@@ -137,14 +124,11 @@ def read(node: Node, table: Iterable[Parameter]) -> dict[str, Any]:
     """Return the values of a table's parameters.
 
     Raises:
-        ValueError: one that must be given is not, or a value is outside its row; names the parameter.
+        ValueError: a value is outside its row; names the parameter.
     """
     values: dict[str, Any] = {}
     for row in table:
-        found = node.get_parameter_or(row.name)
-        if found.type_ is RosParameter.Type.NOT_SET:
-            raise ValueError(f"parameter {row.name} must be given: {row.text()}")
-        value = list(found.value) if row.type is list else found.value
+        value = node.get_parameter(row.name).value
         problem = row.problem(value)
         if problem:
             raise ValueError(f"parameter {problem}")
@@ -156,11 +140,10 @@ def markdown(table: Iterable[Parameter]) -> str:
     """Return a table for the documentation."""
     lines = ["| parameter | type | default | unit | range | description |", "|---|---|---|---|---|---|"]
     for row in table:
-        default = "must be given" if row.default is None else f"`{row.default!r}`"
         ranged = row.low is not None or row.high is not None
         span = f"{_number(row.low)}..{_number(row.high)}" if ranged else ", ".join(row.choices)
         note = "; may change while running" if row.dynamic else ""
-        cells = (row.name, row.type.__name__, default, row.unit, span, row.description + note)
+        cells = (row.name, row.type.__name__, f"`{row.default!r}`", row.unit, span, row.description + note)
         lines.append("| " + " | ".join(cells) + " |")
     return "\n".join(lines)
 
@@ -194,8 +177,7 @@ def _checker(
             row = rows.get(change.name)
             if row is None:
                 continue
-            value = list(change.value) if row.type is list else change.value
-            problem = row.problem(value)
+            problem = row.problem(change.value)
             if problem is None and not row.dynamic and is_fixed():
                 problem = f"{row.name} is fixed once the node is configured; set it at start"
             if problem:
