@@ -108,8 +108,3 @@ def read_weights(module: nn.Module, path: Path) -> None:
     except (OSError, RuntimeError, SafetensorError) as error:
         text = " ".join(str(error).split())
         raise ValueError(f"{path}: weights do not fit config.yaml ({text})") from error
-
-
-def parameter_count(module: nn.Module) -> int:
-    """Number of weights."""
-    return sum(parameter.numel() for parameter in module.parameters())

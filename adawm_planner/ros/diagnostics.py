@@ -14,14 +14,13 @@ from adawm_planner.runtime.input_monitor import Fault
 OK: int = 0
 WARN: int = 1
 ERROR: int = 2
-STALE: int = 3
 
 
 @dataclass(frozen=True)
 class State:
     """One line of diagnostics."""
 
-    level: int  # OK, WARN, ERROR or STALE
+    level: int  # OK, WARN or ERROR
     message: str  # one line: rule, measured, limit, what to do
     values: tuple[tuple[str, str], ...] = ()
     key: str = ""  # what makes it another state; without one the message does
