@@ -74,7 +74,7 @@ class GateOutgoing:
 
 
 @dataclass(frozen=True)
-class _Heard:
+class _ReceivedProposal:
     command: Command
     stamp_ns: int
     received_s: float
@@ -121,7 +121,7 @@ class GateLoop:
         self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
         self._way = WayCheck(watch.way_m, watch.turn_rad)
         self._near: int | None = None  # latest place on the route
-        self._proposals: deque[_Heard] = deque(maxlen=KEPT_PROPOSALS)
+        self._proposals: deque[_ReceivedProposal] = deque(maxlen=KEPT_PROPOSALS)
         self._waiting: FrameInputs | None = None
         self._previous: FrameInputs | None = None
         self._stepped_s: float | None = None
@@ -170,7 +170,7 @@ class GateLoop:
     def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take what the planner wants at the frame of this stamp."""
         self.counters.proposals += 1
-        self._proposals.append(_Heard(command, stamp_ns, now_s))
+        self._proposals.append(_ReceivedProposal(command, stamp_ns, now_s))
         return self._answer_if_ready(now_s)
 
     def on_route(self, route: Route | None) -> None:
