@@ -33,8 +33,6 @@ from adawm_planner.simulator.lane_map import LaneMap
 from adawm_planner.simulator.sensors import MotionTracker
 from adawm_planner.simulator.world import World, WorldFrame
 
-EPISODE_TOPIC = "/sim_bridge/episode"
-
 
 class BridgeLoop:
     """The world, its actors and all their topics."""
@@ -68,7 +66,7 @@ class BridgeLoop:
         self._world_info: Any = create(CarlaWorldInfo, "/carla/world_info", qos.SENT_ONCE)
         self._tf = create(TFMessage, "/tf", qos.TRANSFORMS)
         self._waypoints = create(Path, f"/carla/{role}/waypoints", qos.ROUTE)
-        self._scores = create(String, EPISODE_TOPIC, depth)
+        self._scores = create(String, qos.EPISODE_TOPIC, depth)
         self._node.create_subscription(PoseStamped, f"/carla/{role}/goal", self._on_goal, qos.STREAM)
         self._introduced = False
 

@@ -19,7 +19,6 @@ from std_msgs.msg import String
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.ros import qos
 
-EPISODE_TOPIC = "/sim_bridge/episode"
 STATUS_TOPIC = "/adawm_planner/status"
 DIGEST_SHOWN = 12
 """Characters of an adapter's digest that name it, as in what `adawm evaluate` writes."""
@@ -62,7 +61,7 @@ class EpisodeListener:
         self._node = rclpy.create_node("adawm_drive")
         self._executor = SingleThreadedExecutor()
         self._executor.add_node(self._node)
-        self._node.create_subscription(String, EPISODE_TOPIC, self._on_episode, qos.EPISODES)
+        self._node.create_subscription(String, qos.EPISODE_TOPIC, self._on_episode, qos.EPISODES)
         self._node.create_subscription(PlannerStatus, STATUS_TOPIC, self._on_status, qos.STATUS)
         self._episodes: list[EpisodeResult] = []
         self.done = False

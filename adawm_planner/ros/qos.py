@@ -35,6 +35,7 @@ STATUS: Final = _profile(10, DurabilityPolicy.VOLATILE)
 TRANSFORMS: Final = _profile(100, DurabilityPolicy.VOLATILE)
 """/tf, as tf2's broadcaster offers it."""
 
+EPISODE_TOPIC: Final = "/sim_bridge/episode"
 EPISODES: Final = _profile(1000, DurabilityPolicy.TRANSIENT_LOCAL)
 """Scores of finished episodes: a listener that starts late still gets every one."""
 

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from adawm_planner.data_types import EgoState, Float64, Int64, Objects
+from adawm_planner.simulator.vehicle import GRAVITY
 
-GRAVITY = 9.81  # m/s2
 EARTH_RADIUS_M = 6_378_137.0
 OTHER_MASS_KG = 1500.0
 """Mass of the other vehicle in a collision impulse [kg]."""

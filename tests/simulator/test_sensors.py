@@ -10,13 +10,13 @@ import pytest
 
 from adawm_planner.data_types import EgoState, Objects
 from adawm_planner.simulator.sensors import (
-    GRAVITY,
     GeoReference,
     MotionTracker,
     collision_impulse,
     imu_acceleration,
     map_acceleration,
 )
+from adawm_planner.simulator.vehicle import GRAVITY
 
 
 def ego(yaw: float = 0.0, speed: float = 0.0, yaw_rate: float = 0.0, acceleration: float = 0.0) -> EgoState:
