@@ -42,7 +42,8 @@ adawm benchmark page
 ```
 
 from the results in `benchmarks/results/`; every result names its command, commit and machine. Quantiles of stages are
-right to 1 %. Times are in ms unless a column says otherwise.
+right to 1 %. Times are in ms unless a column says otherwise. The load is the mean of the minute before the
+command; in results of commits before 97a9d54 mostly that of the minute before the end, so the measurement's own.
 """
 
 HOUR_S = 3600.0
