@@ -1,8 +1,7 @@
 """An actor in, the same one with every weight matrix a convex combination of sub-units out.
 
 AdaWM (arXiv 2501.13072) writes the policy's weights as w = sum_i delta_i w_i with delta on the simplex and trains
-delta alone; how the sub-units w_i are made is not given. Here they stand in opposite pairs around the matrix W that
-acts now,
+delta alone; how the sub-units w_i are made is not given. Here they stand in opposite pairs around the W that acts now,
 
     W_k+ = W + s u_k v_k^T,    W_k- = W - s u_k v_k^T,    delta = softmax(theta),
 

@@ -64,8 +64,8 @@ def drivers(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = (
     """Start the nodes of a stack. The launch ends with any but a planner that has a gate.
 
     The gate brings the vehicle to a stop when the planner dies and holds it, so it must outlive the planner. A planner
-    that died is started again; the gate lets it drive when it is released. One that refuses what it was started with
-    is not, and the gate goes on.
+    that died is started again, later than the gate's stop is final by default, so that only a release lets it drive.
+    One that refuses what it was started with is not, and the gate goes on.
 
     Args:
         stack: the nodes.
