@@ -19,7 +19,7 @@ help:
 	@echo "make drive     the whole story in the real ROS stack: drive, shift, adapt, recover, roll back (minutes, on idle cores)"
 	@echo "make drive TASK=right_turn_moderate EPISODES=5 SEED=5000"
 	@echo "               only drive these episodes, no finetuner, no torch (one of the three is enough, ARGS goes to adawm drive)"
-	@echo "make test      all tests (ARGS goes to pytest)"
+	@echo "make test      all tests, on up to four cores (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
 	@echo "make coverage  every line and branch of the safety core, or it fails"
 	@echo "make mutation  mutants of the safety core against its tests (half an hour; ARGS, e.g. --json FILE)"
@@ -43,10 +43,12 @@ drive:
 		--seed "$(or $(SEED),5000)" --no-finetuner $(ARGS)
 endif
 
-# A domain of its own keeps the tests apart from every other ROS 2 program on this machine and network.
+# A domain of its own keeps the tests apart from every other ROS 2 program on this machine and network; tests/conftest.py
+# gives each of the processes that share the tests one of the next. A file's tests stay together, for what they share.
 test: setup
-	@ROS_DOMAIN_ID=$$(( $$$$ % 100 + 1 )) ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ADAWM_REQUIRE_ROS=1 \
-		PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(ROS) python -m pytest $(ARGS)
+	@ROS_DOMAIN_ID=$$(( $$$$ % 90 + 2 )) ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ADAWM_REQUIRE_ROS=1 \
+		PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 $(ROS) python -m pytest -p xdist -n auto --maxprocesses 4 --dist loadfile \
+		--no-loadscope-reorder $(ARGS)
 
 lint: setup
 	@.venv/bin/ruff check

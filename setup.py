@@ -24,6 +24,7 @@ DEV = [
     "mypy",
     "psutil",
     "pytest",
+    "pytest-xdist",
     "ruff",
     "types-PyYAML",
     "types-psutil",

@@ -19,6 +19,9 @@ MISSING = [name for name in NEEDED if util.find_spec(name) is None]
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if worker := os.environ.get("PYTEST_XDIST_WORKER"):
+        # What shares the tests with this process must not see its nodes.
+        os.environ["ROS_DOMAIN_ID"] = str(int(os.environ.get("ROS_DOMAIN_ID", "42")) + int(worker.removeprefix("gw")))
     if MISSING and os.environ.get("ADAWM_REQUIRE_ROS"):
         raise pytest.UsageError(f"the ROS tests must run, but {', '.join(MISSING)} cannot be imported")
 
