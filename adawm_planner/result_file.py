@@ -15,6 +15,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from adawm_planner.durable import replacing, staged_beside
+
 DEVICES = (Path("/dev"), Path("/proc"))
 """What lies here is the system's own: /dev/stdout is never replaced, even where it leads to a regular file."""
 
@@ -42,15 +44,10 @@ def write_text(path: Path, text: str) -> None:
             return
         target = path.resolve()
         target.parent.mkdir(parents=True, exist_ok=True)
-        partial = _partial(target)
-        try:
-            partial.write_text(text, encoding="utf-8")
+        with replacing(target) as staged:
+            staged.write_text(text, encoding="utf-8")
             if target.exists():
-                shutil.copymode(target, partial)
-            partial.replace(target)
-        except OSError:
-            partial.unlink(missing_ok=True)
-            raise
+                shutil.copymode(target, staged)
 
 
 def check_writable(path: Path) -> None:
@@ -68,9 +65,9 @@ def check_writable(path: Path) -> None:
             return
         target = path.resolve()
         _make_folder(target.parent)
-        partial = _partial(target)
-        partial.touch()  # tried, because neither access rights nor being root say it of every file system
-        partial.unlink()
+        staged = staged_beside(target)
+        staged.touch()  # tried, because neither access rights nor being root say it of every file system
+        staged.unlink()
 
 
 def check_folder(folder: Path) -> None:
@@ -101,10 +98,6 @@ def _written_in_place(path: Path) -> bool:
     """Whether the file is there and must stay the one it is."""
     inside = any(Path(os.path.abspath(path)).is_relative_to(folder) for folder in DEVICES)
     return path.exists() and (inside or not path.is_file())
-
-
-def _partial(target: Path) -> Path:
-    return target.with_name(f"{target.name}.partial")
 
 
 @contextmanager

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -28,6 +27,7 @@ from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
+from adawm_planner.durable import replacing
 from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
 from adawm_planner.pretraining.fit import Run, lock_run
@@ -379,9 +379,8 @@ def _read(path: Path) -> dict[str, Any]:
 
 
 def _write(path: Path, values: dict[str, Any]) -> None:
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")  # two runs may write a shared evaluation at once
-    part.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
-    os.replace(part, path)
+    with replacing(path) as staged:
+        staged.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def _digest_of(agent: Agent) -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -19,6 +18,7 @@ from scipy import stats
 
 from adawm_planner.config.checks import finite
 from adawm_planner.data_types import Float64, Outcome
+from adawm_planner.durable import replacing
 
 CAUSES = ("cause_vehicle", "cause_task")
 DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
@@ -158,9 +158,8 @@ class Scales:
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write the baseline; the file is either whole or the old one."""
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(json.dumps({"schema": SCHEMA, **asdict(baseline)}, indent=1) + "\n")
-    os.replace(part, path)
+    with replacing(path) as staged:
+        staged.write_text(json.dumps({"schema": SCHEMA, **asdict(baseline)}, indent=1) + "\n")
 
 
 def read_baseline(path: Path, model_digest: str) -> Baseline:

@@ -18,7 +18,6 @@ from typing import Any
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from adawm_planner.adapters.durable import create_folder
 from adawm_planner.adapters.factors import Factors
 from adawm_planner.adapters.keys import KEY_ID_DIGITS, SIGNATURE_BYTES, key_id
 from adawm_planner.adapters.manifest import FileEntry, LayerEntry, Manifest, parse_manifest
@@ -28,6 +27,7 @@ from adawm_planner.adapters.probe import make_probe
 from adawm_planner.adapters.refusal import Reason, refuse, shown
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
 from adawm_planner.config.adapters import AdapterLimits
+from adawm_planner.durable import create_folder
 
 MANIFEST_FILE = "manifest.json"
 SIGNATURE_FILE = "signature.json"

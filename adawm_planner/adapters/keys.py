@@ -21,7 +21,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_public_key,
 )
 
-from adawm_planner.adapters.durable import create_whole
+from adawm_planner.durable import create_whole
 
 PRIVATE_SUFFIX, PUBLIC_SUFFIX = ".pem", ".pub"
 KEY_ID_DIGITS = 16

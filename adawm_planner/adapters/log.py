@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from adawm_planner.adapters.durable import create_file, sync_folder, write_all
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
+from adawm_planner.durable import create_file, sync_folder, write_all
 
 PREVIOUS = "previous"
 OWN = "line_sha256"

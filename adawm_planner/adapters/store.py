@@ -18,12 +18,12 @@ from types import TracebackType
 from typing import Any
 
 from adawm_planner.adapters.bundle import read_bundle
-from adawm_planner.adapters.durable import create_folder, remove, sync_folder
 from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.log import AppendLog, read_log
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store_state import Event, Installed, PartState, Status, StoreState, replay
 from adawm_planner.adapters.verify import Context, Seen, VerifiedAdapter, verify
+from adawm_planner.durable import create_folder, remove, sync_folder
 
 _log = logging.getLogger(__name__)
 

@@ -16,14 +16,13 @@ bundles or students without it are a loss, which is told and never swept away.
 from __future__ import annotations
 
 import json
-import os
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adawm_planner.adapters.durable import remove, sync_folder, write_all
+from adawm_planner.durable import remove, replacing
 
 SCHEMA = "adawm.finetuner/1"
 STATE_FILE = "state.json"
@@ -97,7 +96,8 @@ class Memory:
         old, newest = known.made[:-KEPT_BUNDLES], known.made[-KEPT_BUNDLES:]
         known = replace(known, made=(*(one for one in old if one.digest in driving), *newest))
         content = json.dumps({"schema": SCHEMA, **asdict(known)}, indent=1, allow_nan=False) + "\n"
-        replace_file(self.folder / STATE_FILE, content.encode())
+        with replacing(self.folder / STATE_FILE) as staged:
+            staged.write_text(content)
         self.known = known
         self._sweep()
 
@@ -168,16 +168,3 @@ def acting(memory: Memory, digests: Sequence[str]) -> dict[str, Made] | str:
             )
         found[one.part] = one
     return found
-
-
-def replace_file(path: Path, content: bytes) -> None:
-    """Replace a file at once and durably: after a kill or a power cut it is the old or the new one."""
-    part = path.with_name(f"{path.name}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
-    try:
-        write_all(descriptor, content)
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    os.replace(part, path)
-    sync_folder(path.parent)

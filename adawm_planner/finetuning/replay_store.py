@@ -34,6 +34,7 @@ from types import TracebackType
 from typing import Any
 
 from adawm_planner.config.finetuning import ReplayConfig
+from adawm_planner.durable import replacing
 from adawm_planner.finetuning.captured import Captured
 from adawm_planner.finetuning.chunk import SCHEMA, ChunkFile, DamagedChunkError, chunk_name, encode, read
 from adawm_planner.runtime.model_files import interface
@@ -79,7 +80,8 @@ class ReplayStore:
         self._pending: list[Captured] = []
         try:
             if not known:
-                _write_whole(folder / f"{FORMAT_FILE}.part", folder / FORMAT_FILE, _format_text().encode())
+                with replacing(folder / FORMAT_FILE) as staged:
+                    staged.write_text(_format_text())
             (folder / QUARANTINE).mkdir(exist_ok=True)  # now, because on a full disk it could not be made
             self._next = self._sweep()
         except BaseException:
@@ -142,11 +144,10 @@ class ReplayStore:
         final = self.folder / chunk_name(self._next, len(decisions), data)
         try:
             self._make_room(len(data))
-            _write_whole(part, final, data)
+            with replacing(final, part):
+                part.write_bytes(data)
         except OSError as error:
             self.lost += len(decisions)
-            with contextlib.suppress(OSError):
-                part.unlink()
             raise StoreWriteError(
                 f"{self.folder}: a chunk of {len(data)} bytes cannot be written ({error}); {len(decisions)} "
                 f"decisions are lost, {self.decisions} can still be read; free disk space or lower replay.most_bytes "
@@ -298,24 +299,6 @@ def _take_lock(folder: Path) -> int:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
     return descriptor
-
-
-def _write_whole(part: Path, final: Path, data: bytes) -> None:
-    """Write a file so that after any kill or power cut it is either whole or absent."""
-    with part.open("wb") as stream:
-        stream.write(data)
-        stream.flush()
-        os.fsync(stream.fileno())
-    os.replace(part, final)
-    _sync(final.parent)
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _newest(files: list[ChunkFile], decisions: int | None) -> list[ChunkFile]:

@@ -7,7 +7,6 @@ that the gate or the planner refused, or that was rolled back, so leaves no trac
 from __future__ import annotations
 
 import copy
-import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -27,7 +26,6 @@ from adawm_planner.adaptation.strategies import Strategy, strategy_of
 from adawm_planner.adaptation.student import OWN, Student
 from adawm_planner.adapters.base_model import open_planner, read_base_model
 from adawm_planner.adapters.bundle import MANIFEST_FILE, Draft, build_bundle, sign_bundle, write_bundle
-from adawm_planner.adapters.durable import sync_folder
 from adawm_planner.adapters.factors import PARTS, part_of
 from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.adapters.manifest import bundle_digest
@@ -291,7 +289,6 @@ def _bundle(
     made = Made(bundle_digest(files[MANIFEST_FILE]), part, counter)
     write_bundle(bundle_folder(memory.folder, made), sign_bundle(files, workshop.key))
     student.save(memory.student(made.digest))
-    _make_durable(memory.student(made.digest))
     return made
 
 
@@ -303,15 +300,6 @@ def _factors(student: Student, workshop: Workshop, part: str) -> dict[str, tuple
         for name, (down, up) in known.items()
         if part_of(name) == part and down.numel()
     }
-
-
-def _make_durable(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-    sync_folder(path.parent)
 
 
 def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Material, name: str) -> RoundDone:

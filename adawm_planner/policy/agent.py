@@ -7,7 +7,6 @@ adaptation and export start from `load_agent`.
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -20,6 +19,7 @@ from torch import Tensor, nn
 from adawm_planner.config.policy import PolicyConfig
 from adawm_planner.config.presets import from_mapping, to_mapping
 from adawm_planner.config.world_model import WorldModelConfig
+from adawm_planner.durable import replacing
 from adawm_planner.policy.actor import Actor
 from adawm_planner.policy.critic import Critic
 from adawm_planner.runtime.model_files import CONFIG_FILE, WEIGHTS_FILE, check_finite, interface, read_config
@@ -62,18 +62,17 @@ def write_config(folder: Path, model: WorldModelConfig, policy: PolicyConfig) ->
     """Write config.yaml into `folder`, which is made where it does not exist."""
     folder.mkdir(parents=True, exist_ok=True)
     values: dict[str, Any] = {**interface(), "world_model": to_mapping(model), "policy": to_mapping(policy)}
-    part = folder / f"{CONFIG_FILE}.part"
-    part.write_text(yaml.safe_dump(values, sort_keys=False))
-    os.replace(part, folder / CONFIG_FILE)
+    with replacing(folder / CONFIG_FILE) as staged:
+        staged.write_text(yaml.safe_dump(values, sort_keys=False))
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str] | None = None) -> None:
     """Write tensors as safetensors; the file is either whole or the old one."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
     # Cloned, because safetensors refuses tensors that share memory.
-    save_file({name: value.detach().clone().contiguous() for name, value in tensors.items()}, part, dict(meta or {}))
-    os.replace(part, path)
+    copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    with replacing(path) as staged:
+        save_file(copies, staged, dict(meta or {}))
 
 
 def read_sizes(folder: Path) -> tuple[WorldModelConfig, PolicyConfig]:

@@ -6,7 +6,6 @@ the reward and end flag that came with it, and the action taken after it; the la
 
 from __future__ import annotations
 
-import os
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
@@ -19,6 +18,7 @@ from numpy.typing import NDArray
 
 from adawm_planner.data_types import Float32, Int64, UInt8
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.durable import replacing
 
 Bool = NDArray[np.bool_]
 
@@ -95,11 +95,10 @@ def join(parts: Sequence[Episodes]) -> Episodes:
 def save_chunk(path: Path, episodes: Episodes, meta: dict[str, Any]) -> None:
     """Write a chunk so that it is either whole or absent; `meta` holds numbers and lists of numbers or text."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_suffix(f".{os.getpid()}.part.npz")  # two processes may fill one cache
     arrays: dict[str, Any] = {field.name: getattr(episodes, field.name) for field in fields(episodes)}
     arrays |= {f"meta_{key}": np.asarray(value) for key, value in meta.items()}
-    np.savez_compressed(part, **arrays)
-    os.replace(part, path)
+    with replacing(path) as staged, staged.open("wb") as stream:  # by its name, numpy would write to another
+        np.savez_compressed(stream, **arrays)
 
 
 def load_chunk(path: Path) -> tuple[Episodes, dict[str, Any]]:

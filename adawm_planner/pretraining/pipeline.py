@@ -8,7 +8,6 @@ skipped when that file is there, so a killed run goes on where it was. `runtime.
 from __future__ import annotations
 
 import json
-import os
 import time
 from collections.abc import Collection
 from dataclasses import asdict, dataclass
@@ -22,6 +21,7 @@ from rich.console import Console
 
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.pretraining import PretrainingConfig
+from adawm_planner.durable import replacing
 from adawm_planner.git import git
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
@@ -64,9 +64,8 @@ class Pipeline:
         path = self.folder / FACTS_FILE
         facts = read_facts(path)
         fact = {"stage": stage, "seconds": round(time.monotonic() - begun, 1), **values}
-        part = path.with_suffix(".part")
-        part.write_text(json.dumps([*facts, fact], indent=1))
-        os.replace(part, path)
+        with replacing(path) as staged:
+            staged.write_text(json.dumps([*facts, fact], indent=1))
         self.console.print(" ".join(f"{key}={value}" for key, value in fact.items()), highlight=False)
 
 

@@ -23,6 +23,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_FEATURES, STATE_SIZE
+from adawm_planner.durable import replacing
 from adawm_planner.policy.actor import one_hot
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.runtime.model_files import IMAGINE_FILE, PLANNER_FILE, WEIGHTS_FILE, replaced
@@ -164,9 +165,8 @@ def _write(
         model = onnx.load(str(whole))
     _open_factors(model)
     _share_weights(model, path.parent / WEIGHTS_FILE)
-    part = path.with_name(f"{path.name}.part")
-    part.write_bytes(model.SerializeToString())
-    part.replace(path)
+    with replacing(path) as staged:
+        staged.write_bytes(model.SerializeToString())
 
 
 def _open_factors(model: ModelProto) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 FOLDER_MODE = 0o755
@@ -33,6 +34,30 @@ def create_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
     sync_folder(path.parent)
 
 
+def staged_beside(path: Path) -> Path:
+    """A hidden name beside `path`, the process's own, because two may fill one cache."""
+    return path.with_name(f".{path.name}.{os.getpid()}.part")
+
+
+@contextmanager
+def replacing(path: Path, staged: Path | None = None) -> Iterator[Path]:
+    """Where to write what `path` shall hold: after a kill or a loss of power it is the old file or the new one.
+
+    Args:
+        path: to be replaced or made; its folder exists.
+        staged: on the same file system, written to until all is there; default `staged_beside`.
+    """
+    staged = staged or staged_beside(path)
+    try:
+        yield staged
+        sync_file(staged)
+        staged.replace(path)
+    except BaseException:
+        staged.unlink(missing_ok=True)
+        raise
+    sync_folder(path.parent)
+
+
 def remove(path: Path) -> str:
     """Remove a file, a link (never what it leads to) or a folder; returns why it is still there, empty when it is not.
 
@@ -53,6 +78,15 @@ def write_all(descriptor: int, content: bytes) -> None:
     rest = memoryview(content)
     while rest:
         rest = rest[os.write(descriptor, rest) :]
+
+
+def sync_file(path: Path) -> None:
+    """Make the content of a file durable."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def sync_folder(path: Path) -> None:
