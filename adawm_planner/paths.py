@@ -25,8 +25,13 @@ def share_dir() -> Path:
 
 
 def models_dir() -> Path:
-    """Folder of the shipped models; the base model is in base/."""
+    """Folder of the shipped models."""
     return share_dir() / "models"
+
+
+def default_model_dir() -> Path:
+    """Folder of the base model that this installation ships."""
+    return models_dir() / "base"
 
 
 def launch_dir() -> Path:

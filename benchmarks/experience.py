@@ -21,10 +21,10 @@ from rich.table import Table
 
 from adawm_planner.cli.drive import require_ros
 from adawm_planner.cli.options import json_option, seed_option
-from adawm_planner.cli.processes import ros_environment
 from adawm_planner.data_types import Action, Experience, Observation, RewardTerms
 from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, DECISION_S
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import ros_environment
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.simulator.env import DrivingEnv
 from benchmarks.record import percentiles, with_origin, write
@@ -136,7 +136,7 @@ def experience(messages: int, seed: int, json_file: Path | None) -> None:
     """What publishing an Experience costs the planner's tick."""
     require_ros()
     os.environ.update(ros_environment(os.environ))
-    seen, engine = observations(200, seed), OnnxEngine(models_dir() / "base", "cpu")
+    seen, engine = observations(200, seed), OnnxEngine(default_model_dir(), "cpu")
     context = multiprocessing.get_context("spawn")
     heard, answers = context.Event(), context.Queue()
     child = context.Process(target=subscribe, args=(messages, heard, answers), daemon=True)

@@ -17,10 +17,11 @@ from rich.console import Console
 from scipy import stats
 
 from adawm_planner.cli.evaluate import with_progress
-from adawm_planner.cli.options import default_model_dir, episodes_option, json_option, seed_option
+from adawm_planner.cli.options import episodes_option, json_option, seed_option
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.report import to_document
+from adawm_planner.paths import default_model_dir
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
 from benchmarks.record import with_origin, write

@@ -26,10 +26,10 @@ from rich.table import Table
 
 from adawm_planner.cli import drive
 from adawm_planner.cli.options import json_option, model_options, seed_option
-from adawm_planner.cli.processes import Children, interruptible, ros_environment
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.dims import ACCELERATION_BINS, FRAME_S, FRAMES_PER_DECISION
+from adawm_planner.processes import Children, interruptible, ros_environment
 from adawm_planner.ros.node_table import GATE, PLANNER
 from adawm_planner.runtime.stages import RECEIVE, Durations, levels
 from adawm_planner.simulator.drivers import make_driver

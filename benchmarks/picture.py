@@ -14,7 +14,7 @@ import numpy as np
 from adawm_planner.data_types import UInt8
 from adawm_planner.dims import DECISION_S
 from adawm_planner.observation.picture import bev_picture, imagined_picture
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
 from adawm_planner.runtime.drive_step import DriveConfig, DriveState, drive_step
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.simulator.tasks import load_task, load_vehicle
@@ -35,7 +35,7 @@ SEEN_SCALE = 15
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/imagined.png"), show_default=True)
 def main(task: str, seed: int, moment: float, model_dir: Path | None, output: Path) -> None:
     """Drive to the moment, imagine, drive on, and compose the picture."""
-    engine = OnnxEngine(model_dir or models_dir() / "base")
+    engine = OnnxEngine(model_dir or default_model_dir())
     seen, imagined = drive(task, seed, engine, round(moment / DECISION_S))
     picture = compose(seen[0], imagined, np.stack(seen[1:]))
     output.parent.mkdir(parents=True, exist_ok=True)

@@ -28,10 +28,10 @@ from rich.table import Table
 
 from adawm_planner.cli.drive import require_ros
 from adawm_planner.cli.options import json_option, seed_option
-from adawm_planner.cli.processes import Children, interruptible, ros_environment
 from adawm_planner.data_types import Float64
 from adawm_planner.dims import FRAME_S
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import Children, interruptible, ros_environment
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 from benchmarks.latency import SETTLE_S, WARM_UP, Recorded, episodes, start
@@ -67,7 +67,7 @@ def train(seed: int, parent: int, ready: Any) -> None:
 
     config = load_adaptation()
     torch.set_num_threads(config.threads)
-    base = load_agent(models_dir() / "base")
+    base = load_agent(default_model_dir())
     with Place("right_turn_moderate", "worn_brakes") as place:
         rollouts = drive(place, base, DECISIONS, config.rollouts.sampled, config.rollouts.train_seeds, seed)
     student = Student(base, config, low_rank=True, seed=seed)

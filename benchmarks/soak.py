@@ -34,11 +34,11 @@ from adawm_planner.cli.drive import (
     wants_finetuner,
 )
 from adawm_planner.cli.options import FiniteRange, json_option, model_options
-from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.cli.story import FILE, STALL_S, Files, make_folder
 from adawm_planner.data_types import Outcome
 from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.ros.node_table import FINETUNER, GUARDS, PLANNER, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Driving, Drove, Event, Measured, Moved, Offered, Refused

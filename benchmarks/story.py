@@ -20,11 +20,12 @@ from typing import Any
 import click
 from rich.console import Console
 
-from adawm_planner.cli.options import default_model_dir, json_option
-from adawm_planner.cli.processes import Interrupted, interruptible
+from adawm_planner.cli.options import json_option
 from adawm_planner.config.presets import to_mapping
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.story.phases import Phase

@@ -36,7 +36,7 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Carry, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
 from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.drive_step import Decision
@@ -285,7 +285,7 @@ def growth(rss: Sequence[int]) -> float | None:
 @json_option
 def swap(swaps: int, tick_ms: float, rank: int, busy: int, seed: int, json_file: Path | None) -> None:
     """Hot swaps under load: missed ticks, mixed outputs, flip time, memory."""
-    model_dir = models_dir() / "base"
+    model_dir = default_model_dir()
     sys.setswitchinterval(GIL_SWITCH_S)  # as the planner does
     pair, took = make_pair(model_dir, rank, seed)
     with load(busy):

@@ -23,9 +23,9 @@ from adawm_planner.adaptation.rollouts import check_place
 from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
-from adawm_planner.cli.processes import Interrupted, interruptible
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
 from adawm_planner.config.presets import to_mapping
+from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from benchmarks.record import ROOT, checkout, with_origin, write

@@ -168,3 +168,8 @@ def test_safety_needs_no_more_than_numpy_and_nothing_of_the_planners_model(modul
 @pytest.mark.parametrize("node", DRIVERS)
 def test_finetuning_is_out_of_the_drivers_reach(node: str) -> None:
     assert not [module for module in closure(node) if module.startswith("adawm_planner.finetuning")]
+
+
+@pytest.mark.parametrize("module", [name for name in SOURCES if not name.startswith("adawm_planner.cli.")])
+def test_only_commands_import_commands(module: str) -> None:
+    assert not [name for name in imports(module) if name.startswith("adawm_planner.cli")]

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from adawm_planner.cli.processes import ChildDied, Children, Interrupted, free_domain_id, interruptible, ros_environment
+from adawm_planner.processes import ChildDied, Children, Interrupted, free_domain_id, interruptible, ros_environment
 
 SLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -65,8 +65,8 @@ def test_one_child_can_be_ended_and_the_others_live_on(tmp_path: Path) -> None:
 
 
 def test_a_child_that_ignores_signals_is_killed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adawm_planner.cli.processes.GRACE_S", 0.2)
-    monkeypatch.setattr("adawm_planner.cli.processes.TERM_S", 0.2)
+    monkeypatch.setattr("adawm_planner.processes.GRACE_S", 0.2)
+    monkeypatch.setattr("adawm_planner.processes.TERM_S", 0.2)
     with Children(tmp_path) as children:
         pid = children.start("stubborn", STUBBORN, os.environ)
         _until(_ready(tmp_path / "stubborn.log"))
@@ -123,7 +123,7 @@ def test_an_exit_code_is_death_unless_that_child_may_end(tmp_path: Path) -> None
 def test_children_end_when_the_parent_is_killed(tmp_path: Path) -> None:
     code = (
         "import os, time; from pathlib import Path\n"
-        "from adawm_planner.cli.processes import Children\n"
+        "from adawm_planner.processes import Children\n"
         f"c = Children(Path({str(tmp_path)!r}))\n"
         f"print(c.start('orphan', {SLEEP!r}, os.environ), flush=True); time.sleep(600)"
     )
@@ -161,7 +161,7 @@ def test_a_domain_that_dds_cannot_use_is_refused_by_name(value: str) -> None:
 
 
 def test_a_domain_with_a_participant_is_not_chosen(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("adawm_planner.cli.processes.HIGHEST_DOMAIN_ID", 1)
+    monkeypatch.setattr("adawm_planner.processes.HIGHEST_DOMAIN_ID", 1)
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
         taken.bind(("", 7400 + 250 + 10))
         with pytest.raises(ValueError, match="no free ROS domain"):

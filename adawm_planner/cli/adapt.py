@@ -11,7 +11,8 @@ from rich.console import Console
 from rich.table import Table
 
 from adawm_planner.adaptation.strategies import STRATEGIES
-from adawm_planner.cli.options import SEED, default_model_dir, json_option, vehicle_option, writable_folder
+from adawm_planner.cli.options import SEED, json_option, vehicle_option, writable_folder
+from adawm_planner.paths import default_model_dir
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(file_okay=False, path_type=Path)

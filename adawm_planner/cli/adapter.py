@@ -19,7 +19,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from adawm_planner.cli.options import default_model_dir, json_option
+from adawm_planner.cli.options import json_option
+from adawm_planner.paths import default_model_dir
 from adawm_planner.result_file import check_folder, write_json
 
 MISTAKE_EXIT, REFUSED_EXIT = 2, 1

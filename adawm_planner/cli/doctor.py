@@ -27,10 +27,10 @@ from rich.text import Text
 from adawm_planner import paths
 from adawm_planner.cli.main import LIBRARIES_FIX, NO_LIBRARY
 from adawm_planner.cli.options import FiniteRange, json_option
-from adawm_planner.cli.processes import HIGHEST_DOMAIN_ID, is_domain
 from adawm_planner.config.checks import NAME_RULE, is_name
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.diagnosis.versions import TESTED, judge_interfaces, judge_versions, known_hashes
+from adawm_planner.processes import HIGHEST_DOMAIN_ID, is_domain
 from adawm_planner.result_file import write_json
 
 OLDEST_PYTHON, NEWEST_PYTHON = (3, 10), (3, 12)
@@ -198,7 +198,7 @@ def model() -> Check:
     """The base model's files, with the start of each digest."""
     fix = "git checkout models/base, or adawm pretrain and adawm export --overwrite"
     try:
-        folder = paths.models_dir() / "base"
+        folder = paths.default_model_dir()
     except FileNotFoundError as error:
         return Check("base model", False, str(error), ", ".join(MODEL_FILES), fix)
     found = [f"{name} {_digest(folder / name)}" for name in MODEL_FILES if (folder / name).is_file()]

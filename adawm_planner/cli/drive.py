@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
-import yaml
 from rich.console import Console
 
 from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, complete_pair, generate_key, read_private_key
@@ -28,22 +27,18 @@ from adawm_planner.cli.options import (
     vehicle_option,
     writable_folder,
 )
-from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
-from adawm_planner.paths import launch_dir
+from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import check_folder
-from adawm_planner.ros.node_table import FINETUNER, GUARDS, SIM_BRIDGE, STACKS, NodeSpec, command, parameter_document
+from adawm_planner.ros.node_table import FINETUNER, GUARDS, SIM_BRIDGE, STACKS, START_LIMIT_S, NodeSpec, node_command
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 
 if TYPE_CHECKING:
     from adawm_planner.ros.episode_listener import EpisodeListener
-
-START_LIMIT_S = 60.0
-"""Longest wait for the planner's first sign of life [s]."""
 
 SILENCE_LIMIT_S = 20.0
 """Longest silence of the planner, which reports every second, before the run is given up [s]."""
@@ -274,24 +269,6 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
 def start(node: NodeSpec, settings: Mapping[str, Any], children: Children, more: tuple[Path, ...] = ()) -> None:
     """Start one node; arguments as of `node_command`."""
     children.start(node.name, node_command(node, node.name, settings, children.log_dir, more), os.environ)
-
-
-def node_command(
-    node: NodeSpec, name: str, settings: Mapping[str, Any], folder: Path, more: tuple[Path, ...] = ()
-) -> list[str]:
-    """Command line of a node.
-
-    Args:
-        node: its row of the table.
-        name: of the file with this run's parameters, beside the logs.
-        settings: this run's parameters; they win over the files.
-        folder: of the logs.
-        more: parameter files that win over the shipped one.
-    """
-    shipped = launch_dir() / "params" / node.parameter_file
-    chosen = folder / f"{name}.param.yaml"
-    chosen.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
-    return command(node, [str(file) for file in (shipped, *more, chosen)])
 
 
 def tell_finetuners_end(run: Run, children: Children, console: Console) -> None:

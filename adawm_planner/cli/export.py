@@ -8,12 +8,12 @@ import click
 from rich.console import Console
 
 from adawm_planner.cli.options import (
-    default_model_dir,
     json_option,
     overwrite_option,
     refuse_to_replace,
     writable_folder,
 )
+from adawm_planner.paths import default_model_dir
 from adawm_planner.result_file import write_json
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

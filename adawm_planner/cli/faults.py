@@ -26,16 +26,16 @@ from adawm_planner.cli.options import (
     MOST_EPISODES,
     SEED,
     FiniteRange,
-    default_model_dir,
     json_option,
     writable,
     writable_folder,
 )
-from adawm_planner.cli.processes import Children, Interrupted, interruptible, ros_environment, tail
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import Children, Interrupted, interruptible, ros_environment, tail
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task

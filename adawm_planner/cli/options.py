@@ -10,7 +10,6 @@ from typing import Any, TypeVar
 import click
 
 from adawm_planner.config.seeds import HIGHEST_SEED
-from adawm_planner.paths import models_dir
 from adawm_planner.result_file import check_folder, check_writable
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -32,11 +31,6 @@ class FiniteRange(click.FloatRange):
         if not math.isfinite(number):
             self.fail(f"{number} is not a finite number.", param, ctx)
         return number
-
-
-def default_model_dir() -> Path:
-    """Where this installation keeps its base model."""
-    return models_dir() / "base"
 
 
 def json_option(command: Decorated) -> Decorated:

@@ -28,19 +28,18 @@ from adawm_planner.cli.drive import (
     check_alive,
     key_of,
     last_report,
-    node_command,
     require_ros,
     start,
 )
 from adawm_planner.cli.options import SEED, json_option, model_options, writable_folder
-from adawm_planner.cli.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.config.story import load_story
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import write_json
-from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS, node_command
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Event, Offered
 from adawm_planner.story.phases import Phase, Turn, next_turn
@@ -124,7 +123,7 @@ def story(
     check_new(files)
     if signing_key is not None:
         read_private_key(signing_key)
-    model = model_dir or models_dir() / "base"
+    model = model_dir or default_model_dir()
     # Before the folder is made: what fails here must not be in the way of the next call.
     prepare(model, source_dir, preset, console)
     make_folder(files)

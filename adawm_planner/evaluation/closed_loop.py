@@ -19,7 +19,7 @@ from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
 from adawm_planner.evaluation.gated_pilot import GatedPilot
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL, Pilot, make_pilot
 from adawm_planner.evaluation.report import Evaluation
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 from adawm_planner.workers import children_without_sigint, death_told, worker_pool
@@ -160,7 +160,7 @@ def _adapters(config: EvaluationConfig) -> list[VerifiedAdapter]:
     # Only here, so that the reference drivers need no onnxruntime.
     from adawm_planner.adapters.offline import open_adapters
 
-    base = config.model_dir or models_dir() / "base"
+    base = config.model_dir or default_model_dir()
     return open_adapters(config.adapters, base, config.trust, config.allow_unsigned)
 
 

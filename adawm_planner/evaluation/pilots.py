@@ -14,7 +14,7 @@ from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.data_types import Command
 from adawm_planner.dims import ACCELERATION_BINS, FRAMES_PER_DECISION
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
 from adawm_planner.simulator.drivers import DRIVERS, Driver, make_driver
 from adawm_planner.simulator.world import World, WorldFrame
 
@@ -68,5 +68,5 @@ def make_pilot(name: str, model_dir: Path | None, provider: str, factors: Factor
         # Only here, so that the reference drivers need no onnxruntime.
         from adawm_planner.evaluation.model_pilot import open_model_pilot
 
-        return open_model_pilot(model_dir or models_dir() / "base", provider, factors)
+        return open_model_pilot(model_dir or default_model_dir(), provider, factors)
     return DriverPilot(make_driver(name))

@@ -15,10 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from adawm_planner.cli.drive import START_LIMIT_S, node_command
-from adawm_planner.cli.processes import ChildDied, Children, interruptible
 from adawm_planner.faults.outcome import Said
-from adawm_planner.ros.node_table import GUARDS, SIM_BRIDGE, STACKS
+from adawm_planner.processes import ChildDied, Children, interruptible
+from adawm_planner.ros.node_table import GUARDS, SIM_BRIDGE, STACKS, START_LIMIT_S, node_command
 from adawm_planner.safety.states import STOPS, State
 
 SILENT_S = 60.0

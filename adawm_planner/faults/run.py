@@ -20,14 +20,13 @@ from typing import TYPE_CHECKING, Any
 
 import yaml
 
-from adawm_planner.cli.drive import node_command
-from adawm_planner.cli.options import default_model_dir
-from adawm_planner.cli.processes import ChildDied, Children, interruptible
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.outcome import LATE_FRAMES, STANDSTILL_MPS, TRIES, Outcome, clean, judge
 from adawm_planner.faults.table import DISK, FINETUNER, MODEL, PLANNER, SIGNALS, Due, Fault, Kind, find
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import ChildDied, Children, interruptible
 from adawm_planner.ros.node_table import FINETUNER as FINETUNER_NODE
-from adawm_planner.ros.node_table import GATE, NodeSpec
+from adawm_planner.ros.node_table import GATE, START_LIMIT_S, NodeSpec, node_command
 from adawm_planner.ros.node_table import PLANNER as PLANNER_NODE
 from adawm_planner.simulator.tasks import load_vehicle
 
@@ -35,8 +34,6 @@ if TYPE_CHECKING:
     from adawm_planner.ros.fault_bridge import FaultBridge
 
 FAULTY_PLANNER = replace(PLANNER_NODE, module="adawm_planner.ros.fault_planner")
-START_LIMIT_S = 60.0
-"""Longest wait for planner and gate, and for the first commands that let the vehicle drive [s]."""
 
 SETTLED_COMMANDS = 20
 """Commands in a row that let the vehicle drive before it is let go."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -147,6 +148,9 @@ GUARDS = (GATE,)
 SIDECARS = (FINETUNER,)
 """Nodes that any stack may have beside it; it drives on when one of them dies."""
 
+START_LIMIT_S = 60.0
+"""Longest wait for the planner's first sign of life, and for the first commands that let the vehicle drive [s]."""
+
 
 def known_parameters() -> set[str]:
     """Names of the parameters of all nodes: the settings, and what the shipped files hold beside them.
@@ -174,6 +178,24 @@ def command(node: NodeSpec, parameter_files: Sequence[str]) -> list[str]:
     """Command line that starts the node with this environment's own interpreter; later files win."""
     files = [word for file in parameter_files for word in ("--params-file", file)]
     return [sys.executable, "-m", node.module, "--ros-args", "-r", f"__node:={node.name}", *files]
+
+
+def node_command(
+    node: NodeSpec, name: str, settings: Mapping[str, Any], folder: Path, more: tuple[Path, ...] = ()
+) -> list[str]:
+    """Command line of a node.
+
+    Args:
+        node: its row of the table.
+        name: of the file with this run's parameters, beside the logs.
+        settings: this run's parameters; they win over the files.
+        folder: of the logs.
+        more: parameter files that win over the shipped one.
+    """
+    shipped = launch_dir() / "params" / node.parameter_file
+    chosen = folder / f"{name}.param.yaml"
+    chosen.write_text(yaml.safe_dump(parameter_document(node, settings)), encoding="utf-8")
+    return command(node, [str(file) for file in (shipped, *more, chosen)])
 
 
 def parameter_document(node: NodeSpec, chosen: Mapping[str, Any]) -> dict[str, Any]:

@@ -18,9 +18,9 @@ pytest.importorskip("psutil")
 pytest.importorskip("scipy")
 
 from adawm_planner.cli.main import adawm
-from adawm_planner.cli.processes import ChildDied, Interrupted
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.processes import ChildDied, Interrupted
 from adawm_planner.story.events import Driving, Drove, Event, Measured, Moved, Offered, Operated, Refused
 from benchmarks import soak
 from benchmarks.page import SECTIONS, SOAK, read

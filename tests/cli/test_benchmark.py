@@ -13,7 +13,7 @@ from click.testing import CliRunner
 
 from adawm_planner.cli.benchmark import BENCHMARKS
 from adawm_planner.cli.main import adawm
-from adawm_planner.paths import models_dir, share_dir
+from adawm_planner.paths import default_model_dir, share_dir
 from adawm_planner.runtime.stages import GATE_STAGES, PLANNER_STAGES
 
 
@@ -43,7 +43,7 @@ def test_throughput_compares_at_the_same_step_and_decision_period(tmp_path: Path
 def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
     for module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
         pytest.importorskip(module)
-    if not (models_dir() / "base" / "planner.onnx").is_file():
+    if not (default_model_dir() / "planner.onnx").is_file():
         pytest.skip("models/base holds no model")
     file = tmp_path / "result.json"
     # A process of its own, because it opens ROS's one default context.
@@ -82,7 +82,7 @@ def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
 def test_experience_gives_what_each_step_took_and_loses_nothing(tmp_path: Path) -> None:
     for module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
         pytest.importorskip(module)
-    if not (models_dir() / "base" / "planner.onnx").is_file():
+    if not (default_model_dir() / "planner.onnx").is_file():
         pytest.skip("models/base holds no model")
     file = tmp_path / "result.json"
     words = [sys.executable, "-m", "adawm_planner.cli.main", "benchmark", "experience", "--messages", "20"]

@@ -14,7 +14,7 @@ pytest.importorskip("libsumo")
 from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.cli import drive
 from adawm_planner.cli.drive import finetuner_settings, key_of, wants_finetuner
-from adawm_planner.cli.processes import Children
+from adawm_planner.processes import Children
 
 
 @pytest.fixture

@@ -17,11 +17,11 @@ pytest.importorskip("libsumo")
 from adawm_planner.cli import faults as command
 from adawm_planner.cli.faults import Campaign
 from adawm_planner.cli.main import adawm
-from adawm_planner.cli.options import default_model_dir
-from adawm_planner.cli.processes import Children
 from adawm_planner.faults.outcome import Outcome
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import Children
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import TASKS_DIR
 

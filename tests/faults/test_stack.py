@@ -15,13 +15,13 @@ import psutil
 import pytest
 
 from adawm_planner.faults.table import PLANNER_LIMIT_S
-from adawm_planner.paths import models_dir, share_dir
+from adawm_planner.paths import default_model_dir, share_dir
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 for _module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
     pytest.importorskip(_module)
 
-if not (models_dir() / "base" / "planner.onnx").is_file():
+if not (default_model_dir() / "planner.onnx").is_file():
     pytest.skip("models/base holds no model", allow_module_level=True)
 
 COMMAND = [sys.executable, "-m", "adawm_planner.cli.main", "faults", "--episodes", "0", "--speed", "4"]

@@ -18,13 +18,13 @@ from click.testing import CliRunner
 from adawm_planner.cli.main import adawm
 from adawm_planner.evaluation.compare import compare
 from adawm_planner.evaluation.report import read_json
-from adawm_planner.paths import models_dir
+from adawm_planner.paths import default_model_dir
 from adawm_planner.ros.node_table import GUARDS, STACKS
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 for _module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
     pytest.importorskip(_module)
-if not (models_dir() / "base" / "planner.onnx").is_file():
+if not (default_model_dir() / "planner.onnx").is_file():
     pytest.skip("models/base holds no model", allow_module_level=True)
 
 ROOT = Path(__file__).resolve().parents[2]

@@ -20,9 +20,8 @@ pytest.importorskip("torch")
 pytest.importorskip("adawm_msgs.msg")
 pytest.importorskip("libsumo")
 
-from adawm_planner.cli.drive import node_command
-from adawm_planner.cli.processes import Children
-from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, NodeSpec
+from adawm_planner.processes import Children
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, NodeSpec, node_command
 from tests.finetuning.workplace import Workplace, make_workplace
 
 pytestmark = pytest.mark.ros
