@@ -21,7 +21,7 @@ import click
 from rich.console import Console
 
 from adawm_planner.cli.options import json_option
-from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.paths import default_model_dir

@@ -24,7 +24,7 @@ from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
-from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.mapping import to_mapping
 from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest

@@ -25,7 +25,7 @@ from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
-from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.durable import replacing
 from adawm_planner.evaluation.report import MEASURES, to_document

@@ -16,8 +16,8 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
+from adawm_planner.config.mapping import from_mapping, to_mapping
 from adawm_planner.config.policy import PolicyConfig
-from adawm_planner.config.presets import from_mapping, to_mapping
 from adawm_planner.config.world_model import WorldModelConfig
 from adawm_planner.durable import replacing
 from adawm_planner.policy.actor import Actor

@@ -19,7 +19,7 @@ import torch
 import yaml
 from rich.console import Console
 
-from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.pretraining import PretrainingConfig
 from adawm_planner.durable import replacing
 from adawm_planner.git import git

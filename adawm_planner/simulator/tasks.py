@@ -6,11 +6,10 @@ path inside a task file is relative to that file.
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, field, fields, is_dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
-from adawm_planner.config.checks import finite
+from adawm_planner.config.mapping import from_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.reward import RewardWeights
 from adawm_planner.simulator.network import NETS_DIR
@@ -145,7 +144,7 @@ def load_task(name_or_path: str) -> Task:
         ValueError: the file is missing, is not YAML, or an entry is missing, unknown or out of range.
     """
     path = _locate(name_or_path, TASKS_DIR, "task", BUILT_IN_TASKS)
-    return _build(Task, {"folder": path.parent, **read_mapping(path)}, str(path))
+    return from_mapping(Task, {"folder": path.parent, **read_mapping(path)}, str(path))
 
 
 def load_vehicle(name_or_path: str) -> VehiclePreset:
@@ -155,7 +154,7 @@ def load_vehicle(name_or_path: str) -> VehiclePreset:
         ValueError: as `load_task`.
     """
     path = _locate(name_or_path, VEHICLES_DIR, "vehicle", BUILT_IN_VEHICLES)
-    return _build(VehiclePreset, read_mapping(path), str(path))
+    return from_mapping(VehiclePreset, read_mapping(path), str(path))
 
 
 def _locate(name: str, folder: Path, kind: str, built_in: tuple[str, ...]) -> Path:
@@ -180,44 +179,3 @@ def _range(name: str, values: Range, low: float, high: float) -> None:
 def _edges(name: str, edges: tuple[str, ...]) -> None:
     if not edges:
         raise ValueError(f"{name} is empty, needs at least one edge of the map")
-
-
-_T = TypeVar("_T")
-
-
-def _build(kind: type[_T], content: dict[str, Any], where: str) -> _T:
-    """Make a dataclass from a mapping, refusing unknown, missing and mistyped entries by name."""
-    hints = get_type_hints(kind)
-    known = {one.name: one for one in fields(kind)}  # type: ignore[arg-type]
-    for name in content:
-        if name not in known:
-            raise ValueError(f"{where}: unknown entry '{name}'; known are {', '.join(known)}")
-    for name, one in known.items():
-        if one.default is MISSING and one.default_factory is MISSING and name not in content:
-            raise ValueError(f"{where}: entry '{name}' is missing")
-    values = {name: _convert(hints[name], value, f"{where}: {name}") for name, value in content.items()}
-    try:
-        return kind(**values)
-    except ValueError as error:
-        raise ValueError(f"{where}: {error}") from None
-
-
-def _convert(hint: Any, value: Any, where: str) -> Any:
-    """Check one YAML value against the annotated type of its field."""
-    if is_dataclass(hint):
-        if not isinstance(value, dict):
-            raise ValueError(f"{where} is {value!r}, must be a mapping")
-        return _build(hint, value, where)  # type: ignore[arg-type]
-    if get_origin(hint) is tuple:
-        inner = get_args(hint)
-        if not isinstance(value, list) or (inner[-1] is not Ellipsis and len(value) != len(inner)):
-            raise ValueError(f"{where} is {value!r}, must be a list of {len(inner)} values")
-        kinds = [inner[0]] * len(value)
-        return tuple(_convert(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, value, strict=True)))
-    if hint is float:
-        if not finite(value):
-            raise ValueError(f"{where} is {value!r}, must be a finite number")
-        return float(value)
-    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
-        raise ValueError(f"{where} is {value!r}, must be a {hint.__name__}")
-    return value

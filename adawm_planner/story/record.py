@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from adawm_planner.config.presets import to_mapping
+from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.story import StoryConfig
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.episode import EpisodeResult

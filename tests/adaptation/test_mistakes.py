@@ -122,11 +122,11 @@ def test_models(mistake: Mistake, measured: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "value", "said"),
     [
-        ("fit.dynamics_rate", float("nan"), "dynamics_rate: must be finite, is nan"),
-        ("fit.entropy", float("inf"), "entropy: must be finite, is inf"),
-        ("rollouts.train_seeds", [0, "abc"], "train_seeds: must be a int, is 'abc'"),
-        ("rollouts.train_seeds", [0], "train_seeds: must hold 2 values, is [0]"),
-        ("fit.batch", 16.5, "batch: must be a int, is 16.5"),
+        ("fit.dynamics_rate", float("nan"), "dynamics_rate is nan, must be a finite number"),
+        ("fit.entropy", float("inf"), "entropy is inf, must be a finite number"),
+        ("rollouts.train_seeds", [0, "abc"], "train_seeds[1] is 'abc', must be of type int"),
+        ("rollouts.train_seeds", [0], "train_seeds is [0], must be a list of 2 values"),
+        ("fit.batch", 16.5, "batch is 16.5, must be of type int"),
         ("mismatch.burn_in", 100000, "mismatch.burn_in is 100000, must be at most 59: two episodes among the 120"),
         ("fit.length", 100000, "fit.length is 100000, must be at most rollouts.source_decisions, 200"),
         ("lora.alpha", 10**400, "must be at most 2048, 1024 times the rank"),
@@ -134,7 +134,7 @@ def test_models(mistake: Mistake, measured: Path) -> None:
         ("scoring.curve_seed", 100, "scoring.curve_seed is 100, must be at least 4000"),
         ("subunits.radius", 0.0, "subunits.radius is 0.0, must be above 0"),
         ("lora.targets", ["rssm.input"], "no Linear layer is called 'rssm.input', there are"),
-        ("fit.speed", 1.0, "unknown fields ['speed']"),
+        ("fit.speed", 1.0, "unknown entry 'speed'"),
     ],
 )
 def test_configurations(mistake: Mistake, name: str, value: Any, said: str) -> None:

@@ -62,7 +62,7 @@ def _task(tmp_path: Path, **changes: object) -> str:
         ({"limits": {"time": 10**400}}, "must be a finite number"),
         ({"limits": 3}, "limits is 3, must be a mapping"),
         ({"flows": [{"route": ["a", "b"]}]}, "entry 'vehicles' is missing"),
-        ({"name": 5}, "name is 5, must be a str"),
+        ({"name": 5}, "name is 5, must be of type str"),
     ],
 )
 def test_a_wrong_task_is_refused_by_name(tmp_path: Path, changes: dict[str, object], words: str) -> None:
