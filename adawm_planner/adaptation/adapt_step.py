@@ -21,6 +21,26 @@ from adawm_planner.pretraining.trainer import Replay
 
 
 @dataclass(frozen=True)
+class Setting:
+    """What every round has in common."""
+
+    strategy: Strategy
+    source: Replay  # the base model's own driving
+    baseline: Baseline  # its scores there
+    config: AdaptationConfig
+
+
+@dataclass(frozen=True)
+class Past:
+    """What the rounds before leave to a round."""
+
+    last: Part  # repaired first in the round before
+    unrepaired: Sequence[Rollouts] = ()
+    """Of the rounds just before that repaired nothing: the same student drove them, and what one round is too short to
+    show, several together may."""
+
+
+@dataclass(frozen=True)
 class Step:
     """One look at the rollouts: what was measured, chosen and repaired."""
 
@@ -48,20 +68,28 @@ FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
 
 
 def adapt_step(
-    index: int, student: Student, strategy: Strategy, rollouts: Rollouts, source: Replay, replay: Replay,
-    baseline: Baseline, last: Part, config: AdaptationConfig, seed: int, show: Progress,
-    unrepaired: Sequence[Rollouts] = (),
+    index: int, student: Student, rollouts: Rollouts, replay: Replay, setting: Setting, past: Past, seed: int,
+    show: Progress,
 ) -> Round:  # fmt: skip
     """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from.
 
     The rollouts are looked at `config.steps` times, each time with the student as the step before left it: a policy is
-    best improved in a model that was just repaired, and whether it had to be is asked first. `last` is what was
-    repaired first in the round before. `unrepaired` are the rollouts of the rounds just before that repaired nothing:
-    the same student drove them, and what one round is too short to show, several together may.
+    best improved in a model that was just repaired, and whether it had to be is asked first.
+
+    Args:
+        index: of the round, from 1.
+        student: who drove and is repaired.
+        rollouts: new in this round.
+        replay: source rollouts and those of earlier rounds; the new ones are added.
+        setting: what every round has in common.
+        past: what the rounds before leave to this one.
+        seed: of what is drawn.
+        show: progress.
     """
+    config, source, baseline = setting.config, setting.source, setting.baseline
     replay.add(rollouts.episodes)
     replay.newest = len(replay) - len(source)
-    evidence = [*unrepaired, rollouts]
+    evidence = [*past.unrepaired, rollouts]
     new = Replay(student.agent.world_model.encoder, join([one.episodes for one in evidence]), config.fit.discount)
     failures = Failures(Tally.of([outcome for one in evidence for outcome in one.outcomes]), baseline.driving)
     steps = list[Step]()
@@ -70,10 +98,10 @@ def adapt_step(
         repaired = steps[-1].repaired if steps else Part.NOTHING
         seen = Evidence(mismatch.dynamics, mismatch.policy, failures)
         if repaired is Part.NOTHING:
-            selection = select_part(seen, last, config.select)
+            selection = select_part(seen, past.last, config.select)
         else:
             selection = select_next(seen, repaired, config.select)
-        parts = strategy.parts((index - 1) * config.steps + number, selection.part)
+        parts = setting.strategy.parts((index - 1) * config.steps + number, selection.part)
         updates = config.fit.updates // (config.steps * max(1, len(parts)))
         fits = [FITS[part](student, replay, config, updates, config.steps * seed + number, show) for part in parts]
         if not student.low_rank:

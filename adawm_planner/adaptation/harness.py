@@ -17,7 +17,7 @@ from typing import Any, TextIO
 import torch
 import yaml
 
-from adawm_planner.adaptation.adapt_step import Round, Step, adapt_step
+from adawm_planner.adaptation.adapt_step import Past, Round, Setting, Step, adapt_step
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, Tally, read_baseline, write_baseline
@@ -130,8 +130,9 @@ class Adaptation:
             return
         begun = time.monotonic()
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
-            done = adapt_step(index, self.student, self.strategy, rollouts, self.source, self.replay, self.baseline,
-                              self._last(), self.config, seed, show, self.unrepaired)  # fmt: skip
+            setting = Setting(self.strategy, self.source, self.baseline, self.config)
+            past = Past(self._last(), self.unrepaired)
+            done = adapt_step(index, self.student, rollouts, self.replay, setting, past, seed, show)
         self.student.save(state)
         steps = sum(each["decisions"] for each in self.rounds) + len(rollouts.episodes)
         seconds = rollouts.seconds + time.monotonic() - begun

@@ -17,7 +17,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from adawm_planner.adaptation.adapt_step import Step, adapt_step
+from adawm_planner.adaptation.adapt_step import Past, Setting, Step, adapt_step
 from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
 from adawm_planner.adaptation.scores import Failures, Tally
@@ -170,10 +170,8 @@ def learn(
     failures = Failures(Tally.of(material.outcomes), workshop.baseline.driving)
     if failures.significant(config.select.significance):
         strategy = in_turn(strategy, last)
-    (step,) = adapt_step(
-        index, student, strategy, rollouts, workshop.source, replay, workshop.baseline,
-        last, config, index, show,
-    ).steps  # fmt: skip
+    setting = Setting(strategy, workshop.source, workshop.baseline, config)
+    (step,) = adapt_step(index, student, rollouts, replay, setting, Past(last), index, show).steps
     if not step.fits:
         few = too_few(material.held_out, step.selection.part, GateConfig())
         wanted = strategy_of(name).parts(index - 1, step.selection.part)

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from adawm_planner.adaptation import adapt_step as module
-from adawm_planner.adaptation.adapt_step import Round, adapt_step
+from adawm_planner.adaptation.adapt_step import Past, Round, Setting, adapt_step
 from adawm_planner.adaptation.fit import FitReport
 from adawm_planner.adaptation.mismatch import Mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts, quiet
@@ -71,10 +71,8 @@ class Stage:
         self.source = Replay(encoder, random_episodes(4, 1), 0.99)
         replay = Replay(encoder, self.source.episodes, 0.99)
         rollouts = Rollouts(random_episodes(4, 2), outcomes)
-        done = adapt_step(
-            index, student, strategy_of(strategy), rollouts, self.source, replay, BASELINE, last, self.config, 7, quiet,
-            unrepaired,
-        )  # fmt: skip
+        setting = Setting(strategy_of(strategy), self.source, BASELINE, self.config)
+        done = adapt_step(index, student, rollouts, replay, setting, Past(last, unrepaired), 7, quiet)
         assert len(replay) == len(self.source) + len(rollouts.episodes)
         assert replay.newest == len(rollouts.episodes)
         return done
