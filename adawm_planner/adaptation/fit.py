@@ -14,7 +14,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel
 
 from adawm_planner.adaptation.composed import ComposedLinear, share_factors
@@ -30,8 +29,8 @@ from adawm_planner.pretraining.losses import (
     Sequences,
     actor_loss,
     alive,
-    kl_divergence,
     lambda_returns,
+    model_losses,
     picture_loss,
     scaled_advantage,
 )
@@ -194,27 +193,13 @@ def sequence_loss(
     """
     seen = model.rssm.observe(embedding, batch.action, batch.first, state)
     latent = seen.latent()
-    forward = kl_divergence(seen.posterior.detach(), seen.prior)
-    backward = kl_divergence(seen.posterior, seen.prior.detach())
-    going = functional.binary_cross_entropy_with_logits(
-        model.continue_head(latent).squeeze(-1), 1.0 - batch.terminal, reduction="none"
-    )
-    target = embedding.detach()
-    parts = {
-        "kl": fit.kl_dynamics * forward.clamp(min=fit.free_nats)
-        + fit.kl_representation * backward.clamp(min=fit.free_nats),
-        "embedding": fit.embedding_weight * (model.embedding_head(latent) - target).square().sum(-1),
-        "state": fit.state_weight * (model.vector(latent) - batch.state).square().sum(-1),
-        "reward": fit.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),
-        "continue": going,
-    }
-    for name, part in parts.items():
-        assert part.shape == batch.reward.shape, (name, part.shape)
+    parts, _ = model_losses(model, batch, embedding.detach(), seen, latent, fit)
     # What came where the gate overruled the action is not what it leads to, and its gradient would reach h, which is
     # made from that action. Only an end counts: the action was not what prevented it.
     counted = 1.0 - batch.overruled * (1.0 - batch.terminal)
     means = {name: (counted * part).mean() for name, part in parts.items()}
-    return torch.stack(list(means.values())).sum(), latent, {name: float(mean.detach()) for name, mean in means.items()}
+    total = torch.stack(list(means.values())).sum()
+    return total, latent, {name: float(mean.detach()) for name, mean in means.items()}
 
 
 # ---------------------------------------------------------------- policy

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from adawm_planner.config.checks import above, share
+from adawm_planner.config.checks import above, not_negative, share
 from adawm_planner.config.policy import PolicyConfig
 from adawm_planner.config.world_model import WorldModelConfig
 
@@ -95,6 +95,8 @@ class DynamicsConfig:
     def __post_init__(self) -> None:
         above("dynamics", self, 0, "updates", "minutes", "batch", "length", "learning_rate", "gradient_clip")
         above("dynamics", self, 0, "validate_every", "patience", "image_samples")
+        not_negative("dynamics", self, "kl_dynamics", "kl_representation", "free_nats", "image_weight")
+        not_negative("dynamics", self, "embedding_weight", "state_weight", "label_weight", "reward_weight")
 
 
 @dataclass(frozen=True)

@@ -13,9 +13,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from adawm_planner.config.adaptation import FitConfig
 from adawm_planner.config.pretraining import DynamicsConfig
 from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import Observed
+
+Weights = DynamicsConfig | FitConfig
+"""Both hold the weights of a world model's losses."""
 
 
 @dataclass(frozen=True)
@@ -42,13 +46,43 @@ def kl_divergence(left: Tensor, right: Tensor) -> Tensor:
     return (left.exp() * (left - right)).sum((-2, -1))
 
 
-def kl_balance(seen: Observed, config: DynamicsConfig) -> tuple[Tensor, Tensor]:
+def kl_balance(seen: Observed, config: Weights) -> tuple[Tensor, Tensor]:
     """Balanced KL (B, T) with free nats, and the plain KL (B, T)."""
     dynamics = kl_divergence(seen.posterior.detach(), seen.prior)
     representation = kl_divergence(seen.posterior, seen.prior.detach())
     free = config.free_nats
     balanced = config.kl_dynamics * dynamics.clamp(min=free) + config.kl_representation * representation.clamp(min=free)
     return balanced, dynamics.detach()
+
+
+def model_losses(
+    model: WorldModel, batch: Sequences, embedding: Tensor, seen: Observed, latent: Tensor, config: Weights
+) -> tuple[dict[str, Tensor], Tensor]:
+    """Weighted losses of recurrent model and heads on one batch, which need no labels.
+
+    Args:
+        model: that filtered the batch.
+        batch: windows of driving.
+        embedding: (B, T, E) to be predicted.
+        seen: the filtered sequence.
+        latent: (B, T, D + G * N) its latents.
+        config: weights of the terms.
+
+    Returns:
+        The terms (B, T) by name, and the plain KL (B, T).
+    """
+    kl, plain_kl = kl_balance(seen, config)
+    going = model.continue_head(latent).squeeze(-1)
+    losses = {
+        "kl": kl,
+        "embedding": config.embedding_weight * _squared(model.embedding_head(latent), embedding),
+        "state": config.state_weight * _squared(model.vector(latent), batch.state),
+        "reward": config.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),
+        "continue": functional.binary_cross_entropy_with_logits(going, 1.0 - batch.terminal, reduction="none"),
+    }
+    for name, loss in losses.items():
+        assert loss.shape == batch.reward.shape, (name, loss.shape)
+    return losses, plain_kl
 
 
 def world_model_loss(
@@ -62,20 +96,11 @@ def world_model_loss(
     Returns:
         The scalar loss, the filtered sequence, and the parts of the loss by name.
     """
-    b, t = batch.reward.shape
-    seen = model.rssm.observe(batch.embedding, batch.action, batch.first, model.rssm.initial(b), sample)
+    initial = model.rssm.initial(len(batch.reward))
+    seen = model.rssm.observe(batch.embedding, batch.action, batch.first, initial, sample)
     latent = seen.latent()
-    kl, plain_kl = kl_balance(seen, config)
-    parts = {
-        "kl": kl,
-        "embedding": config.embedding_weight * _squared(model.embedding_head(latent), batch.embedding),
-        "state": config.state_weight * _squared(model.vector(latent), batch.state),
-        "reward": config.reward_weight * model.reward_head.loss(model.reward_head(latent), batch.reward),
-        "continue": _binary(model.continue_head(latent).squeeze(-1), 1.0 - batch.terminal),
-        "label": config.label_weight * label_loss(model.label_head(latent), batch.label, batch.ended),
-    }
-    for name, part in parts.items():
-        assert part.shape == (b, t), (name, part.shape)
+    parts, plain_kl = model_losses(model, batch, batch.embedding, seen, latent, config)
+    parts["label"] = config.label_weight * label_loss(model.label_head(latent), batch.label, batch.ended)
     image = _picture_loss(model, latent, batch)
     total = torch.stack([part.mean() for part in parts.values()]).sum() + config.image_weight * image
     metrics = {name: float(part.mean().detach()) for name, part in parts.items()}
@@ -100,10 +125,6 @@ def _picture_loss(model: WorldModel, latent: Tensor, batch: Sequences) -> Tensor
 
 def _squared(prediction: Tensor, target: Tensor) -> Tensor:
     return ((prediction - target) ** 2).sum(-1)
-
-
-def _binary(logits: Tensor, target: Tensor) -> Tensor:
-    return functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
 
 
 class Dream(NamedTuple):
