@@ -31,7 +31,7 @@ def create_whole(path: Path, content: bytes, mode: int = 0o644) -> None:
         os.link(part, path)  # never in place of another file, as a renaming would be
     finally:
         part.unlink()
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def staged_beside(path: Path) -> Path:
@@ -50,12 +50,12 @@ def replacing(path: Path, staged: Path | None = None) -> Iterator[Path]:
     staged = staged or staged_beside(path)
     try:
         yield staged
-        sync_file(staged)
+        sync(staged)
         staged.replace(path)
     except BaseException:
         staged.unlink(missing_ok=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)
 
 
 def remove(path: Path) -> str:
@@ -80,18 +80,9 @@ def write_all(descriptor: int, content: bytes) -> None:
         rest = rest[os.write(descriptor, rest) :]
 
 
-def sync_file(path: Path) -> None:
-    """Make the content of a file durable."""
+def sync(path: Path) -> None:
+    """Make the content of a file, or the names in a folder, durable."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make the names in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
     finally:
@@ -114,7 +105,7 @@ def create_folder(path: Path, files: Mapping[str, bytes], staging: Path) -> None
     try:
         for name, content in files.items():
             create_file(staging / name, content)
-        sync_folder(staging)
+        sync(staging)
         try:
             os.rename(staging, path)
         except OSError as error:
@@ -124,4 +115,4 @@ def create_folder(path: Path, files: Mapping[str, bytes], staging: Path) -> None
     except BaseException:
         shutil.rmtree(staging, ignore_errors=True)
         raise
-    sync_folder(path.parent)
+    sync(path.parent)

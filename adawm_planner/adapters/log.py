@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from adawm_planner.adapters.strict_json import canonical, parse_canonical
-from adawm_planner.durable import create_file, sync_folder, write_all
+from adawm_planner.durable import create_file, sync, write_all
 
 PREVIOUS = "previous"
 OWN = "line_sha256"
@@ -64,7 +64,7 @@ class AppendLog:
         found = read_log(path)
         if not path.exists():
             create_file(path, b"")
-            sync_folder(path.parent)
+            sync(path.parent)
         self.records, self.torn = found.records, found.torn
         self._length, self._head = found.length, found.head
         self._descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)

@@ -23,7 +23,7 @@ from adawm_planner.adapters.log import AppendLog, read_log
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store_state import Event, Installed, PartState, Status, StoreState, replay
 from adawm_planner.adapters.verify import Context, Seen, VerifiedAdapter, verify
-from adawm_planner.durable import create_folder, remove, sync_folder
+from adawm_planner.durable import create_folder, remove, sync
 
 _log = logging.getLogger(__name__)
 
@@ -252,7 +252,7 @@ class AdapterStore:
             why = remove(path)
             done = f"cannot be removed ({why}); remove it by hand" if why else "removed"
             self.notes.append(f"{path.relative_to(self.root)}: of no adapter in the store, {done}")
-        sync_folder(self.root / BUNDLES)
+        sync(self.root / BUNDLES)
         for part, state in list(self._state.parts.items()):
             if state.active is not None:
                 self._note(Event.ROLLED_BACK, part, state.active, now_unix_s, why="not committed before the restart")
