@@ -17,6 +17,7 @@ from typing import Any
 import numpy as np
 from scipy import stats
 
+from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.data_types import Float64
 from adawm_planner.evaluation.compare import exact_mcnemar
 from adawm_planner.evaluation.metrics import Z_95, wilson_interval
@@ -160,16 +161,21 @@ def _successes(documents: Sequence[Document], strategy: str) -> dict[int, dict[i
 
 def _means(rows: Sequence[Document]) -> Document:
     """Success over those shifts that all strategies have, and how many they are."""
-    names = list(dict.fromkeys(name for row in rows for name in row["strategies"]))
+    names = _names(rows)
     whole = [row for row in rows if all(name in row["strategies"] for name in names)]
     rates = {name: [row["strategies"][name]["success_rate"] for row in whole] for name in names}
     means = {name: float(np.mean(each)) for name, each in rates.items() if each}
     return {"shifts": len(whole), "success_rate": means}
 
 
+def _names(rows: Sequence[Document]) -> list[str]:
+    """Strategies that any shift has, in their own order."""
+    return [name for name in STRATEGIES if any(name in row["strategies"] for row in rows)]
+
+
 def to_markdown(summary: Document) -> str:
     """The table for people: success after adaptation, 95 % interval over episodes, and against `adawm`."""
-    names = list(dict.fromkeys(name for row in summary["rows"] for name in row["strategies"]))
+    names = _names(summary["rows"])
     lines = [
         "| task | vehicle | before | " + " | ".join(names) + " | back home |",
         "|---|---|---|" + "---|" * (len(names) + 1),
@@ -177,8 +183,8 @@ def to_markdown(summary: Document) -> str:
     for row in summary["rows"]:
         before = next(iter(row["strategies"].values()))["before"]
         cells = [_cell_text(row, name) for name in names]
-        home = row["strategies"]["adawm"]["source_after"] if "adawm" in row["strategies"] else math.nan
-        lines.append(f"| {row['task']} | {row['vehicle']} | {before:.2f} | " + " | ".join(cells) + f" | {home:.2f} |")
+        home = f"{row['strategies']['adawm']['source_after']:.2f}" if "adawm" in row["strategies"] else ""
+        lines.append(f"| {row['task']} | {row['vehicle']} | {before:.2f} | " + " | ".join(cells) + f" | {home} |")
     shifts, means = (summary["mean_over_shifts"][key] for key in ("shifts", "success_rate"))
     if means:
         of = f"mean of {shifts} of {len(summary['rows'])} shifts"

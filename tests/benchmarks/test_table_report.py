@@ -117,13 +117,13 @@ def test_a_cell_of_several_runs() -> None:
 
 
 def test_marks_say_which_side_of_adawm_a_strategy_is_on() -> None:
-    documents = [run("worse", lost(*range(60))), run("same", lost(*range(19))), run("better", lost(0))]
+    documents = [run("none", lost(*range(60))), run("alternate", lost(*range(19))), run("full", lost(0))]
     summary = summarise([*documents, run("adawm", lost(*range(20)), home=0.75)])
     (row,) = summary["rows"]
-    assert list(row["adawm_against"]) == ["worse", "same", "better"]
-    assert row["adawm_against"]["worse"]["difference"] == pytest.approx(0.2)
+    assert list(row["adawm_against"]) == ["none", "alternate", "full"]
+    assert row["adawm_against"]["none"]["difference"] == pytest.approx(0.2)
     header, _, line, *_ = to_markdown(summary).splitlines()
-    assert header == "| task | vehicle | before | worse | same | better | adawm | back home |"
+    assert header == "| task | vehicle | before | none | alternate | full | adawm | back home |"
     cells = [each.strip() for each in line.split("|")[1:-1]]
     assert cells[:3] == ["t", "v", "0.25"] and cells[-1] == "0.75"
     assert [each.split(" ")[0] for each in cells[3:7]] == ["0.70-", "0.91", "0.99+", "0.90"]
@@ -131,14 +131,17 @@ def test_marks_say_which_side_of_adawm_a_strategy_is_on() -> None:
 
 
 def test_the_mean_says_how_many_shifts_it_is_of() -> None:
-    documents = [run("adawm", [1, 1]), run("x", [1, 0]), run("adawm", [0, 0], task="u"), run("x", [1, 1], task="w"),
-                 run("adawm", [1, 0], task="w")]  # fmt: skip
+    documents = [run("adawm", [1, 1]), run("none", [1, 0]), run("adawm", [0, 0], task="u"),
+                 run("none", [1, 1], task="w"), run("adawm", [1, 0], task="w")]  # fmt: skip
     summary = summarise(documents)
-    assert summary["mean_over_shifts"] == {"shifts": 2, "success_rate": {"adawm": 0.75, "x": 0.75}}
-    assert "| mean of 2 of 3 shifts | | | 0.750 | 0.750 | |" in to_markdown(summary)
+    assert summary["mean_over_shifts"] == {"shifts": 2, "success_rate": {"adawm": 0.75, "none": 0.75}}
+    header, *_, last = [line for line in to_markdown(summary).splitlines() if line.startswith("|")]
+    assert header == "| task | vehicle | before | none | adawm | back home |", "in the order of STRATEGIES"
+    assert last == "| mean of 2 of 3 shifts | | | 0.750 | 0.750 | |"
     apart = summarise([documents[0], documents[3]])
     assert apart["mean_over_shifts"] == {"shifts": 0, "success_rate": {}}
     assert "mean of" not in to_markdown(apart)
+    assert "| w | v | 0.25 | 1.00 (0.34-1.00, 1) |  |  |" in to_markdown(apart)
 
 
 def committed_runs() -> list[dict[str, Any]]:
