@@ -124,6 +124,8 @@ def test_a_place_that_is_no_folder_is_told_before_the_work(name: str, words: str
         ["collect", "--output", "/proc/c1"],
         ["baseline", "--rollouts-only", "--cache", "/proc/c1"],
         ["pretrain", "--output", "/proc/c1"],
+        ["pretrain", "--data", "/proc/c1"],
+        ["pretrain", "--run", "/proc/c1"],
         ["adapt", "--run", "/proc/c1"],
         ["export", "--output", "/proc/c1"],
         ["drive", "--log-dir", "/proc/c1"],
