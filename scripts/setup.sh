@@ -56,8 +56,9 @@ make_environment() {
   rm "$VENV/.unfinished"
 }
 
+# Bytecode is made of what is imported, when it is: of all 18,000 files it takes a minute.
 pip_install() {
-  if "$VENV/bin/python" -m pip install --quiet --no-input --disable-pip-version-check --retries 2 \
+  if "$VENV/bin/python" -m pip install --quiet --no-input --no-compile --disable-pip-version-check --retries 2 \
       --constraint "$ROOT/requirements/constraints.txt" "$@" >> "$LOG" 2>&1; then
     return
   fi
