@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy
 from adawm_planner.adaptation.mismatch import Mismatch, measure_mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
-from adawm_planner.adaptation.scores import Baseline, Failures, Tally
+from adawm_planner.adaptation.scores import Baseline, Failures
 from adawm_planner.adaptation.select_part import Evidence, Part, Selection, select_next, select_part
 from adawm_planner.adaptation.strategies import Strategy
 from adawm_planner.adaptation.student import Student
@@ -38,6 +38,7 @@ class Past:
     unrepaired: Sequence[Rollouts] = ()
     """Of the rounds just before that repaired nothing: the same student drove them, and what one round is too short to
     show, several together may."""
+    outcomes: Sequence[str] = ()  # of all episodes before those, oldest first
 
 
 @dataclass(frozen=True)
@@ -60,7 +61,7 @@ class Round:
 
     index: int  # from 1
     rollouts: Rollouts
-    failures: Failures  # in these rollouts and those of the rounds just before that repaired nothing
+    failures: Failures  # as `Failures.seen` in these rollouts and those before
     steps: tuple[Step, ...]  # the first is measured on rollouts that nothing was fitted to yet
 
 
@@ -91,7 +92,8 @@ def adapt_step(
     replay.newest = len(replay) - len(source)
     evidence = [*past.unrepaired, rollouts]
     new = Replay(student.agent.world_model.encoder, join([one.episodes for one in evidence]), config.fit.discount)
-    failures = Failures(Tally.of([outcome for one in evidence for outcome in one.outcomes]), baseline.driving)
+    now = [outcome for one in evidence for outcome in one.outcomes]
+    failures = Failures.seen(now, past.outcomes, config.select.recovery, baseline.driving)
     steps = list[Step]()
     for number in range(config.steps):
         mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)

@@ -91,6 +91,7 @@ class Adaptation:
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
         self.rounds: list[dict[str, Any]] = []
+        self.outcomes: list[str] = []  # of all rounds but these:
         self.unrepaired: list[Rollouts] = []  # of the newest rounds, since something was repaired
 
     def execute(self) -> dict[str, Any]:
@@ -131,7 +132,7 @@ class Adaptation:
         begun = time.monotonic()
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
             setting = Setting(self.strategy, self.source, self.baseline, self.config)
-            past = Past(self._last(), self.unrepaired)
+            past = Past(self._last(), self.unrepaired, self.outcomes)
             done = adapt_step(index, self.student, rollouts, self.replay, setting, past, seed, show)
         self.student.save(state)
         steps = sum(each["decisions"] for each in self.rounds) + len(rollouts.episodes)
@@ -144,7 +145,10 @@ class Adaptation:
     def _keep(self, values: dict[str, Any], rollouts: Rollouts) -> None:
         """Remember a round that is over."""
         self.rounds.append(values)
-        self.unrepaired = [] if values["updated"] else [*self.unrepaired, rollouts]
+        self.unrepaired.append(rollouts)
+        if values["updated"]:
+            self.outcomes += [outcome for one in self.unrepaired for outcome in one.outcomes]
+            self.unrepaired = []
 
     def _rollouts(self, place: Place, index: int, seed: int) -> Rollouts:
         """What the student as it is drives in this round, or drove before the run was killed."""

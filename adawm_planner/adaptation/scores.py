@@ -100,9 +100,13 @@ class Tally:
     episodes: int
 
     @staticmethod
-    def of(outcomes: Sequence[str]) -> Tally:
-        """Count: whatever is no success has failed, but an episode that was not seen to end (`cut`) says nothing."""
+    def of(outcomes: Sequence[str], newest: int | None = None) -> Tally:
+        """Count: whatever is no success has failed, but an episode that was not seen to end (`cut`) says nothing.
+
+        Of those that say something, the last `newest` are counted; None for all.
+        """
         ended = [outcome for outcome in outcomes if outcome != "cut"]
+        ended = ended if newest is None else ended[-newest:]
         return Tally(sum(outcome != Outcome.SUCCESS.value for outcome in ended), len(ended))
 
     def __str__(self) -> str:
@@ -118,6 +122,23 @@ class Failures:
 
     new: Tally
     source: Tally
+
+    @staticmethod
+    def seen(now: Sequence[str], before: Sequence[str], recovery: int, source: Tally) -> Failures:
+        """What speaks more against the driving: these episodes, or the newest `recovery` of all so far.
+
+        That driving began to fail is seen in the new episodes. That it has recovered is not: what still fails in one
+        episode of twenty hardly shows in ten. So until as many as `recovery` have been driven well, the earlier ones
+        count, whatever was repaired since.
+
+        Args:
+            now: outcomes of the episodes that are looked at, which are the last of all.
+            before: outcomes of all before them, oldest first.
+            recovery: episodes.
+            source: of the base model's own driving.
+        """
+        new, lately = Tally.of(now), Tally.of([*before, *now], recovery)
+        return min((Failures(tally, source) for tally in (new, lately)), key=lambda each: each.chance)
 
     @property
     def chance(self) -> float:

@@ -88,9 +88,10 @@ class SelectConfig:
     c: float  # C of the paper: the dynamics goes first when its mismatch exceeds C times the policy's
     significance: float  # standard errors above the baseline below which a score, or more failures, count as nothing
     hysteresis: float  # share by which the other part must win before the choice changes
+    recovery: int  # newest episodes among which too many failures count, whatever was repaired since
 
     def __post_init__(self) -> None:
-        above("select", self, 0, "c", "significance")
+        above("select", self, 0, "c", "significance", "recovery")
         share("select", self, "hysteresis")
 
 

@@ -39,6 +39,7 @@ class Material:
     policy: Policy  # who drove the rollouts, and so who is adapted
     rollouts: Episodes  # newest training episodes of that policy
     outcomes: tuple[str, ...]  # of each of them
+    earlier: tuple[str, ...]  # outcomes of the training episodes before those, of any policy on the same base
     older: Episodes | None  # training episodes before those, of any policy on the same base
     held_out: HeldOut | None  # newest held-out episodes, of any policy on the same base; None: there is none
     recent: HeldOut | None  # those of them as new as the rollouts, or as few as the gate needs: the same world
@@ -87,6 +88,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
         policy=acting,
         rollouts=join([one.episodes for one in rollouts]),
         outcomes=tuple(one.outcome for one in rollouts),
+        earlier=tuple(one.outcome for one in older),
         older=join([one.episodes for one in older]) if older else None,
         held_out=_held_out(held, config.held_out_episodes),
         recent=recent if recent is not None and recent.count >= least else _held_out(held, least),

@@ -55,6 +55,7 @@ class Stage:
         index: int = 1,
         unrepaired: Sequence[Rollouts] = (),
         outcomes: tuple[str, ...] = WELL,
+        before: Sequence[str] = (),
     ) -> Round:
         """One round whose looks give these scores of dynamics and policy."""
 
@@ -72,7 +73,7 @@ class Stage:
         replay = Replay(encoder, self.source.episodes, 0.99)
         rollouts = Rollouts(random_episodes(4, 2), outcomes)
         setting = Setting(strategy_of(strategy), self.source, BASELINE, self.config)
-        done = adapt_step(index, student, rollouts, replay, setting, Past(last, unrepaired), 7, quiet)
+        done = adapt_step(index, student, rollouts, replay, setting, Past(last, unrepaired, before), 7, quiet)
         assert len(replay) == len(self.source) + len(rollouts.episodes)
         assert replay.newest == len(rollouts.episodes)
         return done
@@ -159,6 +160,16 @@ def test_rounds_that_repaired_nothing_are_looked_at_again(stage: Stage, monkeypa
     done = stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)], unrepaired=before, outcomes=(*WELL[:3], "timeout"))
     assert stage.seen == [sum(len(one.episodes) for one in [*before, done.rollouts])] * 2
     assert done.failures == Failures(Tally(2, 12), Tally(0, 100))
+
+
+def test_driving_that_failed_lately_is_repaired_until_it_has_recovered(
+    stage: Stage, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A round that went well is too short to show that all do."""
+    lately = stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)], before=BADLY)
+    assert chosen(lately) == [Part.DYNAMICS, Part.POLICY] and lately.failures == Failures(Tally(3, 8), Tally(0, 100))
+    long_ago = stage.play(monkeypatch, [(LOW, HIGH)] * 4, before=(*BADLY, *WELL * stage.config.select.recovery))
+    assert chosen(long_ago) == [Part.NOTHING]
 
 
 def test_driving_that_fails_is_no_less_wrong_for_scores_that_see_nothing(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 
 import pytest
 from scipy import stats
@@ -12,7 +13,7 @@ from adawm_planner.adaptation.select_part import Evidence, Part, select_next, se
 from adawm_planner.adaptation.strategies import STRATEGIES, strategy_of
 from adawm_planner.config.adaptation import SelectConfig
 
-CONFIG = SelectConfig(c=2.0, significance=3.0, hysteresis=0.2)
+CONFIG = SelectConfig(c=2.0, significance=3.0, hysteresis=0.2, recovery=60)
 
 
 FEW, MANY = (Failures(Tally(failed, 20), Tally(1, 100)) for failed in (1, 6))
@@ -84,25 +85,49 @@ def test_failures_are_counted_against_those_at_home() -> None:
     assert Failures(Tally(0, 0), Tally(0, 20)).chance == 1.0  # nothing but episodes that were not seen to end
     outcomes = ("success", "cut", "collision", "timeout", "off_lane", "success")
     assert Tally.of(outcomes) == Tally(3, 5)
+    assert [Tally.of(outcomes, newest) for newest in (1, 4, 9)] == [Tally(0, 1), Tally(3, 4), Tally(3, 5)]
 
 
-def test_driving_like_at_home_is_called_worse_as_seldom_as_the_limit_says() -> None:
-    """Every number of failures in 12 episodes, weighted by how likely it is at the same rate of failure."""
-    limit = stats.norm.sf(SelectConfig(c=1.0, significance=2.3, hysteresis=0.0).significance)
-    for rate in (0.01, 0.05, 0.2, 0.5):
-        wrong = sum(
-            stats.binom.pmf(new, 12, rate) * stats.binom.pmf(home, 160, rate)
-            for new in range(13)
-            for home in range(161)
-            if Failures(Tally(new, 12), Tally(home, 160)).significant(2.3)
+def test_driving_has_not_recovered_before_enough_of_it_went_well() -> None:
+    source, well, badly = Tally(0, 100), ("success",) * 10, ("collision",) * 5
+
+    def seen(now: tuple[str, ...], before: tuple[str, ...]) -> Failures:
+        return Failures.seen(now, before, 30, source)
+
+    assert seen(badly, well) == Failures(Tally(5, 5), source), "what is new is not thinned by what went before"
+    assert seen(well, badly) == Failures(Tally(5, 15), source)
+    assert seen(well, (*badly, *well)) == Failures(Tally(5, 25), source), "one good round proves nothing"
+    assert not seen(well, (*badly, *well, *well)).significant(2.3), "thirty good episodes do"
+    assert seen((*well, "cut"), (*badly, "cut", *well)).new.episodes == 25
+
+
+@pytest.mark.parametrize(("rate", "slack"), [(0.005, 1.0), (0.02, 1.0), (0.1, 1.0), (0.5, 1.2)])
+def test_driving_like_at_home_is_called_worse_as_seldom_as_the_limit_says(rate: float, slack: float) -> None:
+    """Every number of failures in 12 new episodes and in the 48 before, by how likely it is at one rate of failure.
+
+    Two counts are looked at, so where half of the driving at home failed it would be a little more often.
+    """
+    limit = stats.norm.sf(2.3)
+
+    def critical(episodes: int, home: int) -> int:
+        """Fewest failures that are significant."""
+        return bisect_left(
+            range(episodes + 1), True, key=lambda n: Failures(Tally(n, episodes), Tally(home, 160)).chance < limit
         )
-        assert wrong <= limit
+
+    wrong = 0.0
+    for home in range(161):
+        alone, together = critical(12, home), critical(60, home)
+        for new in range(13):
+            both = 1.0 if new >= alone else stats.binom.sf(together - new - 1, 48, rate)
+            wrong += stats.binom.pmf(home, 160, rate) * stats.binom.pmf(new, 12, rate) * both
+    assert wrong <= slack * limit
 
 
-@pytest.mark.parametrize("name", ["c", "significance"])
+@pytest.mark.parametrize("name", ["c", "significance", "recovery"])
 def test_nonsense_is_refused(name: str) -> None:
     with pytest.raises(ValueError, match=f"select.{name} is 0"):
-        SelectConfig(**{"c": 1.0, "significance": 1.0, "hysteresis": 0.0, name: 0.0})
+        SelectConfig(**{"c": 1.0, "significance": 1.0, "hysteresis": 0.0, "recovery": 1, name: 0})  # type: ignore[arg-type]
 
 
 def test_strategies() -> None:

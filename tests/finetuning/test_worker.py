@@ -136,7 +136,9 @@ def test_a_round_takes_the_newest_of_the_acting_policy_and_nothing_held_out(plac
     assert found.held_out.count == 7 and found.held_out.episodes.held_out.all()
     assert found.recent is not None and found.recent.count == 5, "as few as the gate needs"
     assert not found.rollouts.held_out.any() and not found.older.held_out.any()
-    rows = sum(len(one.episodes) for one in before + after if not one.episodes.held_out[0])
+    train = [one for one in before + after if not one.episodes.held_out[0]]
+    assert (*found.earlier, *found.outcomes) == tuple(one.outcome for one in train), "oldest first"
+    rows = sum(len(one.episodes) for one in train)
     assert len(found.rollouts) + len(found.older) == rows
 
 
@@ -236,11 +238,14 @@ def test_after_the_dynamics_it_is_the_policys_turn() -> None:
 def test_its_turn_comes_where_driving_fails(place: Workplace) -> None:
     """A dynamics that was repaired last, and is significantly wrong again."""
     workshop, found = Workshop(place.settings()), material(place)
-    for outcome, wanted in (("success", "dynamics"), ("collision", "policy")):
-        memory = Memory(place.state_dir / outcome, place.base)
+    failed = ("collision",) * 20
+    for k, (before, now, wanted) in enumerate(
+        (((), "success", "dynamics"), ((), "collision", "policy"), (failed, "success", "policy"))
+    ):
+        memory = Memory(place.state_dir / str(k), place.base)
         memory.keep(replace(memory.known, last_part="dynamics"))
-        outcomes = (outcome,) * len(found.outcomes)
-        done = one_round(place, workshop, memory, "adawm", replace(found, outcomes=outcomes))
+        outcomes = (now,) * len(found.outcomes)
+        done = one_round(place, workshop, memory, "adawm", replace(found, outcomes=outcomes, earlier=before))
         assert (done.selected, done.updated) == ("dynamics", [wanted])
 
 
