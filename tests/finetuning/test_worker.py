@@ -142,6 +142,16 @@ def test_a_round_takes_the_newest_of_the_acting_policy_and_nothing_held_out(plac
     assert len(found.rollouts) + len(found.older) == rows
 
 
+def test_who_was_taken_back_says_nothing_of_who_drives_again(place: Workplace) -> None:
+    before = split(driven(random_episodes(20, 1), place.base))
+    after = split(driven(random_episodes(30, 2), place.base, ("a" * 64,), begin=1000, number=20))
+    back = split(driven(random_episodes(30, 3), place.base, begin=3000, number=60))
+    found = material_of(before + after + back, place.base, RoundConfig(decisions=60, held_out_episodes=7))
+    assert isinstance(found, Material)
+    theirs = [one.outcome for one in before + back if not one.episodes.held_out[0]]
+    assert (*found.earlier, *found.outcomes) == tuple(theirs) and len(found.earlier) > 20
+
+
 def test_a_model_is_judged_on_driving_as_new_as_what_it_was_repaired_on(place: Workplace) -> None:
     stretches = split(driven(random_episodes(100, 1), place.base))
     found = material_of(stretches, place.base, RoundConfig(decisions=600, held_out_episodes=40))
