@@ -152,6 +152,8 @@ def summarise(found: dict[str, Document]) -> Document:
                 "task": task,
                 "vehicle": vehicle,
                 "stories": len(here),
+                # The rule that adapts is in the code: stories of several commits may be of several rules.
+                "commits": sorted({each["commit"] for each in here}),
                 "seeds": [each["seed"] for each in here],
                 "recovered": len(recoveries),
                 "phases": {phase.value: pooled(here, phase) for phase in Phase},
@@ -197,15 +199,16 @@ def to_markdown(summary: Document) -> str:
     """The summary as a table."""
     lines = [
         "| task | vehicle | before | shifted | recovered | rolled back | stories recovered | episodes to recovery "
-        "| driving to recovery | wall time to recovery | pushes met the pin |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
+        "| driving to recovery | wall time to recovery | pushes met the pin | commits |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in summary["rows"]:
         rates = [_rate(row["phases"][name]) for name in ("nominal", "shifted", "recovered", "rolled_back")]
         times = [_spread(row["recovery"], key, unit) for key, unit in (("episodes", ""), ("driving_s", " s"),
                                                                        ("wall_s", " s"))]  # fmt: skip
         counts = [f"{row['recovered']} of {row['stories']}", *times, f"{row['pins_kept']} of {row['stories']}"]
-        lines.append("| " + " | ".join([row["task"], row["vehicle"], *rates, *counts]) + " |")
+        commits = ", ".join(commit[:7] for commit in row["commits"])
+        lines.append("| " + " | ".join([row["task"], row["vehicle"], *rates, *counts, commits]) + " |")
     note = (
         "Success over all episodes of all stories with its 95 % Wilson interval, which takes episodes for independent; "
         "in brackets the lowest and highest of the stories. Times: median (least-most) of the stories that recovered, "

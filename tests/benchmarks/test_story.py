@@ -28,7 +28,7 @@ def told(recovered: bool, wall_s: float = 100.0, pinned: bool = True) -> dict[st
     phases = [row(Phase.NOMINAL, 10), row(Phase.SHIFTED, 3), row(Phase.ADAPTING, 6), row(Phase.ROLLED_BACK, 4)]
     refusals = [{"phase": "rolled_back", "text": "pinned: it is"}] if pinned else []
     return {
-        "schema": "adawm.story/1", "model_digest": "abc", "seed": 5000,
+        "schema": "adawm.story/1", "model_digest": "abc", "seed": 5000, "commit": ("b" if recovered else "a") * 40,
         "shifted": {"task": "right_turn_moderate", "vehicle": "worn_brakes"},
         "phases": [*phases, row(Phase.RECOVERED, 9)] if recovered else phases,
         "recovery": {"episodes": 50, "driving_s": 500.0, "wall_s": wall_s, "adapters": 2} if recovered else None,
@@ -52,6 +52,7 @@ def test_summary_pools_stories_and_counts_those_that_did_not_recover() -> None:
     assert row["phases"]["recovered"]["episodes"] == 20 and row["phases"]["recovered"]["by_story"] == [0.9, 0.9]
     assert row["recovery"]["wall_s"] == {"median": 200.0, "least": 100.0, "most": 300.0}
     text = to_markdown({"rows": [row]})
+    assert "| aaaaaaa, bbbbbbb |" in text, "of which rules they may be"
     assert "| 2 of 3 |" in text and "200 s (100-300)" in text and "0.90 (0.70-0.97) [0.90-0.90]" in text
     (row,) = summarise({"c": told(False)})["rows"]
     assert row["recovery"] is None and row["phases"]["recovered"] is None
