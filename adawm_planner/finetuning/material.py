@@ -39,7 +39,6 @@ class Material:
     policy: Policy  # who drove the rollouts, and so who is adapted
     rollouts: Episodes  # newest training episodes of that policy
     outcomes: tuple[str, ...]  # of each of them
-    earlier: tuple[str, ...]  # outcomes of the training episodes before those, of that policy and those it came from
     older: Episodes | None  # training episodes before those, of any policy on the same base
     held_out: HeldOut | None  # newest held-out episodes, of any policy on the same base; None: there is none
     recent: HeldOut | None  # those of them as new as the rollouts, or as few as the gate needs: the same world
@@ -88,7 +87,6 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
         policy=acting,
         rollouts=join([one.episodes for one in rollouts]),
         outcomes=tuple(one.outcome for one in rollouts),
-        earlier=tuple(one.outcome for one in _line_of(train) if not any(one is other for other in rollouts)),
         older=join([one.episodes for one in older]) if older else None,
         held_out=_held_out(held, config.held_out_episodes),
         recent=recent if recent is not None and recent.count >= least else _held_out(held, least),
@@ -106,18 +104,6 @@ def _newest_of(policy: Policy, train: list[Stretch], config: RoundConfig) -> lis
             places.append(k)
             rows += _carried_out(train[k])
     return places[::-1]
-
-
-def _line_of(train: list[Stretch]) -> list[Stretch]:
-    """Stretches of the acting policy and of those it came from, in order.
-
-    Where a policy drives again, the planner went back to it, and who drove in between says nothing of it.
-    """
-    line = list[Stretch]()
-    for one in train:
-        last = next((k for k in reversed(range(len(line))) if line[k].policy == one.policy), len(line) - 1)
-        line[last + 1 :] = [one]
-    return line
 
 
 def _tells(stretch: Stretch, config: RoundConfig) -> bool:

@@ -20,7 +20,7 @@ from safetensors.torch import load_file
 from adawm_planner.adaptation.adapt_step import Past, Setting, Step, adapt_step
 from adawm_planner.adaptation.harness import baseline_of, source_file
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
-from adawm_planner.adaptation.scores import Failures
+from adawm_planner.adaptation.scores import Failures, Tally
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import Strategy, strategy_of
 from adawm_planner.adaptation.student import OWN, Student
@@ -167,11 +167,12 @@ def learn(
         replay.add(material.older)
     rollouts = Rollouts(material.rollouts, material.outcomes)
     last, strategy = _last(memory, material), _allowed(workshop, material, name)
-    failures = Failures.seen(material.outcomes, material.earlier, config.select.recovery, workshop.baseline.driving)
+    # Unlike in `adawm adapt`, what failed before these rollouts is over: each adapter more is a risk on the road.
+    failures = Failures(Tally.of(material.outcomes), workshop.baseline.driving)
     if failures.significant(config.select.significance):
         strategy = in_turn(strategy, last)
     setting = Setting(strategy, workshop.source, workshop.baseline, config)
-    (step,) = adapt_step(index, student, rollouts, replay, setting, Past(last, (), material.earlier), index, show).steps
+    (step,) = adapt_step(index, student, rollouts, replay, setting, Past(last), index, show).steps
     if not step.fits:
         few = too_few(material.held_out, step.selection.part, GateConfig())
         wanted = strategy_of(name).parts(index - 1, step.selection.part)
