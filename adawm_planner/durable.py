@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -56,6 +57,12 @@ def replacing(path: Path, staged: Path | None = None) -> Iterator[Path]:
         staged.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def left_behind(path: Path) -> list[Path]:
+    """What processes that were killed while they replaced `path` left beside it; or what one that lives writes now."""
+    staged = re.compile(rf"\.{re.escape(path.name)}\.\d+\.part")
+    return sorted(each for each in path.parent.iterdir() if staged.fullmatch(each.name))
 
 
 def remove(path: Path) -> str:

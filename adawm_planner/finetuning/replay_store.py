@@ -34,7 +34,7 @@ from types import TracebackType
 from typing import Any
 
 from adawm_planner.config.finetuning import ReplayConfig
-from adawm_planner.durable import replacing
+from adawm_planner.durable import left_behind, remove, replacing
 from adawm_planner.finetuning.captured import Captured
 from adawm_planner.finetuning.chunk import SCHEMA, ChunkFile, DamagedChunkError, chunk_name, encode, read
 from adawm_planner.runtime.model_files import interface
@@ -72,14 +72,16 @@ class ReplayStore:
         """
         self.folder, self.config = folder, config or ReplayConfig()
         folder.mkdir(parents=True, exist_ok=True)
-        known = check_format(folder)
+        check_format(folder)  # before the lock, which is a file: whatever else is there stays as it was
         self._lock = _take_lock(folder)
         self.evicted = 0  # chunks, since this was opened
         self.lost = 0  # decisions that could not be written, since this was opened
         self.quarantined: list[str] = []  # reasons, since this was opened
         self._pending: list[Captured] = []
         try:
-            if not known:
+            for path in left_behind(folder / FORMAT_FILE):
+                remove(path)
+            if not check_format(folder):  # again: who had the lock may have made it
                 with replacing(folder / FORMAT_FILE) as staged:
                     staged.write_text(_format_text())
             (folder / QUARANTINE).mkdir(exist_ok=True)  # now, because on a full disk it could not be made
@@ -260,8 +262,9 @@ def check_format(folder: Path) -> bool:
         ValueError: it holds something else, or a store of another version or of other observations or actions.
     """
     path = folder / FORMAT_FILE
-    if not path.exists():
-        others = {entry.name for entry in folder.iterdir()} - {LOCK_FILE, f"{FORMAT_FILE}.part"}
+    names = {entry.name for entry in folder.iterdir()}  # one look: another process may be making it
+    if FORMAT_FILE not in names:
+        others = names - {LOCK_FILE, *(each.name for each in left_behind(path))}
         if others:
             raise ValueError(f"{folder}: holds {min(others)} but no {FORMAT_FILE}: not a replay store; name another")
         return False

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import subprocess
 import sys
 from dataclasses import replace
@@ -14,6 +15,7 @@ import pytest
 
 from adawm_planner.config.finetuning import ReplayConfig
 from adawm_planner.data_types import RewardTerms
+from adawm_planner.durable import left_behind
 from adawm_planner.finetuning import replay_store
 from adawm_planner.finetuning.captured import Captured, seal
 from adawm_planner.finetuning.chunk import ChunkFile, chunk_name, encode
@@ -238,11 +240,38 @@ def test_other_folders_and_formats_are_refused(tmp_path: Path) -> None:
             ReplayStore(tmp_path / "store")
 
 
+KILLED_WHILE_MADE = """
+import os, signal, sys
+from pathlib import Path
+from adawm_planner import durable
+from adawm_planner.finetuning.replay_store import ReplayStore
+
+durable.sync = lambda path: os.kill(os.getpid(), signal.SIGKILL)
+ReplayStore(Path(sys.argv[1]))
+"""
+
+
 def test_a_kill_while_a_store_is_made_leaves_a_folder_that_can_become_one(tmp_path: Path) -> None:
-    (tmp_path / "lock").write_text("")
-    (tmp_path / "format.json.part").write_text("{")
+    command = [sys.executable, "-c", KILLED_WHILE_MADE, str(tmp_path)]
+    assert subprocess.run(command, cwd=ROOT, check=False).returncode == -signal.SIGKILL
+    assert len(left_behind(tmp_path / "format.json")) == 1 and not (tmp_path / "format.json").exists()
     filled(tmp_path, 4)
-    assert sequences(tmp_path) == list(range(4))
+    assert sequences(tmp_path) == list(range(4)) and not left_behind(tmp_path / "format.json")
+
+
+def test_two_that_make_a_store_at_once_make_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    take = replay_store._take_lock
+
+    def other_first(folder: Path) -> int:
+        monkeypatch.setattr(replay_store, "_take_lock", take)
+        filled(folder, 4)
+        (folder / "format.json").write_text('{"schema": "adawm.replay/2"}')
+        return take(folder)
+
+    monkeypatch.setattr(replay_store, "_take_lock", other_first)
+    with pytest.raises(ValueError, match=r"schema is adawm.replay/2"):  # and not replaced with ours
+        ReplayStore(tmp_path, SMALL)
+    assert "replay/2" in (tmp_path / "format.json").read_text()
 
 
 FULL_DISK = """
