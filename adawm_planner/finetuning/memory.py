@@ -11,6 +11,7 @@ bundles or students without it are a loss, which is told and never swept away.
 | `students/base.safetensors` | the student before its first update |
 | `students/DIGEST.safetensors` | the student that the bundle of this digest was made of, critic included |
 | `bundles/PART-COUNTER/` | signed bundles |
+| `student.safetensors` | the student that the last round began with |
 """
 
 from __future__ import annotations
@@ -22,10 +23,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from adawm_planner.durable import remove, replacing
+from adawm_planner.durable import left_behind, remove, replacing
 
 SCHEMA = "adawm.finetuner/1"
 STATE_FILE = "state.json"
+BEGUN_FILE = "student.safetensors"
 STUDENTS, BUNDLES = "students", "bundles"
 BASE = "base"
 KEPT_BUNDLES = 32
@@ -102,14 +104,16 @@ class Memory:
         self._sweep()
 
     def _sweep(self) -> None:
-        """Remove what state.json does not name."""
+        """Remove what state.json does not name, and what a writer that was killed left."""
         students = {f"{one.digest}.safetensors" for one in self.known.made} | {f"{BASE}.safetensors"}
         bundles = {bundle_folder(self.folder, one).name for one in self.known.made}
+        strays = [each for name in (STATE_FILE, BEGUN_FILE) for each in left_behind(self.folder / name)]
         for folder, named in ((self.folder / STUDENTS, students), (self.folder / BUNDLES, bundles)):
-            for path in folder.iterdir():
-                why = "" if path.name in named else remove(path)
-                if why:
-                    print(f"{path}: is of no round and cannot be removed ({why}); remove it by hand", file=sys.stderr)
+            strays += [path for path in folder.iterdir() if path.name not in named]
+        for path in strays:
+            why = remove(path)
+            if why:
+                print(f"{path}: is of no round and cannot be removed ({why}); remove it by hand", file=sys.stderr)
 
 
 def bundle_folder(folder: Path, made: Made) -> Path:

@@ -36,7 +36,7 @@ from adawm_planner.config.finetuning import GateConfig, SplitConfig
 from adawm_planner.data_types import Float32
 from adawm_planner.finetuning.gate import GateReport, Trial, judge, too_few
 from adawm_planner.finetuning.material import Material
-from adawm_planner.finetuning.memory import BASE, Made, Memory, bundle_folder
+from adawm_planner.finetuning.memory import BASE, BEGUN_FILE, Made, Memory, bundle_folder
 from adawm_planner.finetuning.messages import Phase, RoundDone, Settings
 from adawm_planner.policy.agent import load_agent, write_weights
 from adawm_planner.pretraining.dataset import Episodes, load_chunk
@@ -240,7 +240,7 @@ def put_together(student: Student, memory: Memory, driving: Mapping[str, Made]) 
         module = f"{PARTS[part]}."
         tensors = {name: value for name, value in tensors.items() if not name.startswith(module)}
         tensors |= _of_student(memory, made, (module,))
-    path = memory.folder / "student.safetensors"
+    path = memory.folder / BEGUN_FILE
     write_weights(path, tensors)
     student.load(path)
 

@@ -26,10 +26,12 @@ from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
 from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
+from adawm_planner.durable import staged_beside
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import (
     BASE,
+    BEGUN_FILE,
     KEPT_BUNDLES,
     STATE_FILE,
     Known,
@@ -301,6 +303,15 @@ def filled(folder: Path, names: list[str], drives: str = "") -> Memory:
         report = {"acting": ["b" * 64, drives]} if drives else None
         memory.keep(replace(memory.known, made=(*memory.known.made, made), report=report))
     return memory
+
+
+def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
+    filled(tmp_path, ["dynamics-1"])
+    kept = sorted(tmp_path.rglob("*"))
+    for path in (tmp_path / STATE_FILE, tmp_path / BEGUN_FILE, tmp_path / "students" / "base.safetensors"):
+        staged_beside(path).write_bytes(b"half of it")
+    Memory(tmp_path, "b" * 64)
+    assert sorted(tmp_path.rglob("*")) == kept
 
 
 def test_an_adapter_that_drives_is_kept_however_old_it_is(tmp_path: Path) -> None:
