@@ -31,7 +31,7 @@ from adawm_planner.adapters.wire import SENDER, check_layout, check_message_size
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import expiry_stamp, ns_to_stamp
-from adawm_planner.ros.diagnostics import OK, WARN, State
+from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
 from adawm_planner.ros.gate_topics import STATUS_TOPIC
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
 from adawm_planner.ros.watched_node import WatchedNode
@@ -281,7 +281,9 @@ def swap_state(report: m.Report, takes: bool) -> State:
         "refusals": str(report.refusals),
         **({} if swap is None or swap.stage in FINAL else report.figures),
     }
-    return State(OK, text, tuple(values.items()), key=f"{text} {values['pinned']}")
+    if report.trouble:
+        text += f"; {report.trouble}"
+    return State(ERROR if report.trouble else OK, text, tuple(values.items()), key=f"{text} {values['pinned']}")
 
 
 def refusal_state(report: m.Report) -> State:

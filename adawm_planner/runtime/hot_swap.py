@@ -72,6 +72,7 @@ class HotSwap:
         self._base, self._store, self._context, self._config = base, store, context, config
         self._history, self._now = history, now_unix_s
         self._good: dict[str, VerifiedAdapter] = {}
+        self._settled = base  # with what is good
         self._trial: Trial | None = None
         self._waiting: dict[str, Trial] = {}
         self._numbers, self._swaps, self._refusals = 0, 0, 0
@@ -80,6 +81,7 @@ class HotSwap:
         self._latest: Swap | None = None
         self._driving: tuple[VerifiedAdapter, ...] = ()
         self._back: list[m.Answered] = []  # operators who wait for an earlier adapter to drive
+        self._trouble = ""  # why the planner cannot go back; empty: it can, or need not
         self.ready: m.Ready | None = None
         self.report = m.Report()
         self._restore()
@@ -89,7 +91,8 @@ class HotSwap:
     def watching(self) -> bool:
         """Whether decisions must be told."""
         trial = self._trial
-        return self.ready is not None or (trial is not None and trial.swap.stage is Stage.SHADOW)
+        in_shadow = trial is not None and trial.swap.stage is Stage.SHADOW
+        return self.ready is not None or in_shadow or bool(self._trouble)
 
     @property
     def episode_decisions(self) -> int:
@@ -98,27 +101,37 @@ class HotSwap:
 
     def close(self) -> None:
         """Give the store back; operators who still wait are told."""
-        for answer in self._back:
-            answer(m.Reply(False, "the planner was closed before it drove again"))
-        self._back.clear()
+        self.dismiss("the planner was closed before it drove again")
         self._store.close()
+
+    def dismiss(self, why: str) -> None:
+        """Tell the operators who wait for an earlier adapter to drive why they wait no longer."""
+        self._answer_back(m.Reply(False, why))
 
     def handle(self, event: m.Event) -> None:
         """Take one event. An error of ours ends the bundle that the event is about, never the swap."""
         try:
             self._dispatch(event)
+            self._go_back()
             self._next()
         except Exception as error:
             _log.exception("%s", type(event).__name__)
-            text = f"{type(error).__name__}: {error}"
-            answer = getattr(event, "answer", None)
-            if answer is not None:
-                answer(m.Reply(False, text))
+            self._failed(event, f"{type(error).__name__}: {error}")
+            self._go_back()
+        self._tell()
+
+    def _failed(self, event: m.Event, text: str) -> None:
+        """End what the event is about. What fails here as well is only logged: the next event finds it as it is."""
+        try:
             if isinstance(event, ABOUT_TRIAL):
                 self._give_up(_fault(text))
             else:
                 self._refused(_fault(text))
-        self._tell()
+            answer = getattr(event, "answer", None)
+            if answer is not None:
+                answer(m.Reply(False, text))
+        except Exception:
+            _log.exception("after %s: %s", type(event).__name__, text)
 
     def _dispatch(self, event: m.Event) -> None:
         match event:
@@ -222,7 +235,7 @@ class HotSwap:
 
     def _next(self) -> None:
         """Begin with the next bundle that waits, when nothing else is going on."""
-        while self._trial is None and self.ready is None and self._waiting:
+        while self._trial is None and self.ready is None and not self._trouble and self._waiting:
             trial = self._waiting.pop(next(iter(self._waiting)))
             try:
                 self._begin(trial)
@@ -298,17 +311,36 @@ class HotSwap:
         self._numbers += 1
         self.ready = m.Ready(self._numbers, warm, tuple(adapters), forward)
 
-    def _order_back(self) -> None:
-        """Have the driving thread go back to what is not being tried."""
-        # Loaded since they were settled on: going back needs no disk.
-        self._order(rewarm(self._settled, self._history()), tuple(self._good.values()), forward=False)
+    def _go_back(self) -> None:
+        """Where the planner drives with what is neither good nor tried, have it go back.
+
+        An engine may fail for a moment: then each later event tries again, and the report says so until it is done.
+        """
+        if not self._must_go_back():
+            self._trouble = ""
+            return
+        try:
+            if set(self._settled.adapter_digests) != self._good_digests():
+                self._settled = self._engine(tuple(self._good.values()))
+            # Mostly loaded since they were settled on: going back then needs no disk.
+            self._order(rewarm(self._settled, self._history()), tuple(self._good.values()), forward=False)
+        except Exception as error:
+            if not self._trouble:
+                _log.exception("the last good adapters cannot drive again yet")
+            self._trouble = f"the last good adapters cannot drive again yet, it is tried again ({error})"
+        else:
+            self._trouble = ""
+
+    def _must_go_back(self) -> bool:
+        trial = self._trial
+        if self.ready is not None or (trial is not None and trial.swap.stage is not Stage.REVERTING):
+            return False
+        return bool(self._back) or {each.digest for each in self._driving} != self._good_digests()
 
     def _flipped(self, event: m.Flipped) -> None:
         self._driving = event.ready.adapters
         self._swaps, self._swap_ms = self._swaps + 1, 1e3 * event.seconds
-        if self.ready is None:
-            self._order_back()  # it was withdrawn just when it was taken
-        elif self.ready.number == event.ready.number:
+        if self.ready is not None and self.ready.number == event.ready.number:  # not withdrawn just when it was taken
             self.ready = None
             self._arrived(event.ready.forward)
 
@@ -320,13 +352,20 @@ class HotSwap:
             trial.probation = Probation(self._record.bound(self._config), self._record.floor(self._config))
         elif trial is not None and trial.swap.stage is Stage.REVERTING:
             self._end(trial, Step.FLIPPED)
-        for answer in self._back:
-            answer(m.Reply(True, "drives now", self._entries([each.digest for each in self._driving])))
-        self._back.clear()
+        self._answer_back(m.Reply(True, "drives now", self._entries([each.digest for each in self._driving])))
+
+    def _answer_back(self, reply: m.Reply) -> None:
+        """Tell the operators who wait for an earlier adapter to drive."""
+        waiting, self._back = self._back, []
+        for answer in waiting:
+            answer(reply)
 
     def _missed(self, event: m.Missed) -> None:
         ready = self.ready
-        if ready is not None and ready.number == event.ready.number:
+        if ready is None or ready.number != event.ready.number:
+            return
+        self.ready = None  # on the way back it is ordered anew, as often as that takes
+        if ready.forward:
             self.ready = replace(ready, warm=rewarm(ready.warm.engine, self._history()))
 
     # -- probation
@@ -373,20 +412,17 @@ class HotSwap:
             self._refused(refusal)
             trial.swap = trial.swap.after(Step.FAILED, refusal)
             self._forget(trial)
-            self._order_back()
         elif trial.swap.stage is not Stage.REVERTING:
             self.ready = None
             self._abort(trial, refusal)
-        elif self.ready is None:
-            self._order_back()  # an operator's roll back failed between its withdrawal and this
 
     def _abort(self, trial: Trial, refusal: Refusal) -> None:
         """Drop a bundle that does not drive."""
         self._refused(refusal)
         self._forget(trial)
+        self._end(trial, Step.FAILED, refusal)
         if trial.answer is not None and trial.engine is None:
             trial.answer(m.Reply(False, str(refusal)))
-        self._end(trial, Step.FAILED, refusal)
 
     def _forget(self, trial: Trial) -> None:
         """Take a bundle's probation out of the store. Where that fails, `_clear` does it later, or the next start."""
@@ -418,8 +454,6 @@ class HotSwap:
         self._step_back(changed, event.to_base)
         if changed or any(self._leaves(part) for part in parts):
             self._back.append(event.answer)
-            if self.ready is None:
-                self._order_back()
         elif withdrawn:
             event.answer(m.Reply(True, "withdrawn before it drove"))
         else:
@@ -442,8 +476,7 @@ class HotSwap:
             for part in parts:
                 self._reload(part)
             if self._good_digests() != before:
-                self._settled, self._record = self._engine(tuple(self._good.values())), Record()
-                self._order_back()
+                self._record, self.ready = Record(), None  # what is on its way is no longer what is good
 
     def _drop_above(self, part: str) -> None:
         """Roll back what is committed above what drives: it did not fit this start, and would drive after another."""
@@ -562,6 +595,7 @@ class HotSwap:
             last_refusal=self._last_refusal,
             swap_ms=self._swap_ms,
             figures={} if trial is None else _figures(trial),
+            trouble=self._trouble,
         )
 
 

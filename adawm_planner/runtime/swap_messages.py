@@ -145,3 +145,4 @@ class Report:
     last_refusal: str = ""
     swap_ms: float = 0.0  # newest flip
     figures: Mapping[str, str] = field(default_factory=dict)  # of shadow or probation
+    trouble: str = ""  # why what must be done is not; empty: it is

@@ -6,6 +6,7 @@ on a thread of its own.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import queue
 import threading
@@ -28,6 +29,7 @@ from adawm_planner.runtime.swap_messages import (
     Missed,
     Push,
     Ready,
+    Reply,
     Report,
     Turned,
 )
@@ -64,6 +66,7 @@ class SwapThread:
         self._missed: Ready | None = None
         self._polls = 0
         self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
+        self._ended: Report | None = None  # the last one, once the other thread has ended by an error
         self._thread = threading.Thread(target=self._run, name="adapter_swap", daemon=True)
         self._thread.start()
 
@@ -75,7 +78,7 @@ class SwapThread:
     @property
     def report(self) -> Report:
         """What has become of everything posted so far, as far as it has been handled."""
-        return self._swap.report
+        return self._ended or self._swap.report
 
     def close(self) -> None:
         """Handle what was posted, end the thread and give the store back."""
@@ -91,6 +94,8 @@ class SwapThread:
                         "fewer", "Send it again later; find out who sends so many")
             )  # fmt: skip
         self._inbox.put(event)
+        if self._ended is not None:
+            self._answer_all(self._ended.trouble)
 
     def taken_over(self, by: str, now: bool) -> None:
         """Note whether somebody, or the gate (GATE), drives instead."""
@@ -118,7 +123,7 @@ class SwapThread:
         ready = self._swap.ready
         if ready is None or ready.number <= self._taken or ready is self._missed:
             return
-        if ready.forward and (self._stopped or self._mode is Mode.BRAKING):
+        if ready.forward and (self._stopped or self._mode is Mode.BRAKING or self._ended is not None):
             return
         if self._is_behind(ready) and self._polls < FRAMES_PER_DECISION:
             self._polls += 1
@@ -143,6 +148,27 @@ class SwapThread:
         return self._loop.core.state is not None and ready.warm.count != history.count
 
     def _run(self) -> None:
+        try:
+            self._work()
+        except BaseException as error:
+            _log.exception("the thread of the adapters")
+            text = (
+                f"the thread of the adapters has ended ({type(error).__name__}: {error}): none is taken, judged or "
+                "rolled back any more; configure the planner again"
+            )
+            self._ended = replace(self._swap.report, trouble=text)
+            self._swap.dismiss(text)
+            self._answer_all(text)
+
+    def _answer_all(self, text: str) -> None:
+        """Empty the inbox that nobody else will; may be called in both threads at once."""
+        with contextlib.suppress(queue.Empty):
+            while True:
+                answer = getattr(self._inbox.get_nowait(), "answer", None)
+                if answer is not None:
+                    answer(Reply(False, text))
+
+    def _work(self) -> None:
         retired: Engine | None = None
         while (event := self._inbox.get()) is not None:
             if isinstance(event, Flipped):

@@ -13,7 +13,9 @@ pytest.importorskip("rclpy")
 from builtin_interfaces.msg import Time
 
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, Diagnostics, State, fault_state
+from adawm_planner.ros.planner_adapters import swap_state
 from adawm_planner.runtime.input_monitor import Fault
+from adawm_planner.runtime.swap_messages import Report
 
 pytestmark = pytest.mark.ros
 FAULT = Fault("input_stale", "/carla/ego_vehicle/odometry", 0.45, 0.3, "no new message; is the bridge running?")
@@ -34,6 +36,12 @@ def test_change_is_published_at_once_and_a_repeat_is_not() -> None:
         (b"\x01", "late"),
     ]
     assert sent[0].status[0].name == "adawm_planner: inputs" and sent[0].header.stamp.sec == 3
+
+
+def test_an_adapter_that_cannot_be_left_is_an_error() -> None:
+    assert swap_state(Report(), takes=True).level == OK
+    told = swap_state(Report(trouble="the last good adapters cannot drive again yet"), takes=True)
+    assert told.level == ERROR and "cannot drive again yet" in told.message
 
 
 def test_all_states_every_second() -> None:

@@ -52,6 +52,10 @@ def full(*arguments: Any, **options: Any) -> Any:
     raise OSError(28, "No space left on device")
 
 
+def broken(*arguments: Any) -> Any:
+    raise RuntimeError("planted")
+
+
 def committed(rig: Rig, files: Files) -> None:
     rig.push(files)
     rig.drive(4)
@@ -289,6 +293,46 @@ def test_an_error_while_driving_on_probation_rolls_back_at_once(
     rig.frame(spoilt=True)
     assert rig.stage == "rolled_back" and rig.core.engine.adapter_digests == ()
     assert "fault" in rig.swap.report.last_refusal
+
+
+def test_an_engine_that_fails_while_it_goes_back_is_asked_again(
+    rig: Rig, policy: Files, dynamics: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.push(policy)
+    rig.drive(4)
+    rig.push(dynamics)
+    with monkeypatch.context() as patched:
+        patched.setattr(OnnxEngine, "step", broken)
+        for _ in range(2):
+            rig.thread.post(m.Faulted("a device error"))
+    assert rig.stage == "reverting" and rig.swap.ready is None
+    assert "cannot drive again yet, it is tried again (planted)" in rig.swap.report.trouble
+    assert rig.core.engine.adapter_digests == (digest_of(policy),)
+    rig.drive(1)
+    assert rig.core.engine.adapter_digests == () and rig.swap.report.trouble == ""
+    assert rig.stage == "shadow", "the next one's turn has come"
+
+
+def test_a_roll_back_whose_engine_cannot_be_made_is_tried_again(
+    rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    committed(rig, policy)
+    replies: list[m.Reply] = []
+    with monkeypatch.context() as patched:
+        patched.setattr(OnnxEngine, "with_adapters", broken)
+        rig.thread.post(m.RollBack("", False, replies.append))
+    assert rig.swap.report.trouble and rig.swap.report.adapters and not replies
+    rig.drive(2)
+    assert rig.core.engine.adapter_digests == () and rig.swap.report.adapters == ()
+    assert len(replies) == 1 and replies[0].success and not rig.swap.report.trouble
+
+
+def test_an_operator_who_cannot_be_answered_ends_nothing(rig: Rig, policy: Files) -> None:
+    committed(rig, policy)
+    rig.swap.handle(m.ListAll("", broken))
+    rig.swap.handle(m.RollBack("", False, broken))
+    rig.drive(2)
+    assert rig.core.engine.adapter_digests == () and rig.swap.ready is None
 
 
 def test_disagreement_is_refused_in_shadow(maker: Maker, tmp_path: Path, policy: Files) -> None:
@@ -602,9 +646,6 @@ def test_an_operator_rolls_back_and_pins_what_drives_and_not_what_a_full_disk_le
 
 
 def test_an_error_in_the_flip_costs_no_tick(rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(*arguments: Any) -> bool:
-        raise RuntimeError("planted")
-
     rig.push(policy)
     with monkeypatch.context() as patched:
         patched.setattr(rig.loop, "flip", broken)

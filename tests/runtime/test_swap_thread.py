@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +30,16 @@ class Recorder:
         self.events: list[m.Event] = []
         self.go = threading.Event()
         self.episode_decisions = 3000
+        self.fails, self.dismissed = False, ""
 
     def handle(self, event: m.Event) -> None:
         self.go.wait()
+        if self.fails:
+            raise RuntimeError("planted")
         self.events.append(event)
+
+    def dismiss(self, why: str) -> None:
+        self.dismissed = why
 
     def close(self) -> None:
         self.go.set()
@@ -62,6 +69,28 @@ def test_a_flood_of_bundles_is_turned_away_and_nothing_else_is() -> None:
     assert kinds.count(m.Push) in (MOST_WAITING, MOST_WAITING + 1) and kinds[-1] is m.Faulted
     turned = [event for event in recorder.events if isinstance(event, m.Turned)]
     assert turned[0].refusal.reason.value == "busy" and len(kinds) == 3 * MOST_WAITING + 1
+
+
+def test_a_thread_that_ended_is_told_and_its_operators_are_answered() -> None:
+    recorder, loop, thread = make(FakeEngine())
+    replies: list[m.Reply] = []
+    thread.post(m.Faulted("taken when the thread ends"))
+    thread.post(m.ListAll("", replies.append))
+    recorder.fails = True
+    recorder.go.set()
+    assert wait_for(lambda: thread.report.trouble)
+    thread.post(m.RollBack("", True, replies.append))
+    assert wait_for(lambda: len(replies) == 2)
+    assert all("the thread of the adapters has ended (RuntimeError: planted)" in reply.message for reply in replies)
+    assert thread.report is thread.report and recorder.dismissed in replies[0].message
+    recorder.ready = m.Ready(1, rewarm(FakeEngine(), loop.core.history), (), True)
+    before = loop.core.engine
+    thread.between_ticks()
+    assert loop.core.engine is before, "nobody would watch it"
+    recorder.ready = replace(recorder.ready, forward=False)
+    thread.between_ticks()
+    assert loop.core.engine is not before
+    thread.close()
 
 
 def test_what_is_retired_is_freed_in_the_other_thread() -> None:
