@@ -55,7 +55,8 @@ class AdapterStore:
     def __init__(self, root: Path, now_unix_s: int, keep: int = KEEP) -> None:
         """Open or create the store, and tidy up after a process that was killed; `notes` tells what was found.
 
-        An adapter that was on probation is rolled back: only committed ones survive a restart.
+        An adapter that was on probation is rolled back: only committed ones survive a restart. On a full disk the line
+        about it is written later, before any other: the planner drives meanwhile.
 
         Args:
             root: folder of the store.
@@ -69,6 +70,7 @@ class AdapterStore:
         if keep < 1:
             raise ValueError(f"keep is {keep}, must be at least 1 bundle")
         self.root, self.keep, self.notes = root, keep, list[str]()
+        self._owed: list[dict[str, Any]] = []  # records that count already and are not on disk yet
         (root / BUNDLES).mkdir(parents=True, exist_ok=True)
         self._lock = _lock(root / LOCK_FILE)
         with ExitStack() as opened:
@@ -218,7 +220,7 @@ class AdapterStore:
                 return found, refusals
             refusals.append(found)
             if self.part(part).current == digest and not _is_of_this_start(found, context):
-                self.rollback(part, now_unix_s, f"refused at start: {found.reason.value}")
+                self._roll_back_at_start(part, digest, now_unix_s, f"refused at start: {found.reason.value}")
         return None, refusals
 
     def _bundle(self, digest: str) -> Installed:
@@ -231,8 +233,24 @@ class AdapterStore:
         return self.root / BUNDLES / digest
 
     def _note(self, event: Event, part: str, digest: str, now_unix_s: int, **more: Any) -> None:
-        values = {"event": event.value, "part": part, "digest": digest, "time_unix_s": now_unix_s, **more}
+        self._write({"event": event.value, "part": part, "digest": digest, "time_unix_s": now_unix_s, **more})
+
+    def _write(self, values: dict[str, Any]) -> None:
+        while self._owed:
+            self._log.append(self._owed[0])
+            self._owed.pop(0)
         self._state.apply(self._log.append(values))
+
+    def _roll_back_at_start(self, part: str, digest: str, now_unix_s: int, why: str) -> None:
+        """Roll back on a full disk too: what is not written yet, the next start would find and roll back again."""
+        values = {"event": Event.ROLLED_BACK.value, "part": part, "digest": digest, "time_unix_s": now_unix_s,
+                  "why": why}  # fmt: skip
+        try:
+            self._write(values)
+        except OSError as error:
+            _log.warning("%s: %s: that %s is rolled back is written later; free some disk", self.root, error, digest)
+            self._owed.append(values)
+            self._state.apply(values)
 
     def _make_room(self, now_unix_s: int) -> None:
         """Remove the files of the oldest bundles that neither drive nor may come back."""
@@ -255,7 +273,7 @@ class AdapterStore:
         sync(self.root / BUNDLES)
         for part, state in list(self._state.parts.items()):
             if state.active is not None:
-                self._note(Event.ROLLED_BACK, part, state.active, now_unix_s, why="not committed before the restart")
+                self._roll_back_at_start(part, state.active, now_unix_s, "not committed before the restart")
                 self.notes.append(f"{part}: {state.active[:12]} was on probation, rolled back")
 
 

@@ -293,6 +293,42 @@ def test_damage_before_the_last_line_is_an_error_that_names_the_line(
         AdapterStore(tmp_path / "store", NOW)
 
 
+def test_a_store_opens_on_a_full_disk_and_writes_later_what_it_rolled_back(
+    tmp_path: Path, maker: Maker, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root = tmp_path / "store"
+    with AdapterStore(root, NOW) as store:
+        committed(store, adapters[0])
+        committed(store, adapters[1])
+        store.install(adapters[2], NOW)
+        store.activate(adapters[2].digest, NOW)
+    next((root / BUNDLES / adapters[1].digest).glob("*.safetensors")).write_bytes(b"damaged")
+    before = (root / LOG_FILE).read_bytes()
+    for _ in range(2):  # what is not on disk yet is found again
+        with monkeypatch.context() as patched:
+            patched.setattr(AppendLog, "append", fail)
+            with AdapterStore(root, NOW) as store:
+                found, refusals = store.restore("policy", maker.context, NOW)
+                assert found is not None and found.digest == adapters[0].digest and len(refusals) == 1
+                assert store.part("policy").held == (adapters[0].digest,)
+                with pytest.raises(OSError, match="No space left"):
+                    store.pin("policy", True, NOW)
+                assert (root / LOG_FILE).read_bytes() == before
+    with monkeypatch.context() as patched:
+        patched.setattr(AppendLog, "append", fail)
+        store = AdapterStore(root, NOW)
+        store.restore("policy", maker.context, NOW)
+    store.pin("policy", True, NOW)
+    store.close()
+    records = read_log(root / LOG_FILE).records[-3:]
+    assert [(each["event"], each["digest"]) for each in records] == [
+        ("rolled_back", adapters[2].digest), ("rolled_back", adapters[1].digest), ("pinned", adapters[0].digest),
+    ]  # fmt: skip
+    assert [each.get("why") for each in records[:2]] == [
+        "not committed before the restart", "refused at start: file_size",
+    ]  # fmt: skip
+
+
 def test_a_full_disk_leaves_the_store_as_it_was(
     store: AdapterStore, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
 ) -> None:
