@@ -102,6 +102,8 @@ class PlannerNode(WatchedNode):
         if last is not None:
             self._outputs.last_command(last.answer.command, last.stamp_ns)
             self._outputs.after_command(last, self.loop)  # the episode's end, else it looks like a lost message
+            if self._swaps is not None:
+                self._swaps.after_answer(last)  # or a failure would never be held against an adapter on probation
         self._set_mode(Mode.WAITING, "inactive")
 
     def _close(self) -> None:

@@ -179,6 +179,20 @@ def test_a_pushed_bundle_is_shadowed_flipped_and_committed(driven: Driven, maker
     assert deciders[0] == () and deciders[-1] == (digest_of(files),)
 
 
+def test_an_episode_that_had_failed_counts_though_the_planner_is_deactivated(driven: Driven, maker: Maker) -> None:
+    driven.push(bundle(maker))
+    driven.episode(40)
+    assert driven.spin_until(lambda: driven.said("probation"))
+    driven.override.publish(Bool(data=True))
+    driven.spin_for(0.2)
+    driven.frames(8, 40)
+    assert driven.planner._swaps.report.figures["probation_episodes"] == "0"
+    driven.planner.trigger_deactivate()
+    assert driven.spin_until(lambda: driven.planner._swaps.report.figures["probation_episodes"] == "1")
+    assert driven.planner._swaps.report.figures["probation_successes"] == "0"
+    assert driven.planner.trigger_activate() == SUCCESS
+
+
 def test_a_bad_bundle_is_refused_with_its_reason_and_driving_goes_on(driven: Driven, maker: Maker) -> None:
     files = bundle(maker)
     driven.episode(8)
