@@ -140,7 +140,7 @@ def read_bundle(folder: Path, limits: AdapterLimits) -> dict[str, bytes]:
     try:
         descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     except OSError as error:
-        reason = Reason.SYMLINK if folder.is_symlink() else Reason.UNREADABLE
+        reason = Reason.SYMLINK if os.path.islink(folder) else Reason.UNREADABLE
         refuse(reason, "a bundle must be a folder", f"{folder}: {error.strerror}", "a folder, no link", remedy)
     try:
         with os.scandir(descriptor) as entries:
@@ -148,6 +148,9 @@ def read_bundle(folder: Path, limits: AdapterLimits) -> dict[str, bytes]:
             names = [entry.name for entry, _ in zip(entries, range(len(BUNDLE_FILES) + 1), strict=False)]
         check_names(names)
         return {name: _read(descriptor, name, size_limit(name, limits)) for name in names}
+    except OSError as error:
+        refuse(Reason.UNREADABLE, "the disk must give what it holds", f"{folder}: {error.strerror}", "no error",
+               "Check the disk; fetch the bundle again")  # fmt: skip
     finally:
         os.close(descriptor)
 

@@ -10,7 +10,7 @@ from typing import NoReturn
 class Reason(Enum):
     """The rule that refused; values are stable, for messages and logs."""
 
-    UNREADABLE = "unreadable"  # the folder cannot be opened
+    UNREADABLE = "unreadable"  # the folder or a file cannot be opened or read
     SYMLINK = "symlink"
     NOT_A_FILE = "not_a_file"
     FILE_NAME = "file_name"  # a name with a folder in it

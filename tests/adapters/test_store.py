@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from adawm_planner.adapters import bundle
 from adawm_planner.adapters.log import OWN, PREVIOUS, START, AppendLog, read_log
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused
 from adawm_planner.adapters.store import BUNDLES, LOG_FILE, AdapterStore, entries, read_state
@@ -291,6 +292,31 @@ def test_damage_before_the_last_line_is_an_error_that_names_the_line(
     log.write_bytes(b"".join(lines))
     with pytest.raises(ValueError, match=r"line [23] is damaged .* base model"):
         AdapterStore(tmp_path / "store", NOW)
+
+
+@pytest.mark.parametrize("call", ["scandir", "fstat", "read"])
+def test_a_bundle_that_the_disk_does_not_give_gives_way_and_stays_for_another_start(
+    tmp_path: Path, maker: Maker, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def bad_sector(*arguments: Any, **options: Any) -> Any:
+        raise OSError(5, "Input/output error")
+
+    with AdapterStore(tmp_path / "store", NOW) as store:
+        committed(store, adapters[0])
+        with monkeypatch.context() as patched:
+            if call == "read":
+                patched.setattr(bundle, "open", bad_sector, raising=False)
+            else:
+                patched.setattr(os, call, bad_sector)
+            found, refusals = store.restore("policy", maker.context, NOW)
+        assert found is None and [each.reason for each in refusals] == [Reason.UNREADABLE]
+        assert "Input/output error" in str(refusals[0])
+        found, _ = store.restore("policy", maker.context, NOW)
+        assert found is not None and found.digest == adapters[0].digest
+
+
+def test_a_folder_whose_name_is_too_long_is_refused(maker: Maker) -> None:
+    assert reason_of(lambda: bundle.read_bundle(Path("/" + 300 * "a"), maker.context.limits)) is Reason.UNREADABLE
 
 
 def test_a_store_opens_on_a_full_disk_and_writes_later_what_it_rolled_back(
