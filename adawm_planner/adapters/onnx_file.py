@@ -21,7 +21,7 @@ VERSION = 1
 
 
 def onnx_adapter(factors: Factors) -> bytes:
-    """Content of planner.onnx_adapter."""
+    """Content of planner.onnx_adapter. Raises OSError when there is no room for it among the temporary files."""
     values = {name: onnxruntime.OrtValue.ortvalue_from_numpy(each) for name, each in runtime_inputs(factors).items()}
     adapter = onnxruntime.AdapterFormat()
     adapter.set_adapter_version(VERSION)
@@ -29,7 +29,10 @@ def onnx_adapter(factors: Factors) -> bytes:
     adapter.set_parameters(values)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / ONNX_FILE
-        adapter.export_adapter(str(path))
+        try:
+            adapter.export_adapter(str(path))
+        except RuntimeError as error:
+            raise OSError(f"{path}: cannot be written ({' '.join(str(error).split())})") from error
         return path.read_bytes()
 
 

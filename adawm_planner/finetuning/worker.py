@@ -43,6 +43,9 @@ AUTOGROUP = Path("/proc/self/autogroup")
 AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 50, 0.05
 """The kernel takes one change of a session's niceness per tenth of a second, from all processes together."""
 
+NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "Failed to allocate memory")
+"""What torch and onnxruntime say in errors of no class of its own when memory is short."""
+
 NICEST = 19
 FAILED_EXIT = 3
 _PR_SET_PDEATHSIG = 1
@@ -110,6 +113,8 @@ class Worker:
         except (Gone, LostStudentError, OSError, MemoryError):  # nothing that other driving would change
             raise
         except Exception as error:
+            if any(text in str(error) for text in NO_MEMORY):
+                raise
             self._set_aside(known, newest, error)
 
     def _work(self, material: Material, driving: dict[str, Made], newest: int) -> None:

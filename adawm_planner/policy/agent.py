@@ -13,7 +13,7 @@ from typing import Any
 
 import yaml
 from safetensors import SafetensorError
-from safetensors.torch import load_file, save_file
+from safetensors.torch import load_file, save
 from torch import Tensor, nn
 
 from adawm_planner.config.mapping import from_mapping, to_mapping
@@ -67,12 +67,13 @@ def write_config(folder: Path, model: WorldModelConfig, policy: PolicyConfig) ->
 
 
 def write_weights(path: Path, tensors: Mapping[str, Tensor], meta: Mapping[str, str] | None = None) -> None:
-    """Write tensors as safetensors; the file is either whole or the old one."""
+    """Write tensors as safetensors; the file is either whole or the old one. Raises OSError when there is no room."""
     path.parent.mkdir(parents=True, exist_ok=True)
     # Cloned, because safetensors refuses tensors that share memory.
     copies = {name: value.detach().clone().contiguous() for name, value in tensors.items()}
+    content = save(copies, dict(meta or {}))  # what safetensors itself raises for a full disk is no OSError
     with replacing(path) as staged:
-        save_file(copies, staged, dict(meta or {}))
+        staged.write_bytes(content)
 
 
 def read_sizes(folder: Path) -> tuple[WorldModelConfig, PolicyConfig]:

@@ -15,13 +15,14 @@ from peft import PeftModel
 from adawm_planner.adaptation.student import apply_factors
 from adawm_planner.adapters.bundle import MANIFEST_FILE, SIGNATURE_FILE, read_bundle, write_bundle
 from adawm_planner.adapters.manifest import parse_manifest
-from adawm_planner.adapters.onnx_file import ONNX_FILE, load_onnx_adapter
+from adawm_planner.adapters.onnx_file import ONNX_FILE, load_onnx_adapter, onnx_adapter
 from adawm_planner.adapters.probe import PROBE_OUTPUTS, Runner, check_probe, session_runner
 from adawm_planner.adapters.refusal import Reason
 from adawm_planner.adapters.verify import VerifiedAdapter, verify, verify_folder
 from adawm_planner.policy.agent import Agent
 from adawm_planner.world_model.rssm import State
 from tests.adapters.conftest import LIMITS, NOW, Maker
+from tests.full_disk import no_larger_file
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -111,6 +112,11 @@ def test_a_signature_does_not_change_the_digest_and_the_manifest_survives(
     assert manifest.to_bytes() == signed[MANIFEST_FILE]
     again = maker.files()
     assert again[MANIFEST_FILE] == signed[MANIFEST_FILE] and again[SIGNATURE_FILE] == signed[SIGNATURE_FILE]
+
+
+def test_no_room_for_onnxruntimes_file_is_an_error_of_the_disk(maker: Maker) -> None:
+    with no_larger_file(1_000), pytest.raises(OSError, match=f"{ONNX_FILE}: cannot be written"):
+        onnx_adapter(maker.factors())
 
 
 def test_nothing_without_effect_is_written(maker: Maker) -> None:

@@ -48,6 +48,7 @@ from adawm_planner.finetuning.supervisor import Supervisor
 from adawm_planner.finetuning.worker import Gone, Worker
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import Workplace, driven, fill
+from tests.full_disk import no_larger_file
 
 WANTED = Wish(active=True, paused=False, strategy="model", forced=False)
 
@@ -527,6 +528,23 @@ def test_a_lost_student_sets_no_driving_aside(place: Workplace, monkeypatch: pyt
 
     monkeypatch.setattr("adawm_planner.finetuning.round.put_together", lost)
     with pytest.raises(LostStudentError, match="planted"):
+        collected(place, WANTED)
+    assert read_known(place.state_dir, place.base) == Known(place.base)
+
+
+def test_memory_that_is_short_sets_no_driving_aside(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
+    import torch
+
+    fill(place, random_episodes(40, 5, level=1.0))
+    monkeypatch.setattr("adawm_planner.finetuning.round.adapt_step", lambda *arguments: torch.empty(10**15))
+    with pytest.raises(RuntimeError, match="can't allocate memory"):
+        collected(place, WANTED)
+    assert read_known(place.state_dir, place.base) == Known(place.base)
+
+
+def test_a_full_disk_sets_no_driving_aside(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+    with no_larger_file(2_000), pytest.raises(OSError, match="File too large"):
         collected(place, WANTED)
     assert read_known(place.state_dir, place.base) == Known(place.base)
 

@@ -11,8 +11,9 @@ import yaml
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.dims import ACTION_COUNT
 from adawm_planner.policy.actor import one_hot
-from adawm_planner.policy.agent import Agent, load_agent, save_agent
+from adawm_planner.policy.agent import Agent, load_agent, save_agent, write_weights
 from adawm_planner.policy.critic import follow
+from tests.full_disk import no_larger_file
 
 CONFIG = load_pretraining(preset="debug")
 
@@ -31,6 +32,15 @@ def test_probabilities_never_rule_an_action_out(agent: Agent) -> None:
 
 def test_one_hot() -> None:
     assert one_hot(torch.tensor([2, 0])).tolist() == [[0, 0, 1, 0, 0], [1, 0, 0, 0, 0]]
+
+
+def test_weights_that_cannot_be_written_are_an_error_of_the_disk(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    write_weights(path, {"small": torch.zeros(1)})
+    before = path.read_bytes()
+    with no_larger_file(10_000), pytest.raises(OSError, match="File too large"):
+        write_weights(path, {"large": torch.zeros(10_000)})
+    assert path.read_bytes() == before and list(tmp_path.iterdir()) == [path]
 
 
 def test_the_slow_critic_follows(agent: Agent) -> None:
