@@ -156,7 +156,7 @@ class HotSwap:
             case m.ListAll():
                 self._list(event)
             case m.Turned():
-                self._refused(event.refusal)
+                self._refused(event.refusal, event.count)
 
     # -- from a bundle to an engine that runs in shadow
 
@@ -437,9 +437,9 @@ class HotSwap:
         self._latest = trial.swap = trial.swap.after(step, refusal)
         self._trial = None if self._trial is trial else self._trial
 
-    def _refused(self, refusal: Refusal) -> None:
-        self._refusals, self._last_refusal = self._refusals + 1, str(refusal)
-        _log.warning("adapter refused: %s", refusal)
+    def _refused(self, refusal: Refusal, count: int = 1) -> None:
+        self._refusals, self._last_refusal = self._refusals + count, str(refusal)
+        _log.warning("adapter refused%s: %s", f", {count} of them" if count > 1 else "", refusal)
 
     # -- operators
 

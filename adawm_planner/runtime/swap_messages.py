@@ -115,9 +115,10 @@ class Missed:
 
 @dataclass(frozen=True)
 class Turned:
-    """A push that was not even looked at."""
+    """Pushes that were not even looked at."""
 
-    refusal: Refusal
+    refusal: Refusal  # of the newest
+    count: int = 1
 
 
 Event = Push | Load | RollBack | Pin | ListAll | Decided | EpisodeEnded | Faulted | Flipped | Missed | Turned

@@ -39,6 +39,11 @@ _log = logging.getLogger(__name__)
 MOST_WAITING = 16
 """Events that may wait before pushed bundles are turned away."""
 
+TOO_MANY = Refusal(
+    Reason.BUSY, "bundles must not come faster than they are checked", f"{MOST_WAITING} waiting", "fewer",
+    "Send it again later; find out who sends so many",
+)  # fmt: skip
+
 GIL_SWITCH_S = 0.001
 """Longest that Python code of the other thread holds up the driving one [s]; Python's own default is 0.005."""
 
@@ -65,6 +70,8 @@ class SwapThread:
         self._taken = 0  # number of the engine that was taken last
         self._missed: Ready | None = None
         self._polls = 0
+        self._turned, self._refusal = 0, TOO_MANY  # pushes turned away, and why the newest was
+        self._turned_waits = False  # whether the inbox holds an event that tells of them
         self._inbox: queue.SimpleQueue[Event | None] = queue.SimpleQueue()
         self._ended: Report | None = None  # the last one, once the other thread has ended by an error
         self._thread = threading.Thread(target=self._run, name="adapter_swap", daemon=True)
@@ -89,10 +96,12 @@ class SwapThread:
     def post(self, event: Event) -> None:
         """Hand an event over; a pushed bundle is turned away when too much waits already."""
         if isinstance(event, Push) and self._inbox.qsize() >= MOST_WAITING:
-            event = Turned(
-                Refusal(Reason.BUSY, "bundles must not come faster than they are checked", f"{MOST_WAITING} waiting",
-                        "fewer", "Send it again later; find out who sends so many")
-            )  # fmt: skip
+            event = Turned(TOO_MANY)
+        if isinstance(event, Turned):
+            self._turned, self._refusal = self._turned + event.count, event.refusal
+            if self._turned_waits:  # what is in the inbox tells of this one too: a flood must not fill it
+                return
+            self._turned_waits = True
         self._inbox.put(event)
         if self._ended is not None:
             self._answer_all(self._ended.trouble)
@@ -170,7 +179,14 @@ class SwapThread:
 
     def _work(self) -> None:
         retired: Engine | None = None
+        turned = 0
         while (event := self._inbox.get()) is not None:
+            if isinstance(event, Turned):
+                self._turned_waits = False  # before they are counted: what comes now has an event of its own
+                event = Turned(self._refusal, self._turned - turned)
+                turned += event.count
+                if not event.count:  # the one before told of it
+                    continue
             if isinstance(event, Flipped):
                 # Kept until the next flip, so that what onnxruntime takes to free it (milliseconds) is never the
                 # driving thread's time.

@@ -13,7 +13,7 @@ from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import PlannerLoop
-from adawm_planner.runtime.swap_thread import MOST_WAITING, SwapThread
+from adawm_planner.runtime.swap_thread import MOST_WAITING, TOO_MANY, SwapThread
 from adawm_planner.runtime.warm import rewarm
 from tests.adapters.conftest import Maker
 from tests.runtime.fake_engine import FakeEngine
@@ -62,13 +62,18 @@ def test_a_flood_of_bundles_is_turned_away_and_nothing_else_is() -> None:
     recorder, _, thread = make(FakeEngine())
     for _ in range(3 * MOST_WAITING):
         thread.post(m.Push(lambda: ([], "")))
+    thread.post(m.Turned(replace(TOO_MANY, measured="the newest")))
     thread.post(m.Faulted("told all the same"))
+    assert thread._inbox.qsize() <= MOST_WAITING + 2
     recorder.go.set()
+    assert wait_for(lambda: recorder.events and type(recorder.events[-1]) is m.Faulted)
+    thread.post(m.Turned(TOO_MANY))
     thread.close()
     kinds = [type(event) for event in recorder.events]
-    assert kinds.count(m.Push) in (MOST_WAITING, MOST_WAITING + 1) and kinds[-1] is m.Faulted
+    assert kinds.count(m.Push) in (MOST_WAITING, MOST_WAITING + 1) and kinds[-2:] == [m.Faulted, m.Turned]
     turned = [event for event in recorder.events if isinstance(event, m.Turned)]
-    assert turned[0].refusal.reason.value == "busy" and len(kinds) == 3 * MOST_WAITING + 1
+    assert [event.count for event in turned] == [3 * MOST_WAITING - kinds.count(m.Push) + 1, 1]
+    assert [event.refusal.measured for event in turned] == ["the newest", f"{MOST_WAITING} waiting"]
 
 
 def test_a_thread_that_ended_is_told_and_its_operators_are_answered() -> None:
