@@ -91,7 +91,6 @@ class PlannerAdapters:
         role: str,
         limits: AdapterLimits,
         swaps: SwapThread | None,
-        changed: Callable[[], None],
         intervened: Callable[[str], None],
     ) -> None:
         """Open topics and services.
@@ -100,10 +99,9 @@ class PlannerAdapters:
             role: of the ego vehicle.
             limits: of bundles.
             swaps: None refuses everything, with that reason.
-            changed: told when a bundle was refused here.
             intervened: told by which rule the gate changes commands, or that a person drives; empty: neither.
         """
-        self._node, self._limits, self._swaps, self._changed = node, limits, swaps, changed
+        self._node, self._limits, self._swaps = node, limits, swaps
         self._intervened, self._rule, self._overridden = intervened, "", False
         self.turned_away = 0  # bundles refused for want of a store
         override = f"/carla/{role}/vehicle_control_manual_override"
@@ -142,8 +140,7 @@ class PlannerAdapters:
 
     def _on_update(self, raw: bytes) -> None:
         if self._swaps is None:
-            self.turned_away += 1
-            self._changed()
+            self.turned_away += 1  # told once a second: who sends many must cost the driving thread nothing
             return
         try:
             check_message_size(len(raw), self._limits)  # or what waits could fill the memory

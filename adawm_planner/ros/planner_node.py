@@ -73,7 +73,7 @@ class PlannerNode(WatchedNode):
         self.loop = PlannerLoop(core, values["use_map"], times, counted=not gated)
         self._swaps = None if swap is None else SwapThread(swap, self.loop)
         limits = adapter_limits_from(values)
-        self._adapters = PlannerAdapters(self, role, limits, self._swaps, self._tell_swaps, core.note_intervention)
+        self._adapters = PlannerAdapters(self, role, limits, self._swaps, core.note_intervention)
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
         self._outputs = PlannerOutputs(self, PROPOSAL_TOPIC if gated else control_topic, role)
         self._inputs = PlannerInputs(self, values, self.loop, self._send)
@@ -166,6 +166,7 @@ class PlannerNode(WatchedNode):
     def _look(self) -> None:
         self._between_ticks()
         if self.loop is not None:
+            self._tell_swaps()
             self._set_mode(self._mode, self._reason)
             self.diagnostics.set("timing", timing_state(self.loop))
             if self._outputs is not None:

@@ -358,6 +358,11 @@ def test_without_a_store_it_drives_and_refuses_with_that_reason(
     driven.push(bundle(maker))
     driven.episode(12)
     assert driven.spin_until(lambda: bool(driven.status) and driven.status[-1].last_refusal.startswith("no_store"))
+    driven.status.clear()
+    for _ in range(50):
+        driven.planner._adapters._on_update(b"")
+    assert driven.spin_until(lambda: bool(driven.status) and driven.status[-1].refusals == 51)
+    assert len(driven.status) <= 2, "a flood costs no message each"
     assert "adapters.store" in driven.call(RollbackAdapter, "rollback_adapter").message
     assert driven.call(ListAdapters, "list_adapters").adapters == []
     driven.close()
