@@ -20,11 +20,12 @@ import torch
 from rich.console import Console
 from rich.progress import track
 
-from adawm_planner.adaptation.harness import baseline_of, source_file
+from adawm_planner.adaptation.harness import baseline_of
 from adawm_planner.adaptation.mismatch import Measure, enough_states, pair_of
 from adawm_planner.adaptation.rollouts import Place, drive_seeds, source_rollouts, stored
 from adawm_planner.adaptation.scores import DIRECT, VISITATION, Baseline, Failures, Sample, Score, Tally
 from adawm_planner.adaptation.select_part import Evidence, Part, select_part
+from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.adaptation.visited import visit
 from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option

@@ -22,6 +22,7 @@ from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, Tally, read_baseline, write_baseline
 from adawm_planner.adaptation.select_part import Part
+from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
@@ -280,13 +281,6 @@ def make_source(model_dir: Path, config: AdaptationConfig, cache: Path, run: Run
     """Drive the source rollouts of a model, unless they are there. Raises ValueError for a damaged file."""
     torch.set_num_threads(config.threads)
     source_of(load_agent(model_dir), digest(model_dir), config, cache, run)
-
-
-def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
-    """Where the source rollouts of a model (its digest) are kept."""
-    settings = json.dumps(to_mapping(config.rollouts) | {"decisions": 0, "train_seeds": 0}, sort_keys=True)
-    key = hashlib.sha256(f"{name}{settings}".encode()).hexdigest()[:16]
-    return cache / f"source-{key}.npz"
 
 
 def evaluation_file(cache: Path, agent: str, place: Place, seed: int, episodes: int) -> Path:

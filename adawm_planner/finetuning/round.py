@@ -18,10 +18,11 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 from adawm_planner.adaptation.adapt_step import Past, Setting, Step, adapt_step
-from adawm_planner.adaptation.harness import baseline_of, source_file
+from adawm_planner.adaptation.harness import baseline_of
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
 from adawm_planner.adaptation.scores import Failures, Tally
 from adawm_planner.adaptation.select_part import Part
+from adawm_planner.adaptation.source_file import source_remedy, source_there
 from adawm_planner.adaptation.strategies import Strategy, strategy_of
 from adawm_planner.adaptation.student import OWN, Student
 from adawm_planner.adapters.base_model import open_planner, read_base_model
@@ -85,13 +86,7 @@ def home_of(name: str, config: AdaptationConfig, folder: Path, model_dir: Path) 
     Raises:
         ValueError: the file is missing or damaged, or has too few episodes.
     """
-    path = source_file(name, config, folder)
-    remedy = (
-        f"run `adawm baseline --rollouts-only --preset {config.preset} --model-dir {model_dir} --cache {folder}`, or "
-        "copy it from where there is a simulator"
-    )
-    if not path.is_file():
-        raise ValueError(f"{path}: the base model's source rollouts are missing; {remedy}")
+    path, remedy = source_there(name, config, folder, model_dir), source_remedy(config, folder, model_dir)
     try:
         episodes, _ = load_chunk(path)
     except ValueError as error:

@@ -276,8 +276,10 @@ def main(arguments: list[str]) -> int:
     except (Gone, EOFError):
         return 0
     except Exception as error:
-        traceback.print_exc()
-        text = f"{type(error).__name__}: {error}" if not isinstance(error, (ValueError, OSError)) else str(error)
+        text = str(error)
+        if not isinstance(error, (ValueError, OSError)):  # the others say themselves what to do
+            traceback.print_exc()
+            text = f"{type(error).__name__}: {error}"
         try:
             channel.send_bytes(encode(Trouble(" ".join(text.split()))))
         except OSError:

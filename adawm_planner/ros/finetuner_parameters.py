@@ -6,12 +6,14 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, Final
 
+from adawm_planner.adaptation.source_file import source_there
 from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.config.adaptation import load_adaptation
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES, ReplayConfig, RoundConfig
 from adawm_planner.finetuning.messages import Settings
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.ros.planner_parameters import model_dir_from
+from adawm_planner.runtime.model_files import digest
 
 _ROUND: Final = RoundConfig()
 _REPLAY: Final = ReplayConfig()
@@ -56,7 +58,8 @@ def settings_from(values: dict[str, Any]) -> Settings:
     """What the worker is told.
 
     Raises:
-        ValueError: model_dir, signing_key, preset or config_file names nothing usable, or a package is missing.
+        ValueError: model_dir, signing_key, preset or config_file names nothing usable, the base model's source rollouts
+            are missing, or a package is.
     """
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
@@ -66,12 +69,15 @@ def settings_from(values: dict[str, Any]) -> Settings:
     if files["signing_key"]:
         read_private_key(Path(files["signing_key"]))  # now, so that an unfit one is told before anything is driven
     config_file = Path(files["config_file"]) if files["config_file"] else None
-    load_adaptation(config_file, values["preset"])  # the worker, which reads it, would only be started again and again
+    # Looked at here, because a worker that found them missing would only be started again and again.
+    config, model_dir = load_adaptation(config_file, values["preset"]), model_dir_from(values["model_dir"])
+    source = str(Path(values["source_dir"]).expanduser()) if values["source_dir"] else ""
+    source_there(digest(model_dir), config, Path(source) if source else state, model_dir)
     return Settings(
-        model_dir=str(model_dir_from(values["model_dir"])),
+        model_dir=str(model_dir),
         replay_dir=str(state / "replay"),
         state_dir=str(state),
-        source_dir=str(Path(values["source_dir"]).expanduser()) if values["source_dir"] else "",
+        source_dir=source,
         preset=values["preset"],
         config_file=files["config_file"],
         decisions=values["round_decisions"],

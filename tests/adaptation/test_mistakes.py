@@ -12,9 +12,10 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
-from adawm_planner.adaptation.harness import measured_with, source_file
+from adawm_planner.adaptation.harness import measured_with
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.scores import BASELINE_FILE, Tally, write_baseline
+from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.cli.main import adawm
 from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig
 from adawm_planner.policy.agent import Agent, load_agent

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from adawm_planner.adaptation.harness import source_file
+from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.finetuning.round import home_of
 from adawm_planner.pretraining.dataset import Episodes, save_chunk
 from tests.finetuning.workplace import CONFIG, random_episodes

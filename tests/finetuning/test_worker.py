@@ -27,6 +27,7 @@ from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
 from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
 from adawm_planner.durable import staged_beside
+from adawm_planner.finetuning import worker as worker_module
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import (
@@ -547,6 +548,26 @@ def test_a_full_disk_sets_no_driving_aside(place: Workplace) -> None:
     with no_larger_file(2_000), pytest.raises(OSError, match="File too large"):
         collected(place, WANTED)
     assert read_known(place.state_dir, place.base) == Known(place.base)
+
+
+@pytest.mark.parametrize(
+    ("error", "shown"), [(ValueError("what to do"), False), (OSError("full"), False), (KeyError("a mistake"), True)]
+)
+def test_only_a_mistake_of_ours_is_shown_with_its_trace(
+    error: Exception, shown: bool, place: Workplace, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    ours, theirs = Pipe(duplex=True)
+    ours.send_bytes(encode(place.settings()))
+    monkeypatch.setattr(worker_module, "lower_priority", lambda *arguments: None)
+
+    def fails(*arguments: object) -> None:
+        raise error
+
+    monkeypatch.setattr(worker_module, "Worker", fails)
+    assert worker_module.main([str(os.dup(theirs.fileno())), "0"]) == worker_module.FAILED_EXIT
+    assert ("Traceback" in capfd.readouterr().err) is shown
+    told = decode(ours.recv_bytes())
+    assert isinstance(told, Trouble) and str(error) in told.text
 
 
 # ---------------------------------------------------------------- death

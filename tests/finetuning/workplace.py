@@ -10,7 +10,8 @@ import numpy as np
 import torch
 import yaml
 
-from adawm_planner.adaptation.harness import make_baseline, source_file
+from adawm_planner.adaptation.harness import make_baseline
+from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.adapters.keys import generate_key
 from adawm_planner.config.adaptation import ADAPTATION_FILE, AdaptationConfig, load_adaptation
 from adawm_planner.config.finetuning import ReplayConfig

@@ -249,6 +249,14 @@ def test_what_is_not_there_is_refused_at_configure(make: Callable[..., Bench], p
     assert make(**parameters).finetuner.trigger_configure() == FAILURE
 
 
+def test_missing_source_rollouts_are_told_before_anything_is_driven(
+    make: Callable[..., Bench], tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    finetuner = make(source_dir=str(tmp_path)).finetuner
+    assert finetuner.trigger_configure() == FAILURE and finetuner.supervisor is None
+    assert "run `adawm baseline --rollouts-only --preset debug" in "".join(capfd.readouterr())
+
+
 def test_a_key_that_others_can_read_is_refused_and_never_shown(
     place: Workplace, make: Callable[..., Bench], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

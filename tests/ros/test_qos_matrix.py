@@ -204,8 +204,13 @@ def test_commands_that_do_not_get_there_are_complained_of(context: Context) -> N
 def test_the_finetuner_complains_of_experience_that_does_not_arrive(context: Context, tmp_path: Any) -> None:
     from rclpy.parameter import Parameter
 
+    from adawm_planner.adaptation.source_file import source_file
+    from adawm_planner.config.adaptation import load_adaptation
+    from adawm_planner.paths import default_model_dir
     from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, FinetunerNode
+    from adawm_planner.runtime.model_files import digest
 
+    source_file(digest(default_model_dir()), load_adaptation(None, "default"), tmp_path).touch()
     idle = ["sleep", "30"]
     node = FinetunerNode(idle, context=context, parameter_overrides=[Parameter("state_dir", value=str(tmp_path))])
     assert node.trigger_configure() == TransitionCallbackReturn.SUCCESS
