@@ -49,7 +49,7 @@ class Wish:
     active: bool
     paused: bool
     strategy: str
-    forced: bool  # begin a round as soon as one is possible, whether anything is new or not
+    forced: int  # number of a request: begin a round as soon as one is possible, be anything new or not; 0: none
 
 
 @dataclass(frozen=True)
@@ -82,7 +82,7 @@ class RoundDone:
     gate: dict[str, Any] | None  # GateReport; None: nothing was trained
     produced: str  # digest of the bundle; empty: none
     bundle: str  # its folder; empty: none
-    forced: bool = False  # it was asked for; not known of rounds that were done before this was told
+    forced: int = 0  # number of the request that it answers; 0: nobody asked
 
 
 @dataclass(frozen=True)

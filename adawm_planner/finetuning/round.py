@@ -111,7 +111,7 @@ class Learned:
 
 def run_round(
     workshop: Workshop, memory: Memory, material: Material, driving: Mapping[str, Made], name: str,
-    last_chunk: int, newest_chunk: Callable[[], int], tell: Told, show: Progress, forced: bool = False,
+    last_chunk: int, newest_chunk: Callable[[], int], tell: Told, show: Progress, forced: int = 0,
 ) -> RoundDone:  # fmt: skip
     """Measure, repair, judge, and leave on disk what comes of it.
 
@@ -126,7 +126,7 @@ def run_round(
             driving: the next round waits for what comes after it.
         tell: takes each phase as it begins.
         show: takes the progress of an update; what it raises ends the round, of which nothing remains.
-        forced: somebody asked for this round; it is only reported.
+        forced: number of the request for this round, 0 where there is none; it is only reported.
 
     Raises:
         LostStudentError: as `put_together`.

@@ -69,12 +69,12 @@ class Worker:
     def __init__(self, settings: Settings, channel: Connection) -> None:
         """Load what all rounds share. Raises ValueError as Workshop and Memory."""
         self._settings, self._channel = settings, channel
-        self._wish = Wish(active=False, paused=False, strategy="none", forced=False)
+        self._wish = Wish(active=False, paused=False, strategy="none", forced=0)
         self._told_at = 0.0
         self._seen = Seen(-1, 0)
         self._seen_at = 0.0
-        # What there was when it was too little, whether a round was forced, and why it was too little.
-        self._too_little: tuple[Seen, bool, str] | None = None
+        # What there was when it was too little, which round was asked for, and why it was too little.
+        self._too_little: tuple[Seen, int, str] | None = None
         self._phase = Phase.IDLE
         self.workshop = Workshop(settings)
         self.memory = Memory(Path(settings.state_dir), self.workshop.base.digest)
@@ -132,8 +132,8 @@ class Worker:
             self._show,
             forced,
         )
-        if forced:  # one that was asked for while another was under way is still to come
-            self._wish = replace(self._wish, forced=False)
+        if self._wish.forced == forced:  # one that was asked for while another was under way is still to come
+            self._wish = replace(self._wish, forced=0)
         self._seen_at = 0.0
         self._send(report)
 

@@ -57,7 +57,8 @@ class FinetunerNode(WatchedNode):
         self._parts: list[tuple[Any, Any]] = []  # how to destroy, what
         self._mismatch: Any = None
         self._adapter: Any = None
-        self._active = self._paused = self._forced = False
+        self._active = self._paused = False
+        self._asked = self._answered = 0  # number of the newest request for a round, and of the newest answered one
         self._received = self._malformed = 0
         self._last_malformed = self._write_problem = ""
         self._received_at = time.monotonic()
@@ -86,8 +87,8 @@ class FinetunerNode(WatchedNode):
         self._offer()
 
     def _stop(self) -> None:
-        """Take no more experience and let the worker stand still."""
-        self._active = False
+        """Take no more experience and let the worker stand still; a round that was asked for is off."""
+        self._active, self._answered = False, self._asked
         self._flush()
 
     def _remember(self, settings: Settings) -> None:
@@ -158,7 +159,7 @@ class FinetunerNode(WatchedNode):
         if not self._active or self._paused:
             why = "paused, call ~/resume first" if self._paused else "inactive, activate the node first"
             return _answer(response, False, f"no round: the finetuner is {why}")
-        self._forced = True
+        self._asked += 1
         self._flush()
         return _answer(response, True, "a round begins as soon as there are enough episodes; see /diagnostics")
 
@@ -182,13 +183,14 @@ class FinetunerNode(WatchedNode):
     def _want(self, supervisor: Supervisor) -> None:
         """Tell the worker what is wanted now."""
         strategy = self.get_parameter("strategy").value
-        supervisor.want(Wish(self._active, self._paused, strategy, self._forced))
+        forced = self._asked if self._asked > self._answered else 0
+        supervisor.want(Wish(self._active, self._paused, strategy, forced))
 
     def _finished(self, done: RoundDone) -> None:
         """Report a round, and offer what it produced."""
         self._heard = done.round
-        if done.forced:  # one that was asked for while another was under way is still to come
-            self._forced = False
+        # One that was asked for while another was under way is still to come.
+        self._answered = max(self._answered, done.forced)
         self._mismatch.publish(mismatch_message(done, self.get_clock().now().to_msg()))
         self.get_logger().info(f"round {done.round}: {done.reason}")
         if done.bundle:

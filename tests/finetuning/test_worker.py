@@ -51,7 +51,7 @@ from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import Workplace, driven, fill
 from tests.full_disk import no_larger_file
 
-WANTED = Wish(active=True, paused=False, strategy="model", forced=False)
+WANTED = Wish(active=True, paused=False, strategy="model", forced=0)
 
 
 def material(place: Workplace, adapters: tuple[str, ...] = (), begin: int = 0) -> Material:
@@ -399,7 +399,7 @@ def test_the_loop_goes_through_its_phases_and_reports(place: Workplace) -> None:
         assert order == ["measuring", "updating", "gating", "bundling"]
         messages = heard(channel, is_phase(Phase.COLLECTING))
         assert isinstance(messages[-1], Status) and messages[-1].round == 1 and messages[-1].fresh < 100
-        channel.send_bytes(encode(replace(WANTED, forced=True, strategy="none")))
+        channel.send_bytes(encode(replace(WANTED, forced=1, strategy="none")))
         done = heard(channel, is_round)[-1]
     assert isinstance(done, RoundDone) and done.round == 2 and done.strategy == "none" and done.updated == []
 
@@ -409,9 +409,9 @@ def test_what_is_asked_for_takes_as_much_as_any_round_and_needs_less(place: Work
     stretches = split(driven(random_episodes(40, 5), place.base))
     train = [len(one.episodes) for one in stretches if not one.episodes.held_out[0]]
     with worker(place.settings(decisions=1000, key_file="")) as channel:
-        channel.send_bytes(encode(replace(WANTED, forced=True)))
+        channel.send_bytes(encode(replace(WANTED, forced=1)))
         done = heard(channel, is_round)[-1]
-    assert isinstance(done, RoundDone) and done.forced
+    assert isinstance(done, RoundDone) and done.forced == 1
     assert (done.decisions, done.episodes) == (sum(train), len(train)) and 100 < sum(train) < 1000
 
 
@@ -420,11 +420,22 @@ def test_what_is_asked_for_during_a_round_comes_after_it(place: Workplace) -> No
     with worker(place.settings()) as channel:
         channel.send_bytes(encode(WANTED))
         heard(channel, is_phase(Phase.UPDATING))
-        channel.send_bytes(encode(replace(WANTED, strategy="none", forced=True)))
+        channel.send_bytes(encode(replace(WANTED, strategy="none", forced=1)))
         first, second = heard(channel, is_round)[-1], heard(channel, is_round)[-1]
     assert isinstance(first, RoundDone) and isinstance(second, RoundDone)
-    assert (first.round, first.strategy, first.forced) == (1, "model", False)
-    assert (second.round, second.strategy, second.forced) == (2, "none", True)
+    assert (first.round, first.strategy, first.forced) == (1, "model", 0)
+    assert (second.round, second.strategy, second.forced) == (2, "none", 1)
+
+
+def test_what_is_asked_for_during_a_round_that_was_asked_for_comes_after_it(place: Workplace) -> None:
+    fill(place, random_episodes(40, 5, level=1.0))
+    with worker(place.settings()) as channel:
+        channel.send_bytes(encode(replace(WANTED, forced=1)))
+        heard(channel, is_phase(Phase.UPDATING))
+        channel.send_bytes(encode(replace(WANTED, strategy="none", forced=2)))
+        first, second = heard(channel, is_round)[-1], heard(channel, is_round)[-1]
+    assert isinstance(first, RoundDone) and isinstance(second, RoundDone)
+    assert (first.forced, second.forced, second.strategy) == (1, 2, "none")
 
 
 def test_a_replay_that_began_anew_is_new_driving(place: Workplace) -> None:
@@ -445,7 +456,7 @@ def test_a_replay_that_began_anew_is_new_driving(place: Workplace) -> None:
 def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
     end = fill(place, random_episodes(3, 5))
     with worker(place.settings()) as channel:
-        channel.send_bytes(encode(replace(WANTED, forced=True)))
+        channel.send_bytes(encode(replace(WANTED, forced=1)))
         told = heard(channel, lambda message: isinstance(message, Status) and "a round needs" in message.text)
         assert "training decisions in" in told[-1].text  # type: ignore[union-attr]
         channel.send_bytes(encode(replace(WANTED, paused=True)))
@@ -463,7 +474,7 @@ def test_after_a_pause_it_is_told_again_why_there_is_no_round(place: Workplace) 
     fill(place, random_episodes(3, 5))
     ours, theirs = Pipe(duplex=True)
     loop = Worker(place.settings(), theirs)
-    loop._wish = replace(WANTED, forced=True)
+    loop._wish = replace(WANTED, forced=1)
     loop._collect()
     loop._tell(Phase.PAUSED, "paused; call ~/resume")
     loop._collect()
@@ -512,7 +523,7 @@ def test_driving_that_a_round_fails_on_is_set_aside_for_good(place: Workplace, m
     assert isinstance(told, Status) and (told.phase, told.round, told.fresh) == ("collecting", 0, 0)
     wanted = f"round 1 failed on its driving (ZeroDivisionError: planted in the material): chunks up to {newest} of "
     assert told.trouble.startswith(wanted) and "are set aside" in told.trouble
-    told = collected(place, replace(WANTED, forced=True))[1][-1]  # a new start knows of it
+    told = collected(place, replace(WANTED, forced=1))[1][-1]  # a new start knows of it
     assert isinstance(told, Status) and told.text == "no episode yet" and told.trouble.startswith(wanted)
     fill(place, random_episodes(40, 6, level=1.0), begin=end, number=40)
     loop, messages = collected(place, WANTED)

@@ -28,7 +28,7 @@ WHOLE_S = 60.0
 """Longest life that is waited for [s]."""
 
 FORK = multiprocessing.get_context("fork")  # torch is loaded once
-WANTED = Wish(active=True, paused=False, strategy="model", forced=True)
+WANTED = Wish(active=True, paused=False, strategy="model", forced=1)
 
 
 def live(settings: Settings, channel: Connection) -> None:

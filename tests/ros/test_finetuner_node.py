@@ -30,6 +30,7 @@ from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context as Trusted
 from adawm_planner.adapters.verify import VerifiedAdapter, verify_message
+from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.ros import qos
 from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, FinetunerNode
@@ -233,6 +234,34 @@ def test_services_and_strategy(make: Callable[..., Bench]) -> None:
     assert bench.spin_until(lambda: len(bench.planner.reports) > 1), bench.planner.states["round"].message
     assert bench.finetuner.trigger_deactivate() == SUCCESS
     assert "inactive" in bench.call("run_round").message
+
+
+def test_each_request_for_a_round_is_answered_by_one_that_began_after_it(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make()
+    bench.start()
+    node, wishes = bench.finetuner, list[int]()
+    names = ("mismatch", "standard_error", "baseline")
+    scores = {f"{side}_{name}": 0.0 for side in ("dynamics", "policy") for name in names}
+    done = RoundDone(1, "adawm", 9, 1, scores, 3.0, "nothing", [], "", [], None, "", "")
+
+    def wished() -> int:
+        node._want(SimpleNamespace(want=lambda wish: wishes.append(wish.forced)))
+        return wishes[-1]
+
+    assert wished() == 0
+    assert bench.call("run_round").success and wished() == 1
+    assert bench.call("run_round").success and wished() == 2, "while the first is under way"
+    node._finished(replace(done, forced=1))
+    assert wished() == 2, "it is still to come"
+    node._finished(done)
+    assert wished() == 2, "a round that began by itself is not it"
+    node._finished(replace(done, forced=2))
+    assert wished() == 0
+    assert bench.call("run_round").success and wished() == 3
+    assert node.trigger_deactivate() == SUCCESS and node.trigger_activate() == SUCCESS
+    assert wished() == 0
 
 
 @pytest.mark.parametrize(
