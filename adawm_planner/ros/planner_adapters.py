@@ -61,12 +61,19 @@ def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], Hist
         history: as HotSwap's.
 
     Raises:
-        ValueError: the engine takes no adapters, a key is none, or the store is damaged or open elsewhere.
+        ValueError: the engine takes no adapters, or is of another model than model_dir holds by now; a key is none; or
+            the store is damaged or open elsewhere.
         OSError: the store's folder cannot be written.
     """
     if not isinstance(engine, OnnxEngine):
         raise ValueError(f"adapters.store is set, but a {type(engine).__name__} takes no adapters; leave it empty")
-    base = read_base_model(model_dir_from(values["model_dir"]), engine.planner_session)
+    model_dir = model_dir_from(values["model_dir"])
+    base = read_base_model(model_dir, engine.planner_session)
+    if base.digest != engine.digest:
+        raise ValueError(
+            f"{model_dir}: holds model {base.digest[:12]}, loaded was {engine.digest[:12]}; adapters must be checked "
+            "against what drives: do not replace the model while a planner starts, and configure again"
+        )
     trust = read_trust([Path(values["adapters.trust"]).expanduser()] if values["adapters.trust"] else [])
     context = Context(base, trust, adapter_limits_from(values), values["vehicle_id"] or None)
     store = AdapterStore(Path(values["adapters.store"]).expanduser(), unix_s())

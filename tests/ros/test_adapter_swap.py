@@ -6,6 +6,7 @@ import math
 import os
 import pickle
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -42,7 +43,9 @@ from adawm_planner.ros import qos
 from adawm_planner.ros.convert import byte_array
 from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
 from adawm_planner.ros.planner_node import PlannerNode
+from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.hot_swap import HotSwap
+from adawm_planner.runtime.model_files import CONFIG_FILE
 from tests.adapters.conftest import KEY, Maker
 from tests.adapters.forgery import signed_again, with_factors, with_manifest_bytes
 from tests.ros.spinner import end
@@ -366,6 +369,21 @@ def test_without_a_store_it_drives_and_refuses_with_that_reason(
     assert "adapters.store" in driven.call(RollbackAdapter, "rollback_adapter").message
     assert driven.call(ListAdapters, "list_adapters").adapters == []
     driven.close()
+
+
+def test_adapters_are_checked_against_the_model_that_drives(
+    context: Context, values: dict[str, Any], maker: Maker, tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    other = tmp_path / "other"
+    shutil.copytree(maker.model_dir, other)
+    with (other / CONFIG_FILE).open("a") as config:
+        config.write("# another model\n")
+    overrides = [Parameter(name, value=value) for name, value in values.items()]
+    planner = PlannerNode(lambda values: OnnxEngine(other, "cpu"), context=context, parameter_overrides=overrides)
+    assert planner.trigger_configure() == TransitionCallbackReturn.FAILURE
+    planner.destroy_node()
+    told = "".join(capfd.readouterr())
+    assert f"{maker.model_dir}: holds model {maker.base.digest[:12]}, loaded was" in told
 
 
 def test_an_empty_trust_list_accepts_nothing(context: Context, values: dict[str, Any], maker: Maker) -> None:
