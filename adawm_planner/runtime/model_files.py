@@ -7,6 +7,7 @@ weight is read. No torch: the planner reads it too.
 from __future__ import annotations
 
 import hashlib
+import os
 import shutil
 import tempfile
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,9 @@ STAGED = "export.part"
 
 UNFINISHED = "export.unfinished"
 """Lies in a model's folder while new files take the place of the old ones, which no file system does at once."""
+
+COPY = "adawm_model_"
+"""How the name of a private copy begins, before the number of its process."""
 
 SCHEMA = "adawm.model/1"
 
@@ -85,13 +89,15 @@ def private_copy(folder: Path) -> Iterator[Path]:
     """A copy of a model's files that nobody else knows, for as long as they are being opened.
 
     onnxruntime maps the weights: whoever cut or overwrote the file would end the process, or change what drives. A
-    mapping outlives its name, so what is loaded from here stays as it was when it was checked.
+    mapping outlives its name, so what is loaded from here stays as it was when it was checked. Copies of processes that
+    were killed meanwhile are removed first: a planner that keeps being killed would fill the disk with them.
 
     Raises:
         ValueError: a file cannot be read, there is no room for the copy, or the files are being replaced.
     """
     check_finished(folder)
-    with tempfile.TemporaryDirectory(prefix="adawm_model_") as name:
+    _remove_abandoned()
+    with tempfile.TemporaryDirectory(prefix=f"{COPY}{os.getpid()}_") as name:
         for each in MODEL_FILES:
             try:
                 shutil.copyfile(folder / each, Path(name) / each)
@@ -99,6 +105,13 @@ def private_copy(folder: Path) -> Iterator[Path]:
                 raise ValueError(f"{folder / each}: cannot be copied to {name} ({error.strerror})") from error
         check_finished(folder)
         yield Path(name)
+
+
+def _remove_abandoned() -> None:
+    for folder in Path(tempfile.gettempdir()).glob(f"{COPY}*_*"):
+        pid = folder.name.removeprefix(COPY).partition("_")[0]
+        if pid.isdecimal() and not Path("/proc", pid).exists():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def read_config(folder: Path) -> dict[str, Any]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import subprocess
+import sys
+import tempfile
 from collections.abc import Callable
 from pathlib import Path
 
@@ -16,7 +19,14 @@ from adawm_planner.data_types import Observation
 from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.agent import load_agent
 from adawm_planner.runtime.engine import OnnxEngine
-from adawm_planner.runtime.model_files import CONFIG_FILE, IMAGINE_FILE, MODEL_FILES, PLANNER_FILE, WEIGHTS_FILE
+from adawm_planner.runtime.model_files import (
+    CONFIG_FILE,
+    IMAGINE_FILE,
+    MODEL_FILES,
+    PLANNER_FILE,
+    WEIGHTS_FILE,
+    private_copy,
+)
 
 BASE = Path(__file__).resolve().parents[2] / "models" / "base"
 pytestmark = pytest.mark.skipif(not (BASE / PLANNER_FILE).exists(), reason="no base model in this checkout")
@@ -51,6 +61,29 @@ def refused(load: Callable[[], object], *words: str) -> None:
         load()
     assert all(word in str(error.value) for word in words), str(error.value)
     assert "\n" not in str(error.value)
+
+
+KILLED = """
+import os, signal, sys
+from pathlib import Path
+from adawm_planner.runtime.model_files import private_copy
+
+with private_copy(Path(sys.argv[1])):
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+def test_the_copy_of_a_process_that_was_killed_is_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    for _ in range(2):
+        command = [sys.executable, "-c", KILLED, str(BASE)]
+        subprocess.run(command, cwd=BASE.parents[1], env=environment, check=False)
+        assert len(list(tmp_path.iterdir())) == 1
+    (tmp_path / "adawm_model_kept").mkdir()
+    with private_copy(BASE) as one, private_copy(BASE) as other:
+        assert {path.name for path in tmp_path.iterdir()} == {one.name, other.name, "adawm_model_kept"}
+        assert (one / PLANNER_FILE).is_file()
 
 
 @pytest.mark.parametrize("share", [0.0, 0.5, 0.99])
