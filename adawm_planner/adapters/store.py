@@ -11,6 +11,7 @@ import fcntl
 import logging
 import os
 import shutil
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +34,9 @@ BUNDLES = "bundles"
 STAGING = "staging"
 OF_THIS_START = {
     Reason.OTHER_BASE, Reason.OTHER_VEHICLE, Reason.NO_VEHICLE, Reason.RANK, Reason.NORM, Reason.UNREADABLE,
+    Reason.PROBE,
 }  # fmt: skip
-"""Refusals that a planner started with other parameters, or rights, would not give."""
+"""Refusals that a planner started with other parameters, rights, or another provider would not give."""
 
 KEEP = 16
 """Bundles whose files are kept; committed ones and the active one always are."""
@@ -206,18 +208,31 @@ class AdapterStore:
             return refused.refusal
         return verify(files, context, now_unix_s, expected_digest=digest, fresh=False)
 
-    def restore(self, part: str, context: Context, now_unix_s: int) -> tuple[VerifiedAdapter | None, list[Refusal]]:
+    def restore(
+        self, part: str, context: Context, now_unix_s: int,
+        unfit: Callable[[VerifiedAdapter], Refusal | None] = lambda adapter: None,
+    ) -> tuple[VerifiedAdapter | None, list[Refusal]]:  # fmt: skip
         """What a part drives with after a restart: the committed adapter, else the last good one, else the base.
+
+        Args:
+            part: dynamics or policy.
+            context: what bundles are checked against.
+            now_unix_s: wall clock, s since 1970.
+            unfit: says why a verified adapter does not act here as it should.
 
         Returns:
             The adapter, None for the base model; and why newer ones were refused. That rolls them back, unless it says
-            more of this start than of the bundle (another model, vehicle or limit): then it stays for the next one.
+            more of this start than of the bundle (another model, vehicle, limit or provider): then it stays for the
+            next one.
         """
         refusals: list[Refusal] = []
         for digest in reversed(self.part(part).good):
             found = self.load(digest, context, now_unix_s)
             if isinstance(found, VerifiedAdapter):
-                return found, refusals
+                refusal = unfit(found)
+                if refusal is None:
+                    return found, refusals
+                found = refusal
             refusals.append(found)
             if self.part(part).current == digest and not _is_of_this_start(found, context):
                 self._roll_back_at_start(part, digest, now_unix_s, f"refused at start: {found.reason.value}")

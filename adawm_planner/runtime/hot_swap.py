@@ -19,7 +19,7 @@ from adawm_planner.adapters.store import AdapterStore, Entry
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_message
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.runtime import swap_messages as m
-from adawm_planner.runtime.active_adapters import ActiveAdapters, load_adapters
+from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.engine import AdaptableEngine
 from adawm_planner.runtime.probation import Probation, Record
 from adawm_planner.runtime.shadow import ShadowCounts, verdict
@@ -256,9 +256,11 @@ class HotSwap:
             found = self._of_good_parent(found)
         if isinstance(found, Refusal):
             raise Refused(found)
-        alone, engine = load_adapters([found]), self._engine(self._with(found))
+        engine = self._engine(self._with(found))
         trial.swap = trial.swap.after(Step.PASSED)
-        self._probe(found, alone)
+        refusal = self._probe(found)
+        if refusal is not None:
+            raise Refused(refusal)
         trial.swap = trial.swap.after(Step.PASSED)
         self._store.install(found, self._now())
         trial.engine, trial.warm = engine, rewarm(engine, self._history())
@@ -268,12 +270,11 @@ class HotSwap:
             text = f"accepted: runs beside the live one for {self._config.shadow_decisions} decisions, then drives"
             trial.answer(m.Reply(True, text, self._entries([found.digest])))
 
-    def _probe(self, adapter: VerifiedAdapter, alone: ActiveAdapters) -> None:
-        session = self._base.planner_session
+    def _probe(self, adapter: VerifiedAdapter) -> Refusal | None:
+        """Why an adapter does not act here as where it was made."""
+        session, alone = self._base.planner_session, load_adapters([adapter])
         run, limits = session_runner(session, options=alone.options), self._context.limits
-        refusal = check_probe(adapter.manifest.probe, session, run, limits.probe_tolerance)
-        if refusal is not None:
-            raise Refused(refusal)
+        return check_probe(adapter.manifest.probe, session, run, limits.probe_tolerance)
 
     # -- beside the live one
 
@@ -555,22 +556,11 @@ class HotSwap:
     def _reload(self, part: str) -> None:
         """Take from the store what drives in a part; what does not pass any more gives way to the one before."""
         self._good.pop(part, None)
-        while True:
-            found, refusals = self._store.restore(part, self._context, self._now())
-            for refusal in refusals:
-                self._refused(refusal)
-            if found is None:
-                return
-            try:
-                self._probe(found, load_adapters([found]))
-            except Refused as refused:
-                self._refused(refused.refusal)
-                if self._store.part(part).current != found.digest:
-                    return  # one above it stays for another start
-                self._store.rollback(part, self._now(), "refused by its probe")
-                continue
+        found, refusals = self._store.restore(part, self._context, self._now(), self._probe)
+        for refusal in refusals:
+            self._refused(refusal)
+        if found is not None:
             self._good[part] = found
-            return
 
     def _with(self, adapter: VerifiedAdapter) -> tuple[VerifiedAdapter, ...]:
         return tuple({**self._good, adapter.manifest.part: adapter}.values())

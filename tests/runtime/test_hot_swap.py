@@ -14,8 +14,9 @@ import pytest
 from adawm_planner.adapters.bundle import write_bundle
 from adawm_planner.adapters.log import AppendLog
 from adawm_planner.adapters.peft_files import TENSOR_FILE
-from adawm_planner.adapters.refusal import Reason, refuse
+from adawm_planner.adapters.refusal import Reason, Refusal, refuse
 from adawm_planner.adapters.store import AdapterStore
+from adawm_planner.runtime import hot_swap
 from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.active_adapters import BASE, load_adapters
 from adawm_planner.runtime.engine import OnnxEngine
@@ -643,6 +644,26 @@ def test_an_operator_rolls_back_and_pins_what_drives_and_not_what_a_full_disk_le
     left_over(rig, rig.maker.files(counter=9, name="third"), monkeypatch)
     assert rig.ask(m.RollBack, "policy", False).success
     assert rig.core.engine.adapter_digests == () and rig.store.part("policy").current is None
+
+
+def test_what_fails_its_probe_at_one_start_drives_at_another(
+    rig: Rig, maker: Maker, tmp_path: Path, policy: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    second = maker.files(counter=8, name="second")
+    committed(rig, policy)
+    committed(rig, second)
+    other_provider = Refusal(Reason.PROBE, "it must act as where it was made", "0.0025", "0.001", "see its maker")
+    one, two = digest_of(policy), digest_of(second)
+    rig.thread.close()
+    for found, drives in ([other_provider, None], (one,)), ([other_provider, other_provider], ()), ([None], (two,)):
+        probes = iter(found)
+        with monkeypatch.context() as patched:
+            patched.setattr(hot_swap, "check_probe", lambda *arguments, probes=probes: next(probes))
+            again = Rig(maker, tmp_path / "store")
+        assert again.core.engine.adapter_digests == drives
+        assert again.store.part("policy").good == (one, two)
+        again.thread.close()
+    rig.thread = Rig(maker, tmp_path / "store").thread
 
 
 def test_an_error_in_the_flip_costs_no_tick(rig: Rig, policy: Files, monkeypatch: pytest.MonkeyPatch) -> None:
