@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from rich.table import Table
 
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
 from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, check
 from adawm_planner.evaluation.closed_loop import evaluate as run
@@ -21,7 +23,7 @@ from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL
 from adawm_planner.evaluation.report import Evaluation, read_json, table, to_document, write_json
-from adawm_planner.simulator.tasks import BUILT_IN_TASKS
+from adawm_planner.simulator.tasks import BUILT_IN_TASKS, load_task, load_vehicle
 
 INTERRUPTED_EXIT = 130
 LOG_PERIOD_S = 10.0
@@ -86,6 +88,7 @@ def evaluate(
         for driver in drivers
     ]
     check(configs)
+    check_comparable(configs, references)
     console, documents, interrupted = Console(), [], False
     try:
         for config in configs:
@@ -105,6 +108,22 @@ def evaluate(
 def expand(tasks: tuple[str, ...]) -> list[str]:
     """Replace 'all' by the built-in tasks, each task once."""
     return list(dict.fromkeys(name for task in tasks for name in (BUILT_IN_TASKS if task == "all" else (task,))))
+
+
+def check_comparable(configs: Sequence[EvaluationConfig], references: list[dict[str, Any]]) -> None:
+    """Raise ValueError where the earlier run that a comparison would take shares no seed with what will be driven."""
+    for config in configs:
+        pair = {"task": load_task(config.task).name, "vehicle": load_vehicle(config.vehicle).name}
+        other = matching({**pair, "driver": config.driver}, references)
+        if other is None:
+            continue
+        seeds, earlier = episode_seeds(config.seed, config.episodes), sorted(each["seed"] for each in other["detail"])
+        if not any(seed in seeds for seed in earlier):
+            advice = f"its first is {earlier[0]}: give --seed {earlier[0]}" if earlier else "it has no episode at all"
+            raise ValueError(
+                f"--compare: {pair['task']} with {pair['vehicle']} would be driven on seeds {seeds[0]} to {seeds[-1]}, "
+                f"the earlier run has none of them; {advice}"
+            )
 
 
 def with_progress(config: EvaluationConfig) -> Evaluation:
@@ -136,14 +155,24 @@ def finish(
     for document in documents:
         show_interventions(console, document)
     for document in documents:
-        other = matching(document, references)
-        if other is not None:
-            document["comparison"] = compare(document, other).to_json()
-            show_comparison(console, document, other)
-        elif references:
-            console.print(f"[yellow]nothing to compare {document['task']} with {document['vehicle']} to[/]")
+        add_comparison(console, document, references)
     if json_file is not None:
         write_json(json_file, documents)
+
+
+def add_comparison(console: Console, document: dict[str, Any], references: list[dict[str, Any]]) -> None:
+    """Compare with the earlier run of the same task and vehicle; what cannot be compared is said, and kept as it is."""
+    other = matching(document, references)
+    if other is None:
+        if references:
+            console.print(f"[yellow]nothing to compare {document['task']} with {document['vehicle']} to[/]")
+        return
+    try:
+        document["comparison"] = compare(document, other).to_json()
+    except ValueError as error:  # an interrupted run may not have come to the earlier one's seeds
+        console.print(f"[yellow]{document['task']} with {document['vehicle']} is not compared: {error}[/]")
+        return
+    show_comparison(console, document, other)
 
 
 def show_interventions(console: Console, document: dict[str, Any]) -> None:

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from click.testing import CliRunner
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
-from adawm_planner.evaluation.report import Evaluation, read_json
+from adawm_planner.evaluation.report import Evaluation, read_json, to_document, write_json
 
 pytest.importorskip("libsumo")
 
@@ -87,6 +88,33 @@ def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert [document["driver"] for document in documents] == ["blind", "expert"]
     again = CliRunner().invoke(adawm, [*words, "--compare", str(file)])
     assert "same outcome for 2 of 2 seeds" in again.output
+
+
+def test_a_comparison_without_a_common_seed_is_refused_before_the_drive(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "earlier.json"
+    write_json(file, [to_document(evaluate(EvaluationConfig(TASK, driver="blind", episodes=2, seed=11)))])
+    monkeypatch.setattr("adawm_planner.cli.evaluate.with_progress", lambda config: pytest.fail("it drives"))
+    words = ["evaluate", "--driver", "blind", "--episodes", "2", "--compare", str(file)]
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 1 and len(result.output.splitlines()) == 1
+    assert "seeds 5000 to 5001" in result.output and "give --seed 11" in result.output
+
+
+def test_what_cannot_be_compared_after_an_interruption_is_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    earlier, file = tmp_path / "earlier.json", tmp_path / "result.json"
+    write_json(earlier, [to_document(evaluate(EvaluationConfig(TASK, driver="blind", seed=12)))])
+    monkeypatch.setattr(
+        "adawm_planner.cli.evaluate.with_progress",
+        lambda config: replace(evaluate(replace(config, episodes=1)), requested=config.episodes),
+    )
+    words = ["evaluate", "--driver", "blind", "--episodes", "2", "--seed", "11", "--compare", str(earlier)]
+    result = CliRunner().invoke(adawm, [*words, "--json", str(file)])
+    assert result.exit_code == 130 and "is not compared: the two runs" in result.output
+    assert [episode["seed"] for episode in read_json(file)[0]["detail"]] == [11]
 
 
 @pytest.mark.parametrize(
