@@ -22,6 +22,7 @@ from rich.table import Table
 
 from adawm_planner.cli.options import FiniteRange, json_option
 from adawm_planner.dims import DECISION_S, FRAME_S
+from adawm_planner.simulator.tasks import BUILT_IN_TASKS
 from benchmarks.record import with_origin, write
 
 PEER = "intersection-v1"
@@ -96,7 +97,8 @@ def run_block(contender: Contender, seconds: float, seed: int) -> None:
 
 
 @click.command()
-@click.option("--task", default="right_turn_moderate", show_default=True, help="Built-in task of this project.")
+@click.option("--task", type=click.Choice(BUILT_IN_TASKS), default="right_turn_moderate", show_default=True,
+              help="Built-in task of this project.")  # fmt: skip
 @click.option("--blocks", type=click.IntRange(min=1), default=5, show_default=True, help="Alternations of the two.")
 @click.option("--seconds", type=FiniteRange(min=0.1), default=4.0, show_default=True, help="Length of a block.")
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first episode.")

@@ -38,6 +38,11 @@ def test_throughput_compares_at_the_same_step_and_decision_period(tmp_path: Path
     assert ours["mean_vehicles"] > 1 and peer["mean_vehicles"] > 1  # type: ignore[index]
 
 
+def test_throughput_refuses_an_unknown_task_by_name() -> None:
+    result = CliRunner().invoke(adawm, ["benchmark", "throughput", "--task", "nope"])
+    assert result.exit_code == 2 and "'nope' is not one of 'right_turn_moderate'" in result.output
+
+
 @pytest.mark.ros
 @pytest.mark.slow
 def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
