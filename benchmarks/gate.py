@@ -18,6 +18,8 @@ from scipy import stats
 
 from adawm_planner.cli.evaluate import with_progress
 from adawm_planner.cli.options import episodes_option, json_option, seed_option
+from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.report import to_document
@@ -34,24 +36,32 @@ Document = Mapping[str, Any]
 @click.option("--task", "tasks", multiple=True, type=click.Choice(BUILT_IN_TASKS), default=BUILT_IN_TASKS,
               show_default="all", help="May be given several times.")  # fmt: skip
 @episodes_option(200)
-@seed_option(0)
+@seed_option(EVALUATION_SEED)
 @json_option
 def gate(tasks: tuple[str, ...], episodes: int, seed: int, json_file: Path | None) -> None:
     """What the safety gate costs and prevents on the built-in tasks."""
     model, rows = digest(default_model_dir()), []
-    for task in tasks:
+    without = [without_gate(task, model, episode_seeds(seed, episodes)) for task in tasks]  # all of it before the drive
+    for task, other in zip(tasks, without, strict=True):
         config = EvaluationConfig(task, "nominal", "world_model", episodes, seed, gate=True)
-        rows.append(row(without_gate(task, model), compact(to_document(with_progress(config)))))
+        rows.append(row(other, compact(to_document(with_progress(config)))))
     Console().print(markdown(rows), soft_wrap=True)
     write(json_file, with_origin("gate", {"rows": rows}, ("libsumo", "onnxruntime", "numpy")))
 
 
-def without_gate(task: str, model: str) -> Document:
-    """The committed result. Raises ClickException where there is none of this model."""
+def without_gate(task: str, model: str, seeds: range) -> Document:
+    """The committed result. Raises ClickException where there is none of this model and all of these seeds."""
     found = matching({"task": task, "vehicle": "nominal", "driver": "world_model"}, committed())
     if found is None or found["model_digest"] != model:
         raise click.ClickException(
             f"no committed result of model {model[:12]} on {task}; run `adawm benchmark reference --driver world_model`"
+        )
+    known = {each["seed"] for each in found["detail"]}
+    missing = next((seed for seed in seeds if seed not in known), None)
+    if missing is not None:
+        raise click.ClickException(
+            f"the committed result on {task} is of seeds {min(known)} to {max(known)}, seed {missing} is not among "
+            "them; give --seed and --episodes within them"
         )
     return found
 

@@ -1,6 +1,6 @@
 """All drivers on all built-in tasks, on seeds never used for tuning: the table in docs/tasks.md and the README.
 
-`adawm benchmark reference --seed 5000 --json benchmarks/results/reference/all_drivers.json`
+`adawm benchmark reference --json benchmarks/results/reference/all_drivers.json`
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from rich.console import Console
 
 from adawm_planner.cli.evaluate import with_progress
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.pilots import PILOTS
@@ -33,7 +34,7 @@ DIGITS = 4
     help="Who drives; may be given several times.",
 )  # fmt: skip
 @episodes_option(200)
-@seed_option(0)
+@seed_option(EVALUATION_SEED)
 @vehicle_option
 @model_options
 @json_option

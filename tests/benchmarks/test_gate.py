@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("libsumo")
 
-from benchmarks.gate import duration_ratio, markdown, row
+from adawm_planner.simulator.tasks import BUILT_IN_TASKS
+from benchmarks.gate import duration_ratio, gate, markdown, row, without_gate
+from benchmarks.reference import committed
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,6 +41,27 @@ def test_durations_are_compared_where_both_arrive() -> None:
     found = duration_ratio(without, evaluation((1, "success", 11.0), (2, "success", 22.0), (3, "success", 30.0)))
     assert found is not None and found["pairs"] == 2 and math.isclose(found["ratio"], 1.1)
     assert math.isclose(found["ci95"][0], 1.1) and math.isclose(found["ci95"][1], 1.1)
+
+
+@pytest.mark.parametrize(("seed", "missing"), [(0, 0), (5199, 5200), (5200, 5200)])
+def test_seeds_without_a_committed_result_are_refused_before_the_drive(
+    seed: int, missing: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("benchmarks.gate.digest", lambda folder: committed_digest())
+    monkeypatch.setattr("benchmarks.gate.with_progress", lambda config: pytest.fail("it drives"))
+    result = CliRunner().invoke(gate, ["--seed", str(seed), "--episodes", "2"])
+    assert result.exit_code == 1
+    assert f"is of seeds 5000 to 5199, seed {missing} is not among them" in result.output
+
+
+def test_the_defaults_are_seeds_of_the_committed_result() -> None:
+    default = {option.name: option.default for option in gate.params}
+    for task in BUILT_IN_TASKS:
+        without_gate(task, committed_digest(), range(default["seed"], default["seed"] + default["episodes"]))
+
+
+def committed_digest() -> str:
+    return next(str(one["model_digest"]) for one in committed() if one["driver"] == "world_model")
 
 
 def test_the_docs_show_the_committed_result() -> None:

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
-from benchmarks.reference import committed, markdown
+from benchmarks.reference import committed, markdown, reference
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -16,6 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 @pytest.mark.parametrize("page", ["README.md", "docs/tasks.md"])
 def test_pages_show_the_committed_results(page: str) -> None:
     assert markdown(committed()) in (ROOT / page).read_text(encoding="utf-8")
+
+
+def test_by_default_no_seed_of_training_is_driven() -> None:
+    assert {option.name: option.default for option in reference.params}["seed"] == EVALUATION_SEED
 
 
 def test_results_add_up() -> None:
