@@ -38,9 +38,13 @@ class CollectionConfig:
 
     def __post_init__(self) -> None:
         above("collection", self, 0, "first_decisions", "round_decisions", "noise_decisions")
-        share(
-            "collection", self, "at_line", "bad_drivers", "later_bad_drivers", "noise", "noisy_episodes", "validation"
-        )
+        not_negative("collection", self, "workers", "rounds")
+        share("collection", self, "at_line", "bad_drivers", "later_bad_drivers", "noise", "noisy_episodes")
+        if not 0.0 < self.validation < 1.0:
+            raise ValueError(
+                f"collection.validation is {self.validation}, must be above 0 and below 1: episodes are needed to "
+                "train on and to stop by"
+            )
         for name in ("train_seeds", "validation_seeds"):
             low, high = getattr(self, name)
             if not 0 <= low < high <= EVALUATION_SEED:
@@ -68,6 +72,7 @@ class CloningConfig:
     def __post_init__(self) -> None:
         above("cloning", self, 0, "round_updates", "final_updates", "minutes", "batch", "learning_rate")
         above("cloning", self, 0, "validate_every", "patience")
+        not_negative("cloning", self, "weight_decay", "reconstruction", "hazard")
 
 
 @dataclass(frozen=True)
@@ -97,6 +102,16 @@ class DynamicsConfig:
         above("dynamics", self, 0, "validate_every", "patience", "image_samples")
         not_negative("dynamics", self, "kl_dynamics", "kl_representation", "free_nats", "image_weight")
         not_negative("dynamics", self, "embedding_weight", "state_weight", "label_weight", "reward_weight")
+        if self.image_samples > self.decisions:
+            raise ValueError(
+                f"dynamics.image_samples is {self.image_samples}, must be at most {self.decisions}, dynamics.batch "
+                "times dynamics.length: they are drawn from the decisions of a batch"
+            )
+
+    @property
+    def decisions(self) -> int:
+        """In one batch, B * T."""
+        return self.batch * self.length
 
 
 @dataclass(frozen=True)
@@ -128,6 +143,9 @@ class ImaginationConfig:
     def __post_init__(self) -> None:
         above("imagination", self, 0, "starts", "horizon", "learning_rate", "critic_rate", "advantage_clip")
         above("imagination", self, 0, "round_decisions", "minutes", "dynamics_rate", "score_episodes", "dynamics_every")
+        above("imagination", self, 0, "clone_rate")
+        not_negative("imagination", self, "clone_updates", "warmup_updates", "rounds", "round_updates")
+        not_negative("imagination", self, "entropy", "clone_weight")
         share("imagination", self, "discount", "trace", "slow_rate", "fresh")
 
 
@@ -145,3 +163,19 @@ class PretrainingConfig:
     cloning: CloningConfig
     dynamics: DynamicsConfig
     imagination: ImaginationConfig
+
+    def __post_init__(self) -> None:
+        for name, least in (("seed", 0), ("threads", 1), ("checkpoint_every", 1)):
+            if getattr(self, name) < least:
+                raise ValueError(f"{name} is {getattr(self, name)}, must be at least {least}")
+        if self.imagination.starts > self.dynamics.decisions:
+            raise ValueError(
+                f"imagination.starts is {self.imagination.starts}, must be at most {self.dynamics.decisions}, "
+                "dynamics.batch times dynamics.length: they are drawn from the decisions of a batch"
+            )
+        low, high = self.collection.validation_seeds
+        if self.imagination.score_episodes > high - low:
+            raise ValueError(
+                f"imagination.score_episodes is {self.imagination.score_episodes}, must be at most {high - low}, the "
+                "number of collection.validation_seeds: the episodes that choose a round have seeds of their own"
+            )

@@ -43,6 +43,8 @@ class WorldModelConfig:
             layers = getattr(self, name)
             if not layers or dims.BEV_SIZE % 2 ** len(layers):
                 raise ValueError(f"world_model.{name} has {len(layers)} layers, {dims.BEV_SIZE} cells do not halve so")
+            if min(layers) < 1:
+                raise ValueError(f"world_model.{name} is {list(layers)}, each must be at least 1")
 
     @property
     def stochastic(self) -> int:

@@ -1,0 +1,72 @@
+"""Every preset of pretraining can be used, and a value that would fail hours later is refused by name at once."""
+
+from __future__ import annotations
+
+import pytest
+import yaml
+
+from adawm_planner.config.mapping import from_mapping, to_mapping
+from adawm_planner.config.presets import PRETRAINING_FILE, load_pretraining
+from adawm_planner.config.pretraining import PretrainingConfig
+from adawm_planner.config.world_model import WorldModelConfig
+from adawm_planner.paths import default_model_dir
+
+
+def changed(name: str, value: object) -> PretrainingConfig:
+    """The default configuration with another value of `section.field` or `field`."""
+    values = to_mapping(load_pretraining())
+    *section, field = name.split(".")
+    (values[section[0]] if section else values)[field] = value
+    return from_mapping(PretrainingConfig, yaml.safe_load(yaml.safe_dump(values)), "some.yaml")
+
+
+@pytest.mark.parametrize("preset", ["default", *yaml.safe_load(PRETRAINING_FILE.read_text())["presets"]])
+def test_every_preset_can_be_used(preset: str) -> None:
+    assert load_pretraining(preset=preset).preset == preset
+
+
+def test_the_shipped_model_is_of_sizes_that_can_be_used() -> None:
+    values = yaml.safe_load((default_model_dir() / "config.yaml").read_text())
+    assert from_mapping(WorldModelConfig, values["world_model"], "config.yaml").channels == (24, 48, 64)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "limit"),
+    [
+        ("seed", -1, "at least 0"),
+        ("threads", 0, "at least 1"),
+        ("checkpoint_every", 0, "at least 1"),
+        ("world_model.channels", [0, 8, 8], "each must be at least 1"),
+        ("world_model.decoder_channels", [8, 8, -4], "each must be at least 1"),
+        ("collection.workers", -1, "at least 0"),
+        ("collection.rounds", -1, "at least 0"),
+        ("collection.validation", 0.0, "above 0 and below 1"),
+        ("collection.validation", 1.0, "above 0 and below 1"),
+        ("cloning.weight_decay", -0.1, "at least 0"),
+        ("cloning.reconstruction", -0.1, "at least 0"),
+        ("cloning.hazard", -0.1, "at least 0"),
+        ("dynamics.image_samples", 513, "at most 512, dynamics.batch times dynamics.length"),
+        ("imagination.clone_rate", -1e-4, "above 0"),
+        ("imagination.clone_updates", -1, "at least 0"),
+        ("imagination.round_updates", -1, "at least 0"),
+        ("imagination.warmup_updates", -1, "at least 0"),
+        ("imagination.rounds", -1, "at least 0"),
+        ("imagination.entropy", -0.01, "at least 0"),
+        ("imagination.clone_weight", -1.0, "at least 0"),
+        ("imagination.starts", 513, "at most 512, dynamics.batch times dynamics.length"),
+        ("imagination.score_episodes", 801, "at most 800, the number of collection.validation_seeds"),
+    ],
+)
+def test_what_would_fail_later_is_refused_by_name(name: str, value: object, limit: str) -> None:
+    with pytest.raises(ValueError, match=limit) as refused:
+        changed(name, value)
+    assert str(refused.value).startswith("some.yaml: ") and f" {name} is {value}, " in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("imagination.starts", 512), ("imagination.score_episodes", 800), ("dynamics.image_samples", 512),
+     ("collection.rounds", 0), ("imagination.rounds", 0)],
+)  # fmt: skip
+def test_the_limits_themselves_can_be_used(name: str, value: int) -> None:
+    changed(name, value)
