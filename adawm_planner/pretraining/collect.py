@@ -22,7 +22,7 @@ from adawm_planner.config.pretraining import CollectionConfig
 from adawm_planner.data_types import Float64
 from adawm_planner.dims import ACTION_COUNT
 from adawm_planner.pretraining.claim import claim_round, claim_values
-from adawm_planner.pretraining.dataset import Episodes, chunk_files, join, load_chunk, save_chunk
+from adawm_planner.pretraining.dataset import Episodes, chunk_files, join, load_chunk, outcomes_of, save_chunk
 from adawm_planner.workers import children_without_sigint, death_told, worker_pool
 
 CHUNK_DECISIONS = 2000
@@ -329,12 +329,10 @@ def collect_round(
     begun, target, jobs = time.monotonic(), folder / f"round-{plan.index:02d}", plan.jobs()
     files = chunk_files_of(target)
     claim_round(target, plan.claim(), stored=bool(files))
-    metas = [(len(episodes), meta) for episodes, meta in map(load_chunk, files)]
-    stored = before = sum(count for count, _ in metas)
-    outcomes = [str(outcome) for _, meta in metas for outcome in meta["outcomes"]]
+    stored, outcomes = _stored(files)
     for _ in outcomes:
         next(jobs)
-    chunk, index = [], len(metas)
+    before, chunk, index = stored, [], len(files)
     on_progress(stored)
     for driven in fleet.drive(jobs) if stored < decisions else ():
         chunk.append(driven)
@@ -348,6 +346,19 @@ def collect_round(
             break
     counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}
     return RoundReport(stored, stored - before, len(outcomes), counts, time.monotonic() - begun)
+
+
+def _stored(files: Sequence[Path]) -> tuple[int, list[str]]:
+    """Decisions of a round's chunks, and how their episodes ended. Raises ValueError for one that is damaged."""
+    stored, outcomes = 0, list[str]()
+    for file in files:
+        try:
+            episodes, meta = load_chunk(file)
+            outcomes += outcomes_of(file, episodes, meta)
+        except ValueError as error:  # what follows depends on how many episodes came before
+            raise ValueError(f"{error}; remove {file.parent}, then the round is driven again") from error
+        stored += len(episodes)
+    return stored, outcomes
 
 
 def chunk_files_of(round_folder: Path) -> list[Path]:

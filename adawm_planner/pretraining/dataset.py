@@ -6,10 +6,12 @@ the reward and end flag that came with it, and the action taken after it; the la
 
 from __future__ import annotations
 
+import lzma
 import zlib
 from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
+from tokenize import TokenError
 from typing import Any
 from zipfile import BadZipFile
 
@@ -83,6 +85,14 @@ class Episodes:
 
 OVERRULED = "overruled"
 _COLUMNS = [field.name for field in fields(Episodes) if field.name != OVERRULED]
+_KINDS = {
+    "bev": np.uint8, "state": np.float32, "action": np.int64, "label": np.int64, "reward": np.float32,
+    "first": np.bool_, "terminal": np.bool_, "held_out": np.bool_, OVERRULED: np.bool_,
+}  # fmt: skip
+# What reading damaged bytes ends in. RuntimeError: an entry that says it is encrypted, or packed in a way that Python
+# cannot unpack; TokenError, MemoryError: a header that does not end, or that claims more rows than there is memory for.
+_DAMAGE = (OSError, KeyError, ValueError, EOFError, TypeError, RuntimeError, MemoryError, TokenError, BadZipFile,
+           zlib.error, lzma.LZMAError)  # fmt: skip
 
 
 def join(parts: Sequence[Episodes]) -> Episodes:
@@ -111,9 +121,40 @@ def load_chunk(path: Path) -> tuple[Episodes, dict[str, Any]]:
                 archive[OVERRULED] if OVERRULED in archive else np.zeros(arrays["action"].shape, np.bool_)
             )
             meta = {key.removeprefix("meta_"): archive[key] for key in archive.files if key.startswith("meta_")}
-        return Episodes(**arrays), meta
-    except (OSError, KeyError, ValueError, EOFError, BadZipFile, zlib.error) as error:
+        episodes = Episodes(**arrays)
+        _check_values(episodes)
+    except _DAMAGE as error:
         raise ValueError(f"{path}: not a chunk of driving data ({error})") from error
+    return episodes, meta
+
+
+def outcomes_of(path: Path, episodes: Episodes, meta: dict[str, Any]) -> tuple[str, ...]:
+    """How each episode of a chunk ended. Raises ValueError naming the file unless there is one outcome per episode."""
+    outcomes, count = meta.get("outcomes"), int(episodes.first.sum())
+    if outcomes is None:
+        raise ValueError(f"{path}: not a chunk of driving data (column 'meta_outcomes' is missing)")
+    if outcomes.shape != (count,) or outcomes.dtype.kind != "U":
+        raise ValueError(
+            f"{path}: not a chunk of driving data (column 'meta_outcomes' is {outcomes.dtype} of shape "
+            f"{outcomes.shape}, must be text of shape {(count,)}: one for each row where 'first' is set)"
+        )
+    return tuple(map(str, outcomes))
+
+
+def _check_values(episodes: Episodes) -> None:
+    """Raises ValueError for a column that holds what none was ever written with."""
+    for name, kind in _KINDS.items():
+        found = getattr(episodes, name).dtype
+        if found != kind:
+            raise ValueError(f"column '{name}' is {found}, must be {np.dtype(kind)}")
+    for name in ("action", "label"):
+        values = getattr(episodes, name)
+        wrong = values[(values < 0) | (values >= ACTION_COUNT)]
+        if len(wrong):
+            raise ValueError(f"column '{name}' holds {wrong[0]}, must be in 0..{ACTION_COUNT - 1}")
+    for name in ("state", "reward"):
+        if not np.isfinite(getattr(episodes, name)).all():
+            raise ValueError(f"column '{name}' holds what is no finite number, must be finite")
 
 
 def chunk_files(folder: Path) -> list[Path]:

@@ -28,7 +28,7 @@ from adawm_planner.pretraining.collect import (
     round_jobs,
     score,
 )
-from adawm_planner.pretraining.dataset import load_folder
+from adawm_planner.pretraining.dataset import load_chunk, load_folder, save_chunk
 from tests.pretraining.crossing import GO, STOP, crossing_rig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -92,6 +92,15 @@ def test_a_stopped_round_goes_on_with_the_next_episode(tmp_path: Path) -> None:
     assert parts.outcomes == whole.outcomes and parts.decisions == whole.decisions >= 300
     left, right = load_folder(tmp_path / "whole"), load_folder(tmp_path / "parts")
     assert np.array_equal(left.state, right.state) and np.array_equal(left.held_out, right.held_out)
+
+
+def test_a_stored_round_without_its_outcomes_is_refused_by_name(tmp_path: Path) -> None:
+    with Fleet(crossing_rig, 0) as fleet:
+        collect_round(fleet, Round(CONFIG, 1, 0), tmp_path, 60)
+        chunk = tmp_path / "round-00" / "chunk-0000.npz"
+        save_chunk(chunk, load_chunk(chunk)[0], {})
+        with pytest.raises(ValueError, match="chunk-0000.npz: .*'meta_outcomes' is missing.*; remove .*round-00, then"):
+            collect_round(fleet, Round(CONFIG, 1, 0), tmp_path, 60)
 
 
 def weights_of(folder: Path, content: bytes) -> str:

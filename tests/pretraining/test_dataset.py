@@ -4,12 +4,22 @@ from __future__ import annotations
 
 from dataclasses import fields
 from pathlib import Path
+from typing import Any
+from zipfile import ZipFile
 
 import numpy as np
 import pytest
 
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
-from adawm_planner.pretraining.dataset import Episodes, join, load_chunk, load_folder, save_chunk, sequence_starts
+from adawm_planner.pretraining.dataset import (
+    Episodes,
+    join,
+    load_chunk,
+    load_folder,
+    outcomes_of,
+    save_chunk,
+    sequence_starts,
+)
 
 
 def episode(length: int, seed: int = 0) -> Episodes:
@@ -65,6 +75,73 @@ def test_a_column_of_another_shape_is_named(tmp_path: Path, column: str, shape: 
         load_chunk(path)
     # What has the wrong length may be the action itself, which all are compared with.
     assert column in str(refused.value) or column == "action"
+
+
+@pytest.mark.parametrize(
+    ("column", "values", "must"),
+    [
+        ("action", np.zeros(5), "column 'action' is float64, must be int64"),
+        ("bev", np.zeros((5, *BEV_SHAPE), np.float32), "column 'bev' is float32, must be uint8"),
+        ("first", np.arange(5) == 0, ""),
+        ("first", (np.arange(5) == 0).astype(np.int64), "column 'first' is int64, must be bool"),
+        ("label", np.full(5, ACTION_COUNT), f"column 'label' holds {ACTION_COUNT}, must be in 0..{ACTION_COUNT - 1}"),
+        ("action", np.full(5, -1), f"column 'action' holds -1, must be in 0..{ACTION_COUNT - 1}"),
+        ("reward", np.full(5, np.nan, np.float32), "column 'reward' holds what is no finite number"),
+        ("state", np.full((5, STATE_SIZE), np.inf, np.float32), "column 'state' holds what is no finite number"),
+    ],
+)
+def test_a_column_of_other_values_is_named(tmp_path: Path, column: str, values: np.ndarray, must: str) -> None:
+    path, stored = tmp_path / "chunk-0000.npz", episode(5)
+    arrays = {field.name: getattr(stored, field.name) for field in fields(Episodes)}
+    np.savez(path, **{**arrays, column: values})
+    if not must:
+        load_chunk(path)
+        return
+    with pytest.raises(ValueError, match=r"chunk-0000.npz: not a chunk of driving data \(column") as refused:
+        load_chunk(path)
+    assert must in str(refused.value)
+
+
+def test_an_array_that_is_no_archive_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "chunk-0000.npz"
+    with path.open("wb") as stream:
+        np.save(stream, np.zeros(3))
+    with pytest.raises(ValueError, match="chunk-0000.npz: not a chunk"):
+        load_chunk(path)
+
+
+def test_any_damage_is_a_chunk_or_refused_by_name(tmp_path: Path) -> None:
+    path, rng = tmp_path / "chunk-0000.npz", np.random.default_rng(0)
+    save_chunk(path, episode(1), {"outcomes": ["success"]})
+    whole = path.read_bytes()
+    for _ in range(1500):
+        damaged = bytearray(whole)
+        for place in len(whole) - 1 - rng.integers(0, [len(whole), 1000]):  # half of it in the table of contents
+            damaged[place] = rng.integers(256)
+        path.write_bytes(damaged)
+        try:
+            load_chunk(path)
+        except ValueError as error:
+            assert "chunk-0000.npz: not a chunk" in str(error)
+
+
+def test_a_header_of_more_rows_than_there_is_memory_for_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "chunk-0000.npz"
+    with ZipFile(path, "w") as archive, archive.open("bev.npy", "w") as stream:
+        header = {"descr": "|u1", "fortran_order": False, "shape": (10**15, *BEV_SHAPE)}
+        np.lib.format.write_array_header_1_0(stream, header)
+    with pytest.raises(ValueError, match="chunk-0000.npz: not a chunk"):
+        load_chunk(path)
+
+
+@pytest.mark.parametrize("meta", [{}, {"outcomes": ["success"]}, {"outcomes": "success"}, {"outcomes": [1, 2]}])
+def test_outcomes_that_are_not_one_for_each_episode_are_refused(tmp_path: Path, meta: dict[str, Any]) -> None:
+    path = tmp_path / "chunk-0000.npz"
+    save_chunk(path, join([episode(5), episode(7, 1)]), meta)
+    with pytest.raises(
+        ValueError, match=r"chunk-0000.npz: .*'meta_outcomes' is (missing|.* must be text of shape \(2,\))"
+    ):
+        outcomes_of(path, *load_chunk(path))
 
 
 def test_previous_actions_do_not_cross_episodes() -> None:
