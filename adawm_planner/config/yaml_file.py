@@ -10,11 +10,22 @@ import yaml
 
 
 class _Strict(yaml.SafeLoader):
-    """Refuses an entry that is given twice: plain YAML keeps the last one and says nothing."""
+    """Refuses an entry that is given twice: plain YAML keeps the last one and says nothing.
+
+    Refuses a value that is not of its tag, too: PyYAML's constructors take for granted that it is.
+    """
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (AttributeError, KeyError, IndexError, TypeError, OverflowError):
+            what = f"{node.value!r}" if isinstance(node, yaml.ScalarNode) else "a value"
+            kind = node.tag.replace("tag:yaml.org,2002:", "!!")
+            raise yaml.constructor.ConstructorError(None, None, f"{what} is no {kind}", node.start_mark) from None
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, Any]:
         seen: set[Any] = set()
-        for key, _ in node.value:
+        for key, _ in node.value if isinstance(node, yaml.MappingNode) else ():  # a tag may say so of a list
             name = key.value if isinstance(key, yaml.ScalarNode) else None
             if name is not None and name in seen:
                 raise yaml.constructor.ConstructorError(None, None, f"entry '{name}' is given twice", key.start_mark)

@@ -26,6 +26,15 @@ from adawm_planner.config.yaml_file import read_mapping
         (b'a: !!python/object/apply:os.system ["true"]\n', "cannot be read as YAML"),
         (b"? [1, 2]\n: 3\n", "cannot be read as YAML"),
         (b"a: 2020-99-99\n", "cannot be read as YAML"),
+        (b"a: !!timestamp foo\n", "cannot be read as YAML: 'foo' is no !!timestamp"),
+        (b"a: " + b"1:" * 200 + b"1.0\n", "is no !!float"),
+        (b"a: !!set [b]\n", "cannot be read as YAML"),
+        (b"a: !!bool foo\n", "'foo' is no !!bool"),
+        (b"a: !!int ''\n", "'' is no !!int"),
+        (b"a: [{b: !!float ''}]\n", "'' is no !!float"),
+        (b"!!bool foo: 1\n", "'foo' is no !!bool"),
+        (b"a: !!int foo\n", "cannot be read as YAML"),
+        (b"a: !!timestamp [1]\n", "cannot be read as YAML"),
     ],
 )
 def test_what_is_no_mapping_is_refused_with_the_files_name(tmp_path: Path, content: bytes, words: str) -> None:
@@ -53,6 +62,23 @@ def test_anchors_and_merge_keys_still_work(tmp_path: Path) -> None:
 def test_any_bytes_are_a_mapping_or_refused(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "any.yaml"
     path.write_bytes(content)
+    try:
+        assert isinstance(read_mapping(path), dict)
+    except ValueError as error:
+        assert "any.yaml" in str(error)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.sampled_from(
+        ["null", "bool", "int", "float", "binary", "timestamp", "omap", "pairs", "set", "str", "seq", "map"]
+    ),
+    st.sampled_from(["''", "foo", "1:1", "0x", "[a]", "{a: 1}", "[[a]]", "{[a]: 1}", "-", "é", "+", "0b", "12:"]),
+    st.booleans(),
+)
+def test_any_tag_is_a_mapping_or_refused(tmp_path: Path, tag: str, value: str, key: bool) -> None:
+    path = tmp_path / "any.yaml"
+    path.write_text(f"? !!{tag} {value}\n: 1\n" if key else f"a: !!{tag} {value}\n")
     try:
         assert isinstance(read_mapping(path), dict)
     except ValueError as error:
