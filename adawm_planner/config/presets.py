@@ -22,7 +22,8 @@ Config = TypeVar("Config")
 def load_pretraining(path: Path | None = None, preset: str = "default") -> PretrainingConfig:
     """Config of the pretraining pipeline.
 
-    `path` None takes the packaged file. Raises ValueError for an unknown preset, and as `from_mapping`.
+    `path` None takes the packaged file; a run's own config.yaml can be given with the run's preset. Raises ValueError
+    for an unknown preset or one that is not the file's own, and as `from_mapping`.
     """
     return load_config(PretrainingConfig, path or PRETRAINING_FILE, preset)
 
@@ -30,10 +31,14 @@ def load_pretraining(path: Path | None = None, preset: str = "default") -> Pretr
 def load_config(kind: type[Config], path: Path, preset: str) -> Config:
     """The dataclass `kind` from a file with presets; raises ValueError as `load_pretraining` does."""
     raw = read_mapping(path)
-    patches = raw.pop("presets", {})
+    # What a run keeps has its preset already in its values, and no patches.
+    kept = {preset: dict[str, Any]()} if "preset" in raw and "presets" not in raw else {}
+    patches, own = raw.pop("presets", {}), raw.pop("preset", preset)
     if not isinstance(patches, dict) or not all(isinstance(patch, dict) for patch in patches.values()):
         raise ValueError(f"{path}: presets must be a mapping of names to mappings of sections")
-    presets: dict[str, dict[str, Any]] = {"default": {}, **patches}
+    if own != preset:
+        raise ValueError(f"{path}: preset is {own!r}, '{preset}' was asked for; ask for {own!r}, or remove the entry")
+    presets: dict[str, dict[str, Any]] = {"default": {}, **kept, **patches}
     if preset not in presets:
         raise ValueError(f"{path}: no preset '{preset}', there are {', '.join(sorted(map(str, presets)))}")
     return from_mapping(kind, {**merge(raw, presets[preset]), "preset": preset}, str(path))

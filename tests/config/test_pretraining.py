@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import yaml
 
@@ -70,3 +72,25 @@ def test_what_would_fail_later_is_refused_by_name(name: str, value: object, limi
 )  # fmt: skip
 def test_the_limits_themselves_can_be_used(name: str, value: int) -> None:
     changed(name, value)
+
+
+@pytest.mark.parametrize("preset", ["default", "quick"])
+def test_a_run_s_own_configuration_can_be_used_with_its_preset_only(tmp_path: Path, preset: str) -> None:
+    path, config = tmp_path / "config.yaml", load_pretraining(preset=preset)
+    path.write_text(yaml.safe_dump(to_mapping(config), sort_keys=False))
+    assert load_pretraining(path, preset) == config
+    with pytest.raises(ValueError, match=f"config.yaml: preset is '{preset}', 'debug' was asked for"):
+        load_pretraining(path, "debug")
+
+
+def test_a_preset_of_the_file_is_not_dropped(tmp_path: Path) -> None:
+    path = tmp_path / "some.yaml"
+    for own in ("quick", 3, None, ["quick"]):
+        path.write_text(PRETRAINING_FILE.read_text() + yaml.safe_dump({"preset": own}))
+        with pytest.raises(ValueError, match="some.yaml: preset is .*, 'default' was asked for"):
+            load_pretraining(path)
+    path.write_text(PRETRAINING_FILE.read_text() + "preset: quick\n")
+    assert load_pretraining(path, "quick") == load_pretraining(preset="quick")
+    path.write_text(PRETRAINING_FILE.read_text() + "preset: qiuck\n")
+    with pytest.raises(ValueError, match="no preset 'qiuck', there are debug, default, quick"):
+        load_pretraining(path, "qiuck")
