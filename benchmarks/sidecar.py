@@ -61,7 +61,7 @@ def train(seed: int, parent: int, ready: Any) -> None:
     from adawm_planner.adaptation.rollouts import Place, drive
     from adawm_planner.adaptation.student import Student
     from adawm_planner.config.adaptation import load_adaptation
-    from adawm_planner.finetuning.worker import lower_priority
+    from adawm_planner.finetuning.worker_process import lower_priority
     from adawm_planner.policy.agent import load_agent
     from adawm_planner.pretraining.trainer import Replay
 
@@ -83,7 +83,7 @@ def train(seed: int, parent: int, ready: Any) -> None:
 def spin(seed: int, parent: int, ready: Any) -> None:
     """Count for ever, at the priority of the finetuner's worker."""
     os.setsid()
-    from adawm_planner.finetuning.worker import lower_priority
+    from adawm_planner.finetuning.worker_process import lower_priority
 
     lower_priority(19, parent)
     ready.set()

@@ -16,6 +16,7 @@ import pytest
 
 import adawm_planner
 from adawm_planner import paths
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[1]
 SOURCES = ROOT / "ros2_ws" / "src"
@@ -164,7 +165,7 @@ def set_up(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
     clean = {key: value for key, value in os.environ.items() if key not in ("CC", "CXX", "ROS_DISTRO")}
     command = [folder / "scripts" / "setup.sh", "drive"]
     return subprocess.run(
-        command, env=clean | given | environment, capture_output=True, text=True, check=False, timeout=60.0
+        command, env=clean | given | environment, capture_output=True, text=True, check=False, timeout=HANG_S
     )
 
 

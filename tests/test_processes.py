@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 
 from adawm_planner.processes import ChildDied, Children, Interrupted, free_domain_id, interruptible, ros_environment
+from tests.patience import HANG_S
 
 SLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
 STUBBORN = [
@@ -26,7 +27,7 @@ STUBBORN = [
 
 
 def _until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 30.0
+    deadline = time.monotonic() + HANG_S
     while not condition():
         assert time.monotonic() < deadline, "timed out"
         time.sleep(0.02)

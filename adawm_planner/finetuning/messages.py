@@ -12,6 +12,10 @@ from enum import Enum
 from typing import Any
 
 
+class Gone(Exception):
+    """The node has closed the pipe."""
+
+
 class Phase(Enum):
     """Where the loop is."""
 

@@ -21,7 +21,7 @@ LONGEST_WAIT_S = 60.0
 END_S = 2.0
 """How long a worker that was told to end is waited for before it is killed [s]; nothing is lost by either."""
 
-WORKER = (sys.executable, "-m", "adawm_planner.finetuning.worker")
+WORKER = (sys.executable, "-m", "adawm_planner.finetuning.worker_process")
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

@@ -1,4 +1,4 @@
-"""The finetuning loop, in a process of its own at low priority, so that torch is in nobody's way.
+"""The finetuning loop.
 
 ```
 idle ◀─▶ collecting ──▶ measuring ──▶ updating ──▶ gating ──▶ bundling ──▶ collecting
@@ -6,15 +6,12 @@ idle ◀─▶ collecting ──▶ measuring ──▶ updating ──▶ gatin
            paused ◀──────────────────────┘ (an update under way stands still until it is resumed)
 ```
 
-Run by `supervisor` as `python -m adawm_planner.finetuning.worker FD PARENT`. It reads the replay that its node
-writes, and keeps what it learned in a `memory`: killed at any moment, it goes on with the round that it was in.
+Run by `worker_process`. It reads the replay that its node writes, and keeps what it learned in a `memory`: killed at
+any moment, it goes on with the round that it was in.
 """
 
 from __future__ import annotations
 
-import ctypes
-import os
-import signal
 import sys
 import time
 import traceback
@@ -26,7 +23,17 @@ from adawm_planner.config.finetuning import RoundConfig
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import Known, Made, Memory, acting
-from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
+from adawm_planner.finetuning.messages import (
+    Gone,
+    Message,
+    Phase,
+    RoundDone,
+    Settings,
+    Status,
+    Wish,
+    decode,
+    encode,
+)
 from adawm_planner.finetuning.replay_store import chunk_files, read_decisions
 from adawm_planner.finetuning.round import LostStudentError, Workshop, run_round
 
@@ -39,20 +46,8 @@ LOOK_S = 1.0
 STATUS_S = 1.0
 """Time between two reports while nothing changes [s]."""
 
-AUTOGROUP = Path("/proc/self/autogroup")
-AUTOGROUP_TRIES, AUTOGROUP_PAUSE_S = 50, 0.05
-"""The kernel takes one change of a session's niceness per tenth of a second, from all processes together."""
-
 NO_MEMORY = ("DefaultCPUAllocator: can't allocate memory", "std::bad_alloc", "Failed to allocate memory")
 """What torch and onnxruntime say in errors of no class of its own when memory is short."""
-
-NICEST = 19
-FAILED_EXIT = 3
-_PR_SET_PDEATHSIG = 1
-
-
-class Gone(Exception):
-    """The node has closed the pipe."""
 
 
 @dataclass(frozen=True)
@@ -226,67 +221,3 @@ class Worker:
             self._channel.send_bytes(encode(message))
         except OSError as error:
             raise Gone from error
-
-
-def lower_priority(nice: int, parent: int) -> None:
-    """Let everybody else go first, be the first to go when memory is short, and end with the parent process.
-
-    Niceness counts only within a session where the kernel groups processes by session, and between sessions the
-    group's own does (sched(7), "The autogroup feature"); the supervisor gave this process a session of its own.
-    """
-    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
-    if os.getppid() != parent:  # it ended before the call above
-        os._exit(0)
-    os.nice(nice)
-    lower_group(nice)
-    if nice == NICEST:  # whoever wakes up goes first at once, and does not wait for the end of a time slice
-        os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-    try:
-        Path("/proc/self/oom_score_adj").write_text("1000")
-    except OSError:
-        print("oom_score_adj cannot be set: when memory is short, another process may go first", file=sys.stderr)
-
-
-def lower_group(nice: int) -> None:
-    """Niceness of this process's session; nothing where the kernel does not group by session."""
-    for _ in range(AUTOGROUP_TRIES):
-        try:
-            AUTOGROUP.write_text(str(nice))
-            return
-        except FileNotFoundError:
-            return
-        except BlockingIOError:  # the kernel takes one such change at a time, and a pause after it
-            time.sleep(AUTOGROUP_PAUSE_S)
-        except OSError:
-            break
-    print("the session's niceness cannot be set: training may take time from other processes", file=sys.stderr)
-
-
-def main(arguments: list[str]) -> int:
-    """Run a worker on an inherited pipe; arguments: its file descriptor, and the parent's process id."""
-    channel, parent = Connection(int(arguments[0])), int(arguments[1])
-    try:
-        settings = decode(channel.recv_bytes())
-        assert isinstance(settings, Settings), settings
-        lower_priority(settings.nice, parent)
-        import torch
-
-        torch.set_num_threads(settings.threads)
-        Worker(settings, channel).run()
-    except (Gone, EOFError):
-        return 0
-    except Exception as error:
-        text = str(error)
-        if not isinstance(error, (ValueError, OSError)):  # the others say themselves what to do
-            traceback.print_exc()
-            text = f"{type(error).__name__}: {error}"
-        try:
-            channel.send_bytes(encode(Trouble(" ".join(text.split()))))
-        except OSError:
-            return 0
-        return FAILED_EXIT
-    return 0
-
-
-if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))

@@ -13,6 +13,8 @@ import pytest
 import yaml
 from click.testing import CliRunner
 
+from tests.patience import HANG_S
+
 pytest.importorskip("libsumo")
 pytest.importorskip("psutil")
 pytest.importorskip("scipy")
@@ -216,7 +218,7 @@ def test_a_few_seconds_of_a_real_one(tmp_path: Path) -> None:
              "--source-dir", str(home), "--run", str(tmp_path / "soaked"), "--finetuner-params", str(params),
              "--json", str(file)]  # fmt: skip
     command = [sys.executable, "-m", "adawm_planner.cli.main", "benchmark", "soak", *words]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(file.read_text())
     assert document["ended"] == OVER and document["ran_s"] == pytest.approx(7.2, abs=3.0)

@@ -15,6 +15,7 @@ from adawm_planner.cli.benchmark import BENCHMARKS
 from adawm_planner.cli.main import adawm
 from adawm_planner.paths import default_model_dir, share_dir
 from adawm_planner.runtime.stages import GATE_STAGES, PLANNER_STAGES
+from tests.patience import HANG_S
 
 
 def _run(tmp_path: Path, *words: str) -> dict[str, object]:
@@ -65,7 +66,7 @@ def test_latency_answers_every_frame_and_gives_ratios(tmp_path: Path) -> None:
         "--json",
         str(file),
     ]
-    done = subprocess.run(words, cwd=share_dir(), capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(words, cwd=share_dir(), capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stderr
     document = json.loads(file.read_text())
     assert (document["frames"], document["lost"]) == (12, 0)
@@ -92,7 +93,7 @@ def test_experience_gives_what_each_step_took_and_loses_nothing(tmp_path: Path) 
     file = tmp_path / "result.json"
     words = [sys.executable, "-m", "adawm_planner.cli.main", "benchmark", "experience", "--messages", "20"]
     done = subprocess.run(
-        [*words, "--json", str(file)], cwd=share_dir(), capture_output=True, text=True, timeout=120, check=False
+        [*words, "--json", str(file)], cwd=share_dir(), capture_output=True, text=True, timeout=HANG_S, check=False
     )
     assert done.returncode == 0, done.stderr
     document = json.loads(file.read_text())

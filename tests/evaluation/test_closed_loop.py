@@ -18,6 +18,7 @@ from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
 from adawm_planner.evaluation.report import Evaluation, read_json, to_document, write_json
+from tests.patience import HANG_S
 
 pytest.importorskip("libsumo")
 
@@ -169,7 +170,7 @@ def test_ctrl_c_reports_what_is_finished_and_leaves_no_process(workers: str, tmp
             if b"success" in line:  # the first episode is finished
                 break
         os.killpg(run.pid, signal.SIGINT)  # as a terminal does: to every process of the group
-        run.communicate(timeout=60)
+        run.communicate(timeout=HANG_S)
     assert run.returncode == 130
     document = json.loads(file.read_text())
     assert 0 < document["episodes"] < document["episodes_requested"] == 100000

@@ -16,6 +16,7 @@ import pytest
 
 from adawm_planner.faults.table import PLANNER_LIMIT_S
 from adawm_planner.paths import default_model_dir, share_dir
+from tests.patience import HANG_S
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 for _module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
@@ -72,12 +73,12 @@ def test_messages_that_come_twice_stop_nobody(rows: dict[str, dict[str, Any]]) -
 def test_ctrl_c_ends_every_process_and_says_how_to_go_on(tmp_path: Path) -> None:
     words = [*COMMAND, *_faults("planner_kill"), "--runs", str(tmp_path)]
     with subprocess.Popen(words, cwd=share_dir(), env=os.environ, stdout=subprocess.PIPE, text=True) as run:
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + HANG_S
         while len(nodes := psutil.Process(run.pid).children(recursive=True)) < 3:
             assert run.poll() is None and time.monotonic() < deadline
             time.sleep(0.1)
         run.send_signal(signal.SIGINT)
-        out, _ = run.communicate(timeout=30)
+        out, _ = run.communicate(timeout=HANG_S)
     assert run.returncode == 128 + signal.SIGINT and "call this again to go on" in out
-    assert not psutil.wait_procs(nodes, timeout=15.0)[1]
+    assert not psutil.wait_procs(nodes, timeout=HANG_S)[1]
     assert not list(tmp_path.glob("planner_kill.*"))

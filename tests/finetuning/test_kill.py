@@ -15,6 +15,7 @@ import pytest
 
 from adawm_planner.finetuning.chunk import ChunkFile, read
 from adawm_planner.finetuning.replay_store import ReplayStore, chunk_files, read_decisions
+from tests.patience import HANG_S
 
 ROOT = Path(__file__).resolve().parents[2]
 CHUNK = 5
@@ -69,7 +70,7 @@ class Writers:
         return appended[-1] if appended else begin - 1
 
     def close(self) -> None:
-        self._process.communicate(timeout=5.0)
+        self._process.communicate(timeout=HANG_S)
 
 
 def test_a_kill_at_any_moment_loses_at_most_the_chunk_in_flight(tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import threading
 import time
@@ -18,6 +19,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from tests.patience import HANG_S
+
 pytest.importorskip("torch")
 
 from adawm_planner.adaptation.select_part import Part
@@ -27,7 +30,7 @@ from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
 from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
 from adawm_planner.durable import staged_beside
-from adawm_planner.finetuning import worker as worker_module
+from adawm_planner.finetuning import worker_process
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import (
@@ -42,11 +45,22 @@ from adawm_planner.finetuning.memory import (
     bundle_folder,
     read_known,
 )
-from adawm_planner.finetuning.messages import Message, Phase, RoundDone, Settings, Status, Trouble, Wish, decode, encode
+from adawm_planner.finetuning.messages import (
+    Gone,
+    Message,
+    Phase,
+    RoundDone,
+    Settings,
+    Status,
+    Trouble,
+    Wish,
+    decode,
+    encode,
+)
 from adawm_planner.finetuning.replay_store import chunk_files
 from adawm_planner.finetuning.round import LostStudentError, Workshop, in_turn, put_together, run_round
 from adawm_planner.finetuning.supervisor import Supervisor
-from adawm_planner.finetuning.worker import Gone, Worker
+from adawm_planner.finetuning.worker import Worker
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import Workplace, driven, fill
 from tests.full_disk import no_larger_file
@@ -85,11 +99,11 @@ def worker(settings: Settings) -> Iterator[Connection]:
         yield ours
     finally:
         ours.close()
-        thread.join(10.0)
+        thread.join(HANG_S)
         assert not thread.is_alive()
 
 
-def heard(channel: Connection, wanted: Callable[[Message], bool], seconds: float = 20.0) -> list[Message]:
+def heard(channel: Connection, wanted: Callable[[Message], bool], seconds: float = HANG_S) -> list[Message]:
     """All messages up to the first one that is wanted."""
     messages, deadline = list[Message](), time.monotonic() + seconds
     while time.monotonic() < deadline:
@@ -569,13 +583,13 @@ def test_only_a_mistake_of_ours_is_shown_with_its_trace(
 ) -> None:
     ours, theirs = Pipe(duplex=True)
     ours.send_bytes(encode(place.settings()))
-    monkeypatch.setattr(worker_module, "lower_priority", lambda *arguments: None)
+    monkeypatch.setattr(worker_process, "lower_priority", lambda *arguments: None)
 
     def fails(*arguments: object) -> None:
         raise error
 
-    monkeypatch.setattr(worker_module, "Worker", fails)
-    assert worker_module.main([str(os.dup(theirs.fileno())), "0"]) == worker_module.FAILED_EXIT
+    monkeypatch.setattr("adawm_planner.finetuning.worker.Worker", fails)
+    assert worker_process.main([str(os.dup(theirs.fileno())), "0"]) == worker_process.FAILED_EXIT
     assert ("Traceback" in capfd.readouterr().err) is shown
     told = decode(ours.recv_bytes())
     assert isinstance(told, Trouble) and str(error) in told.text
@@ -588,7 +602,7 @@ def waits_of(supervisor: Supervisor, now: list[float], deaths: int) -> list[floa
     """How long it waits after each of so many deaths; `now` is its clock."""
     waits = []
     for number in range(deaths):
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + HANG_S
         while supervisor.deaths == number and time.monotonic() < deadline:
             supervisor.poll()
             time.sleep(0.02)
@@ -660,12 +674,19 @@ def test_the_worker_is_nice_to_other_sessions_too(place: Workplace) -> None:
                 os.getpriority(os.PRIO_PROCESS, pid) == 19 and of_group and os.sched_getscheduler(pid) == os.SCHED_IDLE
             )
 
-        deadline = time.monotonic() + 30.0
+        deadline = time.monotonic() + HANG_S
         while not lowered():
             assert time.monotonic() < deadline, "its niceness did not change"
             time.sleep(0.02)
     finally:
         supervisor.stop()
+
+
+def test_the_worker_is_nice_before_it_loads_anything_large() -> None:
+    """Its imports are seconds of work at every start, and a planner drives beside them."""
+    code = "import sys, adawm_planner.finetuning.worker_process; print({'torch', 'numpy', 'peft'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=HANG_S)
+    assert done.stdout == "set()\n"
 
 
 def test_the_worker_ends_with_its_node(place: Workplace) -> None:
@@ -675,8 +696,6 @@ def test_the_worker_ends_with_its_node(place: Workplace) -> None:
         "from adawm_planner.finetuning.messages import decode; s = Supervisor(decode(sys.argv[1].encode()));"
         "s.poll(); print(s.pid, flush=True); time.sleep(60)"
     )
-    import subprocess
-
     with subprocess.Popen(
         [sys.executable, "-c", code, encode(place.settings()).decode()], stdout=subprocess.PIPE
     ) as node:
@@ -684,7 +703,7 @@ def test_the_worker_ends_with_its_node(place: Workplace) -> None:
         pid = int(node.stdout.readline())
         time.sleep(0.5)
         node.kill()
-    deadline = time.monotonic() + 20.0
+    deadline = time.monotonic() + HANG_S
     while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
         assert time.monotonic() < deadline, "the worker outlives its node"
         time.sleep(0.05)

@@ -18,8 +18,8 @@ from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
 from adawm_planner.finetuning.memory import Known, bundle_folder, read_known
-from adawm_planner.finetuning.messages import RoundDone, Settings, Wish, decode, encode
-from adawm_planner.finetuning.worker import Gone, Worker
+from adawm_planner.finetuning.messages import Gone, RoundDone, Settings, Wish, decode, encode
+from adawm_planner.finetuning.worker import Worker
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import Workplace, fill
 

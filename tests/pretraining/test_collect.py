@@ -29,6 +29,7 @@ from adawm_planner.pretraining.collect import (
     score,
 )
 from adawm_planner.pretraining.dataset import load_chunk, load_folder, save_chunk
+from tests.patience import HANG_S
 from tests.pretraining.crossing import GO, STOP, crossing_rig
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -236,6 +237,6 @@ def test_a_worker_that_cannot_start_or_is_killed_ends_the_drive(factory: RigFact
 @pytest.mark.parametrize(("words", "message"), [(["--task", "nope"], "task 'nope'"), (["--vehicle", "tank"], "'tank'")])
 def test_a_mistake_of_the_user_is_one_line_at_once(words: list[str], message: str, tmp_path: Path) -> None:
     command = [sys.executable, "-m", "adawm_planner.cli.main", "collect", "--workers", "2", "--output", str(tmp_path)]
-    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run([*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 1
     assert message in done.stderr and len(done.stderr.splitlines()) == 1

@@ -18,7 +18,8 @@ from std_msgs.msg import Bool
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import stamp_to_ns
-from tests.ros.spinner import BOUND_S, Spinner
+from tests.patience import HANG_S
+from tests.ros.spinner import Spinner
 from tests.ros.stub_bridge import DOMAIN
 
 ROOT = FilePath(__file__).resolve().parents[2]
@@ -103,7 +104,7 @@ class BridgeClient(Spinner):
                 return odometry, self.vehicle_status.messages[index]
         raise AssertionError("no frame has come")
 
-    def next_frame(self, timeout_s: float = BOUND_S) -> tuple[Odometry, CarlaEgoVehicleStatus]:
+    def next_frame(self, timeout_s: float = HANG_S) -> tuple[Odometry, CarlaEgoVehicleStatus]:
         """Wait for a frame that has not come yet."""
         seen, states = len(self.odometry), len(self.vehicle_status)
         assert self.spin_until(lambda: len(self.odometry) > seen and len(self.vehicle_status) > states, timeout_s)

@@ -10,8 +10,7 @@ from rclpy.context import Context
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 
-BOUND_S = 40.0
-"""Bounds a failing test only [s]."""
+from tests.patience import HANG_S
 
 POLL_S = 0.01
 """Longest wait between two looks [s]."""
@@ -25,7 +24,7 @@ class Spinner:
         for node in nodes:
             self._executor.add_node(node)
 
-    def spin_until(self, done: Callable[[], bool], timeout_s: float = BOUND_S) -> bool:
+    def spin_until(self, done: Callable[[], bool], timeout_s: float = HANG_S) -> bool:
         """Spin until `done` holds; tell whether it does."""
         end = time.monotonic() + timeout_s
         while not done():
@@ -37,7 +36,7 @@ class Spinner:
     def spin_for(self, seconds: float) -> None:
         """Spin for a while."""
         end = time.monotonic() + seconds
-        self.spin_until(lambda: time.monotonic() >= end, seconds + BOUND_S)
+        self.spin_until(lambda: time.monotonic() >= end, seconds + HANG_S)
 
     def close(self) -> None:
         """Destroy the nodes."""

@@ -20,6 +20,7 @@ from adawm_planner.evaluation.compare import compare
 from adawm_planner.evaluation.report import read_json
 from adawm_planner.paths import default_model_dir
 from adawm_planner.ros.node_table import GUARDS, STACKS
+from tests.patience import HANG_S
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
 for _module in ("rclpy", "adawm_msgs", "libsumo", "onnxruntime"):
@@ -55,7 +56,7 @@ def _children(run: subprocess.Popen[str]) -> dict[str, psutil.Process]:
 
 
 def _until(condition: Callable[[], bool], run: subprocess.Popen[str]) -> None:
-    deadline = time.monotonic() + 90.0
+    deadline = time.monotonic() + HANG_S
     while not condition():
         assert run.poll() is None, run.communicate()
         assert time.monotonic() < deadline, "timed out"
@@ -71,7 +72,7 @@ def _first_episode(run: subprocess.Popen[str]) -> dict[str, psutil.Process]:
 
 
 def _gone(processes: list[psutil.Process]) -> bool:
-    return not psutil.wait_procs(processes, timeout=15.0)[1]
+    return not psutil.wait_procs(processes, timeout=HANG_S)[1]
 
 
 def test_drive_gives_the_same_outcomes_as_evaluate_and_every_frame_a_command(tmp_path: Path) -> None:
@@ -97,7 +98,7 @@ def test_death_of_a_node_ends_the_run_and_says_which_and_why(victim: str, tmp_pa
     with _drive(tmp_path, "--episodes", "1000") as run:
         nodes = _first_episode(run)
         nodes[victim].kill()
-        _, err = run.communicate(timeout=60)
+        _, err = run.communicate(timeout=HANG_S)
     assert run.returncode == 1
     assert f"{victim} was ended by SIGKILL" in err
     assert f"{victim}.log" in err and "Traceback" not in err
@@ -110,7 +111,7 @@ def test_ctrl_c_reports_what_was_driven_and_leaves_no_process(signum: signal.Sig
     with _drive(tmp_path, "--episodes", "1000", "--json", str(result)) as run:
         nodes = _first_episode(run)
         os.killpg(run.pid, signum)
-        out, err = run.communicate(timeout=60)
+        out, err = run.communicate(timeout=HANG_S)
     assert run.returncode == 128 + signum
     assert f"interrupted by {signum.name}" in out and "Traceback" not in err
     assert _gone(list(nodes.values()))

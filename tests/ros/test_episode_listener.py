@@ -16,7 +16,7 @@ from rclpy.context import Context
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.episode_listener import STATUS_TOPIC, EpisodeListener
-from tests.ros.spinner import BOUND_S
+from tests.patience import HANG_S
 from tests.ros.stub_bridge import DOMAIN
 
 pytestmark = pytest.mark.ros
@@ -39,7 +39,7 @@ def test_every_adapter_that_drove_is_named_once_in_order(context: Context, liste
     active = ([], [first], [first, second], [second])
 
     def hear(frames: int) -> None:
-        end = time.monotonic() + BOUND_S
+        end = time.monotonic() + HANG_S
         while listener.report is None or listener.report.frames != frames:
             assert time.monotonic() < end
             status.publish(PlannerStatus(frames=frames, adapters=active[frames]))

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANG_S
+
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
@@ -210,7 +212,9 @@ def test_the_parameters_are_the_limits() -> None:
 def test_limits_that_contradict_each_other_are_refused_in_one_line() -> None:
     command = [sys.executable, "-m", "adawm_planner.ros.gate_node", "--ros-args", "-p", "stop.emergency_mps2:=3.0"]
     environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)}
-    done = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=30, check=False)
+    done = subprocess.run(
+        command, cwd=ROOT, env=environment, capture_output=True, text=True, timeout=HANG_S, check=False
+    )
     assert done.returncode == REFUSED and "emergency_mps2" in done.stdout + done.stderr
     assert "Traceback" not in done.stdout + done.stderr
 
@@ -253,7 +257,7 @@ def test_a_killed_planner_is_braked_for_by_the_gate_process(context: Context) ->
         assert all(command.throttle == 0.0 for command in bridge.commands[before + braked :])
         bench.spin_for(0.1)
         gate.send_signal(signal.SIGTERM)
-        assert gate.wait(timeout=20) == 0
+        assert gate.wait(timeout=HANG_S) == 0
     finally:
         end(planner, gate)
         bench.close()

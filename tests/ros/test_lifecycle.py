@@ -12,6 +12,8 @@ from unittest.mock import Mock
 
 import pytest
 
+from tests.patience import HANG_S
+
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
@@ -85,7 +87,7 @@ def test_a_gate_that_ends_with_an_error_brakes_with_its_last_command(context: Co
         assert bridge.commands[-1].throttle > 0.0
         proposals.publish(CarlaEgoVehicleControl(gear=7))
         assert bench.spin_until(lambda: gate.poll() is not None and bridge.commands[-1].brake == 1.0), "full brake"
-        output, _ = gate.communicate(timeout=20)
+        output, _ = gate.communicate(timeout=HANG_S)
     finally:
         end(gate)
         bench.close()

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.patience import HANG_S
+
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
@@ -21,7 +23,7 @@ from rclpy.node import Node
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.lifecycle import REFUSED
-from tests.ros.spinner import BOUND_S, end
+from tests.ros.spinner import end
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 
 pytestmark = pytest.mark.ros
@@ -46,7 +48,7 @@ def is_driven(bench: Bench, bridge: StubBridge) -> bool:
     bridge.create_subscription(
         PlannerStatus, "/adawm_planner/status", lambda status: reasons.append(status.reason), qos.STATUS
     )
-    end = time.monotonic() + BOUND_S
+    end = time.monotonic() + HANG_S
     for k in itertools.count(1):
         before = len(bridge.commands)
         bridge.publish_world(k)
@@ -75,7 +77,7 @@ def test_signal_leaves_the_vehicle_braking_and_exits_with_zero(context: Context,
         planner.send_signal(number)
         assert bench.spin_until(lambda: len(bridge.commands) > driven)
         assert bridge.commands[-1].brake > 0.0 and bridge.commands[-1].throttle == 0.0
-        output, _ = planner.communicate(timeout=20)
+        output, _ = planner.communicate(timeout=HANG_S)
     finally:
         end(planner)
         bench.close()
@@ -95,7 +97,7 @@ def test_refused_start_is_one_line_and_an_exit_status_of_its_own() -> None:
     started = [(start(*arguments), words) for arguments, words in refused.items()]
     for planner, words in started:
         try:
-            output, _ = planner.communicate(timeout=60)
+            output, _ = planner.communicate(timeout=HANG_S)
         finally:
             end(planner)
         assert planner.returncode == REFUSED and words in output and "Traceback" not in output, output

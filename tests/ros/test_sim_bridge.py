@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from tests.patience import HANG_S
+
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 pytest.importorskip("libsumo")
@@ -55,7 +57,7 @@ def client() -> Iterator[BridgeClient]:
     finally:
         client.close()
         bridge.terminate()
-        output, _ = bridge.communicate(timeout=20)
+        output, _ = bridge.communicate(timeout=HANG_S)
     assert "Traceback" not in output, output
     assert bridge.returncode == 0, output
 

@@ -8,6 +8,8 @@ import signal
 
 import pytest
 
+from tests.patience import HANG_S
+
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 pytest.importorskip("libsumo")
@@ -43,7 +45,7 @@ def test_two_episodes_their_scores_and_the_end() -> None:
                 break
         assert len(episodes) == 3
         bridge.send_signal(signal.SIGTERM)
-        output, _ = bridge.communicate(timeout=20)
+        output, _ = bridge.communicate(timeout=HANG_S)
     finally:
         end(bridge)
         client.close()
@@ -85,7 +87,7 @@ def test_surplus_and_missing_commands_are_named() -> None:
         client.command.publish(CarlaEgoVehicleControl())  # nobody waits for it
         client.spin_for(0.3)
         bridge.send_signal(signal.SIGTERM)
-        output, _ = bridge.communicate(timeout=20)
+        output, _ = bridge.communicate(timeout=HANG_S)
     finally:
         end(bridge)
         client.close()
@@ -105,7 +107,7 @@ def test_refused_start_is_one_clear_line() -> None:
     started = [(start_bridge(parameter), word) for parameter, word in refused.items()]
     started.append((start_bridge("seed:=2147483647", "episodes:=5"), "highest is 2147483647"))
     for bridge, word in started:
-        output, _ = bridge.communicate(timeout=60)
+        output, _ = bridge.communicate(timeout=HANG_S)
         assert bridge.returncode == REFUSED and word in output and "Traceback" not in output, output
         assert len(output.strip().splitlines()) == 1, output
 
@@ -117,7 +119,7 @@ def test_signal_while_it_waits_for_a_client(number: signal.Signals) -> None:
     try:
         assert client.spin_until(lambda: client.command.get_subscription_count() > 0)
         bridge.send_signal(number)
-        output, _ = bridge.communicate(timeout=20)
+        output, _ = bridge.communicate(timeout=HANG_S)
     finally:
         end(bridge)
         client.close()

@@ -16,6 +16,7 @@ from adawm_planner.runtime.planner_loop import PlannerLoop
 from adawm_planner.runtime.swap_thread import MOST_WAITING, TOO_MANY, SwapThread
 from adawm_planner.runtime.warm import rewarm
 from tests.adapters.conftest import Maker
+from tests.patience import HANG_S
 from tests.runtime.fake_engine import FakeEngine
 from tests.runtime.inputs import TOPICS
 from tests.runtime.swap_rig import Rig, digest_of
@@ -51,7 +52,7 @@ def make(engine: FakeEngine) -> tuple[Recorder, PlannerLoop, SwapThread]:
     return recorder, loop, SwapThread(recorder, loop)  # type: ignore[arg-type]
 
 
-def wait_for(done: Callable[[], Any], seconds: float = 20.0) -> bool:
+def wait_for(done: Callable[[], Any], seconds: float = HANG_S) -> bool:
     end = time.monotonic() + seconds
     while not done() and time.monotonic() < end:
         time.sleep(0.005)

@@ -23,6 +23,7 @@ from adawm_planner.simulator.env import DrivingEnv
 from adawm_planner.simulator.network import NETS_DIR
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS, TASKS_DIR, load_task, load_vehicle
 from adawm_planner.simulator.world import World
+from tests.patience import HANG_S
 
 
 def trace(seed: int, task: str = "right_turn_moderate", env: DrivingEnv | None = None) -> bytes:
@@ -53,7 +54,7 @@ def test_same_seed_same_episode_bit_for_bit_also_after_others_and_elsewhere() ->
     queue = context.Queue()
     child = context.Process(target=_trace_elsewhere, args=(7, queue))
     child.start()
-    assert queue.get(timeout=120) == first
+    assert queue.get(timeout=HANG_S) == first
     child.join()
 
 
