@@ -69,7 +69,7 @@ setup(
     ],
     python_requires=">=3.10,<3.13",
     install_requires=RUN,
-    extras_require={"gpu": ["onnxruntime-gpu"], "train": TRAIN, "sim": SIM, "dev": DEV},
+    extras_require={"gpu": ["onnxruntime-gpu>=1.18"], "train": TRAIN, "sim": SIM, "dev": DEV},
     entry_points={
         "console_scripts": [
             f"adawm = {NAME}.cli.main:main",

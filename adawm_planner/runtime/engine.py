@@ -7,6 +7,7 @@ caller's, the posterior is deterministic, and there is no torch in here.
 from __future__ import annotations
 
 import copy
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -38,6 +39,13 @@ PROVIDERS = {
     "tensorrt": "TensorrtExecutionProvider",
 }
 """Parameter value -> onnxruntime's name."""
+
+FULL_PRECISION = {PROVIDERS["cuda"]: {"use_tf32": "0"}}
+"""Options of a provider. TF32, the default of both on GPUs since Ampere, keeps 10 bits of a factor: an adapter's
+probe, made on a CPU, could fail there, and the same frame would be driven otherwise than where it was tested."""
+
+TENSORRT_PRECISION = "NVIDIA_TF32_OVERRIDE"
+"""TensorRT's provider has no such option; NVIDIA's libraries read this variable when they are first used."""
 
 STEP_OUTPUTS = ("h_next", "z_next", "probabilities", "value")
 
@@ -269,7 +277,10 @@ def _open(path: Path, provider: str, threads: int) -> Any:
     # Spinning threads would take the core from whoever shares it with the planner.
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.log_severity_level = 3
-    providers = list(dict.fromkeys([provider, PROVIDERS["cpu"]]))
+    names = dict.fromkeys([provider, PROVIDERS["cpu"]])
+    if provider == PROVIDERS["tensorrt"]:
+        os.environ.setdefault(TENSORRT_PRECISION, "0")
+    providers = [(name, FULL_PRECISION.get(name, {})) for name in names]
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +21,7 @@ from adawm_planner.config.presets import load_pretraining
 from adawm_planner.data_types import Carry, Observation
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
-from adawm_planner.runtime.engine import OnnxEngine, providers_for
+from adawm_planner.runtime.engine import PROVIDERS, TENSORRT_PRECISION, OnnxEngine, providers_for
 from adawm_planner.runtime.export import adaptable_layers, export_model
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.world_model.rssm import State
@@ -259,6 +262,27 @@ def test_auto_takes_the_cpu_where_cuda_was_built_in_and_does_not_start(
     assert OnnxEngine(model_dir, "auto").provider == cpu
     with pytest.raises(ValueError, match="could not start CUDAExecutionProvider; it would run on CPUExecutionProvider"):
         OnnxEngine(model_dir, "cuda")
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "variable"), [("cuda", {"use_tf32": "0"}, None), ("tensorrt", {}, "0"), ("cpu", {}, None)]
+)
+def test_a_gpu_computes_as_precisely_as_the_cpu_that_made_the_probes(
+    name: str, options: dict[str, str], variable: str | None, model_dir: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, wanted, there = list[Any](), PROVIDERS[name], onnxruntime.InferenceSession
+
+    def session(path: str, settings: Any, providers: list[Any]) -> Any:
+        asked.append(providers)
+        return there(path, settings, providers=["CPUExecutionProvider"])
+
+    monkeypatch.delenv(TENSORRT_PRECISION, raising=False)
+    monkeypatch.setattr(onnxruntime, "get_available_providers", lambda: list(PROVIDERS.values()))
+    monkeypatch.setattr(onnxruntime, "InferenceSession", session)
+    with nullcontext() if name == "cpu" else pytest.raises(ValueError, match=f"could not start {wanted}"):
+        OnnxEngine(model_dir, name)
+    assert asked[0][0] == (wanted, options) and asked[0][-1] == ("CPUExecutionProvider", {})
+    assert os.environ.pop(TENSORRT_PRECISION, None) == variable
 
 
 def test_the_engine_needs_no_torch() -> None:
