@@ -39,6 +39,14 @@ def launch_dir() -> Path:
     return share_dir() / "launch"
 
 
+def install_extra(extra: str) -> str:
+    """The command that installs one of setup.py's extras; by path, as the name on an index may be another's."""
+    checkout = Path(__file__).resolve().parents[1]
+    if (checkout / "setup.py").is_file():
+        return f"pip install -e '{checkout}[{extra}]'"
+    return f"pip install '.[{extra}]' in a checkout of {NAME}"
+
+
 def _candidates(module: Path) -> Iterator[Path]:
     """The checkout, then share/ of each folder above the module, then of each sourced ROS prefix."""
     yield module.parents[1]

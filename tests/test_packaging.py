@@ -169,6 +169,27 @@ def set_up(folder: Path, **environment: str) -> subprocess.CompletedProcess[str]
     )
 
 
+def test_a_command_with_ros_runs_on_the_checkout_and_not_on_an_older_copy_of_it(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "scripts", tmp_path / "scripts")
+    for name, text in (
+        (".venv/bin/activate", "VIRTUAL_ENV=$PWD/.venv"),
+        ("ros2_ws/install/local_setup.bash", "export PYTHONPATH=/installed/by/colcon:$PYTHONPATH"),
+    ):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text(text)
+    command = [tmp_path / "scripts" / "with_ros.sh", "printenv", "PYTHONPATH"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=True, timeout=HANG_S)
+    assert done.stdout.split(":")[:2] == [str(tmp_path), "/installed/by/colcon"]
+
+
+def test_extras_are_installed_from_the_checkout_and_not_by_a_name_that_may_be_anothers(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert paths.install_extra("train") == f"pip install -e '{ROOT}[train]'"
+    monkeypatch.setattr(paths, "__file__", "/opt/site-packages/adawm_planner/paths.py")
+    assert paths.install_extra("train") == "pip install '.[train]' in a checkout of adawm_planner"
+
+
 def test_an_interrupted_environment_is_made_anew(tmp_path: Path) -> None:
     small_checkout(tmp_path)
     (tmp_path / "killed").touch()

@@ -241,7 +241,7 @@ class AdapterStore:
     def _bundle(self, digest: str) -> Installed:
         if digest not in self._state.bundles or digest in self._state.removed:
             refuse(Reason.UNKNOWN_BUNDLE, "the bundle must be in the store", digest, "an installed digest",
-                   "`adawm adapter list --store` shows them")  # fmt: skip
+                   f"`adawm adapter list {self.root}` shows them")  # fmt: skip
         return self._state.bundles[digest]
 
     def _folder(self, digest: str) -> Path:

@@ -166,14 +166,14 @@ def sumo() -> Check:
     library = _probe("import libsumo; print(libsumo.getVersion()[1])")
     netconvert = _netconvert()
     found = f"libsumo: {library.text}; netconvert: {netconvert or 'missing'}"
-    fix = LIBRARIES_FIX if NO_LIBRARY in library.text else "pip install 'adawm_planner[sim]' (or make setup)"
+    fix = LIBRARIES_FIX if NO_LIBRARY in library.text else f"{paths.install_extra('sim')} (or make setup)"
     return Check("SUMO", library.ok and netconvert is not None, found, "libsumo and netconvert", fix, required=False)
 
 
 def carla() -> Check:
     """The carla wheel, which reads OpenDRIVE; no server is needed."""
     found = _probe("import carla; from importlib import metadata; print(metadata.version('carla'))")
-    fix = "pip install 'adawm_planner[sim]'; without it the drivable area comes from the route alone"
+    fix = f"{paths.install_extra('sim')}; without it the drivable area comes from the route alone"
     return Check("carla wheel", found.ok, found.text, "0.9.16", fix, required=False)
 
 
@@ -190,7 +190,7 @@ def onnxruntime() -> Check:
 def torch() -> Check:
     """torch; needed only to train and adapt."""
     version = _version("torch")
-    fix = "pip install 'adawm_planner[train]' (or make setup)"
+    fix = f"{paths.install_extra('train')} (or make setup)"
     return Check("torch", version is not None, version or "missing", "2.13.0, for training only", fix, required=False)
 
 

@@ -32,6 +32,7 @@ from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
+from adawm_planner.paths import install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import check_folder
 from adawm_planner.ros.node_table import FINETUNER, GUARDS, SIM_BRIDGE, STACKS, START_LIMIT_S, NodeSpec, node_command
@@ -202,7 +203,7 @@ def wants_finetuner(asked: bool | None, key: Path | None, console: Console, sour
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     reason = ""
     if missing:
-        reason = f"{', '.join(missing)} not installed (`make setup`, or pip install 'adawm_planner[train]')"
+        reason = f"{', '.join(missing)} not installed (`make setup`, or {install_extra('train')})"
     elif key is not None and not key.is_file():
         reason = f"no key {key} (`adawm adapter keygen {key.with_suffix('')}` makes one)"
     elif not any(source_dir.glob("source-*.npz")):

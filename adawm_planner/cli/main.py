@@ -11,6 +11,8 @@ from typing import Any
 
 import click
 
+from adawm_planner.paths import install_extra
+
 COMMANDS: dict[str, tuple[str, str]] = {
     "drive": ("adawm_planner.cli.drive:drive", "Drive in the real ROS stack: separate processes over DDS."),
     "story": ("adawm_planner.cli.story:story", "Drive, shift, adapt, recover, roll back: the whole story once."),
@@ -91,7 +93,7 @@ def missing(module: str) -> str:
     """One line that says which part of the installation lacks a module and how to get it."""
     top = module.split(".")[0]
     if top in EXTRA_OF:
-        return f"module '{top}' is missing: pip install 'adawm_planner[{EXTRA_OF[top]}]' (or make setup)"
+        return f"module '{top}' is missing: {install_extra(EXTRA_OF[top])} (or make setup)"
     if top == "rclpy" or top.endswith(("_msgs", "_interfaces", "_types")):
         return (
             f"ROS module '{top}' is missing: write scripts/with_ros.sh before the command, or `source "

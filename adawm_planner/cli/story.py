@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from rich.console import Console
 
+from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.keys import PUBLIC_SUFFIX, read_private_key
 from adawm_planner.cli.drive import (
     SOURCE_DIR,
@@ -36,7 +37,7 @@ from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.config.story import load_story
-from adawm_planner.paths import default_model_dir
+from adawm_planner.paths import default_model_dir, install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS, node_command
@@ -56,7 +57,6 @@ RUNS = Path("runs/story")
 SHIFTED_BRIDGE = "sim_bridge_shifted"
 """Name of the second bridge's process and of its log; as a node it is called as the first."""
 
-PARTS = ("dynamics", "policy")
 STALL_S = 300.0
 """Longest wait for an episode before the story is given up [s]; the longest episode has 80 s of driving."""
 
@@ -184,8 +184,8 @@ def require_training() -> None:
     missing = [name for name in (*TRAINING_PACKAGES, "matplotlib") if find_spec(name) is None]
     if missing:
         raise click.ClickException(
-            f"the story needs the finetuner: {', '.join(missing)} not installed; `make drive` installs them, or pip "
-            "install 'adawm_planner[train]'. `adawm drive` drives without them"
+            f"the story needs the finetuner: {', '.join(missing)} not installed; `make drive` installs them, or "
+            f"{install_extra('train')}. `adawm drive` drives without them"
         )
 
 

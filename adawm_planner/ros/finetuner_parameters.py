@@ -11,6 +11,7 @@ from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.config.adaptation import load_adaptation
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES, ReplayConfig, RoundConfig
 from adawm_planner.finetuning.messages import Settings
+from adawm_planner.paths import install_extra
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.ros.planner_parameters import model_dir_from
 from adawm_planner.runtime.model_files import digest
@@ -63,7 +64,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
     """
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     if missing:
-        raise ValueError(f"{', '.join(missing)} not installed: run pip install 'adawm_planner[train]'")
+        raise ValueError(f"{', '.join(missing)} not installed: run {install_extra('train')}")
     state = state_dir_from(values)
     files = {name: _file(name, values[name]) for name in ("signing_key", "config_file")}
     if files["signing_key"]:

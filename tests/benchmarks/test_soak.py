@@ -22,6 +22,7 @@ pytest.importorskip("scipy")
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.paths import install_extra
 from adawm_planner.processes import ChildDied, Interrupted
 from adawm_planner.story.events import Driving, Drove, Event, Measured, Moved, Offered, Operated, Refused
 from benchmarks import soak
@@ -179,7 +180,7 @@ def test_runs_are_not_mixed_and_a_missing_package_is_named(place: Path, monkeypa
     (place / "run" / "note").touch()
     assert "is not empty" in called(place)[1]
     monkeypatch.setattr(soak, "find_spec", lambda name: None)
-    assert "'psutil' is missing: pip install 'adawm_planner[dev]'" in called(place)[1]
+    assert f"'psutil' is missing: {install_extra('dev')}" in called(place)[1]
 
 
 def test_the_two_hours_in_the_docs_are_the_committed_ones() -> None:

@@ -104,7 +104,7 @@ def test_a_compiler_may_be_called_through_another_program(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("said", "words"),
     [
-        ("ModuleNotFoundError: No module named 'libsumo'", "adawm_planner[sim]"),
+        ("ModuleNotFoundError: No module named 'libsumo'", "[sim]'"),
         ("ImportError: libXrender.so.1: cannot open shared object file: No such file", "apt-get install libx11-6"),
     ],
 )

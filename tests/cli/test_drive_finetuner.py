@@ -55,7 +55,7 @@ def test_what_is_missing_is_one_line_and_an_error_if_asked_for(
     assert not wants_finetuner(None, key, console)
     text = console.export_text()
     assert text.startswith(f"no finetuner: {told}") and text.count("\n") == 1
-    assert missing != "training" or "'adawm_planner[train]'" in text  # which looks like markup
+    assert missing != "training" or "[train]'" in text  # which looks like markup
     with pytest.raises(click.ClickException, match=re.escape(told)):
         wants_finetuner(True, key, console)
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -41,6 +43,34 @@ def test_results_can_be_written_as_json(name: str) -> None:
     assert "--json" in CliRunner().invoke(adawm, [name, "--help"]).output
 
 
+def advised() -> list[str]:
+    """Every `adawm ...` in backticks that a module of the package says, without what it fills in."""
+    texts = []
+    for file in sorted((ROOT / "adawm_planner").rglob("*.py")):
+        for node in ast.walk(ast.parse(file.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.JoinedStr):
+                texts.append("".join(part.value if isinstance(part, ast.Constant) else "X" for part in node.values))
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                texts.append(node.value)
+    return sorted({found for text in texts for found in re.findall(r"`(adawm (?!X)[^`]+)`", text)})
+
+
+@pytest.mark.parametrize("line", advised())
+def test_a_command_that_a_message_advises_exists_with_all_its_options(line: str) -> None:
+    group, words = adawm, line.split()[1:]
+    command: click.Command = group
+    while isinstance(command, click.Group) and words and not words[0].startswith("-"):
+        found = command.get_command(click.Context(command), words[0])
+        assert found is not None, f"{line}: there is no '{words[0]}'"
+        command, words = found, words[1:]
+    known = {name for each in command.params for name in (*each.opts, *each.secondary_opts)} | {"--help"}
+    assert {word.split("=")[0] for word in words if word.startswith("--")} <= known, line
+
+
+def test_there_are_commands_that_messages_advise() -> None:
+    assert len(advised()) > 20
+
+
 def test_unknown_command_is_one_line() -> None:
     result = CliRunner().invoke(adawm, ["fly"])
     assert result.exit_code == 2
@@ -52,7 +82,7 @@ def test_unknown_command_is_one_line() -> None:
     [
         (ValueError("cruise_speed is -1, needs > 0"), "cruise_speed is -1"),
         (FileNotFoundError(2, "No such file", "task.yaml"), "task.yaml"),
-        (ModuleNotFoundError("x", name="torch.nn"), "adawm_planner[train]"),
+        (ModuleNotFoundError("x", name="torch.nn"), "[train]'"),
         (ModuleNotFoundError("x", name="rclpy"), "scripts/with_ros.sh"),
         (ModuleNotFoundError("x", name="nonsense"), "adawm doctor"),
         (ImportError("libX11.so.6: cannot open shared object file", name="libsumo"), "apt-get install libx11-6"),
