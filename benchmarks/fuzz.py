@@ -19,7 +19,7 @@ import click
 import numpy as np
 from rich.console import Console
 
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import SEED, json_option
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
@@ -214,7 +214,7 @@ def _too_sharp(case: Case, before: Memory, command: Command) -> bool:
 
 @click.command()
 @click.option("--proposals", type=click.IntRange(min=1), default=1_000_000, show_default=True, help="How many.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of the generator.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Of the generator.")
 @json_option
 def fuzz(proposals: int, seed: int, json_file: Path | None) -> None:
     """Put random proposals and worlds through the gate and count what escapes it."""

@@ -28,7 +28,7 @@ from adawm_planner.adaptation.select_part import Evidence, Part, select_part
 from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.adaptation.visited import visit
 from adawm_planner.cli.adapt import run_options
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import SEED, json_option
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
 from adawm_planner.data_types import Float64, Int64
 from adawm_planner.evaluation.metrics import wilson_interval
@@ -98,7 +98,7 @@ class Pool:
 @click.option("--clean", type=click.IntRange(min=1), default=100, show_default=True, help="Trials without any cause.")
 @click.option("--episodes", type=click.IntRange(min=2), default=20, show_default=True, help="Rollouts per trial.")
 @click.option("--sizes", default="2,4,8,12,20", show_default=True, help="Rollouts per trial to compare.")
-@click.option("--seed", type=click.IntRange(min=0), default=5000, show_default=True, help="First episode seed.")
+@click.option("--seed", type=SEED, default=5000, show_default=True, help="First episode seed.")
 @click.option("--estimator", type=click.Choice(["direct", "both"]), default="both", show_default=True,
               help="The visitation estimator takes most of the time.")  # fmt: skip
 @run_options

@@ -1,6 +1,6 @@
 """The README's picture from a real episode: what the model sees, what it imagines next, and what really came.
 
-`python -m benchmarks.picture --seed 5001 --time 8 --output docs/images/imagined.png`
+`adawm benchmark picture --seed 5001 --time 8 --output docs/images/imagined.png`
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ import click
 import cv2
 import numpy as np
 
+from adawm_planner.cli.options import SEED
 from adawm_planner.data_types import UInt8
 from adawm_planner.dims import DECISION_S
 from adawm_planner.observation.picture import bev_picture, imagined_picture
@@ -27,21 +28,21 @@ TILE_SCALE = 7
 SEEN_SCALE = 15
 
 
-@click.command(help=__doc__)
+@click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True)
-@click.option("--seed", default=5001, show_default=True, help="Episode.")
+@click.option("--seed", type=SEED, default=5001, show_default=True, help="Episode.")
 @click.option("--time", "moment", default=8.0, show_default=True, help="Moment of the episode [s].")
 @click.option("--model-dir", type=click.Path(path_type=Path), default=None, help="Model; the shipped one by default.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/imagined.png"), show_default=True)
-def main(task: str, seed: int, moment: float, model_dir: Path | None, output: Path) -> None:
-    """Drive to the moment, imagine, drive on, and compose the picture."""
+def picture(task: str, seed: int, moment: float, model_dir: Path | None, output: Path) -> None:
+    """Write the README's picture: what the model sees at a moment, imagines next, and what really came."""
     engine = OnnxEngine(model_dir or default_model_dir())
     seen, imagined = drive(task, seed, engine, round(moment / DECISION_S))
-    picture = compose(seen[0], imagined, np.stack(seen[1:]))
+    composed = compose(seen[0], imagined, np.stack(seen[1:]))
     output.parent.mkdir(parents=True, exist_ok=True)
-    if not cv2.imwrite(str(output), picture):
+    if not cv2.imwrite(str(output), composed):
         raise click.ClickException(f"{output} cannot be written")
-    click.echo(f"{output}: {picture.shape[1]} x {picture.shape[0]}, seed {seed}, {moment:.1f} s")
+    click.echo(f"{output}: {composed.shape[1]} x {composed.shape[0]}, seed {seed}, {moment:.1f} s")
 
 
 def drive(task: str, seed: int, engine: OnnxEngine, decision: int) -> tuple[list[UInt8], UInt8]:
@@ -79,7 +80,3 @@ def _row(bevs: UInt8, title: str) -> UInt8:
     row = np.concatenate(tiles, axis=1)
     cv2.putText(row, title, (8, row.shape[0] - 10), cv2.FONT_HERSHEY_SIMPLEX, 0.5, (255, 255, 255), 1, cv2.LINE_AA)
     return row
-
-
-if __name__ == "__main__":
-    main()

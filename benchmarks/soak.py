@@ -33,7 +33,7 @@ from adawm_planner.cli.drive import (
     start,
     wants_finetuner,
 )
-from adawm_planner.cli.options import FiniteRange, json_option, model_options
+from adawm_planner.cli.options import SEED, FiniteRange, json_option, model_options
 from adawm_planner.cli.story import FILE, STALL_S, Files, make_folder
 from adawm_planner.data_types import Outcome
 from adawm_planner.dims import FRAME_S
@@ -124,7 +124,7 @@ class Account:
               help="Seconds between two samples of memory and processor.")  # fmt: skip
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
 @click.option("--vehicle", default="worn_brakes", show_default=True, help="Vehicle preset, or a YAML file.")
-@click.option("--seed", type=click.IntRange(min=0), default=5000, show_default=True,
+@click.option("--seed", type=SEED, default=5000, show_default=True,
               help="Seed of the first episode; the others follow by 1.")  # fmt: skip
 @click.option(
     "--run", "run_folder", type=FOLDER, help="New folder of result, logs and state [default: runs/soak/TIME]."

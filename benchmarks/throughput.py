@@ -20,7 +20,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.options import FiniteRange, json_option
+from adawm_planner.cli.options import SEED, FiniteRange, json_option
 from adawm_planner.dims import DECISION_S, FRAME_S
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
 from benchmarks.record import with_origin, write
@@ -101,7 +101,7 @@ def run_block(contender: Contender, seconds: float, seed: int) -> None:
               help="Built-in task of this project.")  # fmt: skip
 @click.option("--blocks", type=click.IntRange(min=1), default=5, show_default=True, help="Alternations of the two.")
 @click.option("--seconds", type=FiniteRange(min=0.1), default=4.0, show_default=True, help="Length of a block.")
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Seed of the first episode.")
+@click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the first episode.")
 @json_option
 def throughput(task: str, blocks: int, seconds: float, seed: int, json_file: Path | None) -> None:
     """Environment decisions per second with BEV and reward, against highway-env's intersection-v1."""

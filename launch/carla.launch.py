@@ -29,7 +29,7 @@ def included(package: str, **settings: object) -> IncludeLaunchDescription:
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Planner, and on request carla_ros_bridge with an ego vehicle and its route."""
+    """Planner and gate, on request the finetuner, and carla_ros_bridge with an ego vehicle and its route."""
     nodes, role = STACKS["carla"], LaunchConfiguration("role_name")
     server = {name: LaunchConfiguration(name) for name in SERVER}
     return LaunchDescription(

@@ -1,7 +1,10 @@
 """The planner in SUMO traffic: the simulator bridge speaks carla_ros_bridge's topics.
 
 ros2 launch adawm_planner sim.launch.py task:=right_turn_moderate episodes:=20 seed:=5000
-ros2 launch adawm_planner sim.launch.py finetuner:=true signing_key:=keys/finetuner.pem   # learns from the driving
+
+With the finetuner, whose adapters the planner then trusts (docs/finetuning.md says how to make key and rollouts):
+ros2 launch adawm_planner sim.launch.py finetuner:=true signing_key:=keys/finetuner.pem source_dir:=data/adaptation \\
+    adapters.store:=data/adapters adapters.trust:=keys/finetuner.pub
 """
 
 from launch import LaunchDescription
@@ -11,7 +14,10 @@ from adawm_planner.ros.node_table import STACKS
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Planner and simulator bridge; `ros2 launch adawm_planner sim.launch.py --show-args` lists the arguments."""
+    """Simulator bridge, planner and gate, on request the finetuner.
+
+    `ros2 launch adawm_planner sim.launch.py --show-args` lists the arguments.
+    """
     nodes = STACKS["sim"]
     # The world waits for its clients and stands still meanwhile, and starts its episodes where it likes.
     gate = guards(nodes, await_planner=True, release_on_new_episode=True, wait_s=0.8)

@@ -18,7 +18,7 @@ INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", 
 
 
 def generate_launch_description() -> LaunchDescription:
-    """Planner alone, on wall time."""
+    """Planner and gate on wall time, on request the finetuner."""
     nodes = STACKS["vehicle"]
     bridge_names = {name: ["/carla/", LaunchConfiguration("role_name"), f"/{name}"] for name in INPUTS}
     renamed = [

@@ -19,6 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from adawm_planner.adapters.factors import PARTS
 from adawm_planner.cli.options import json_option
 from adawm_planner.paths import default_model_dir
 from adawm_planner.result_file import check_folder, write_json
@@ -182,7 +183,7 @@ def finite_days(context: click.Context, parameter: click.Parameter, days: float 
 def sign_options(command: Callable[..., None]) -> Callable[..., None]:
     """What the signer says about the bundle."""
     options = (
-        click.option("--part", type=click.Choice(["dynamics", "policy"]), required=True, help="Which factors to take."),
+        click.option("--part", type=click.Choice(list(PARTS)), required=True, help="Which factors to take."),
         click.option("--name", required=True, help="Of the bundle: letters, digits, dots, dashes, underscores."),
         click.option("--counter", type=click.IntRange(min=1), required=True,
                      help="Above that of every earlier bundle of the part."),

@@ -32,6 +32,7 @@ BENCHMARKS = {
     "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
     "soak": "An hour of real-time driving with the sidecar: memory, processor, missed ticks, swaps.",
+    "picture": "Write the README's picture: what the model sees, imagines, and what really came.",
     "page": "Write docs/performance.md from the committed results of these.",
 }
 """Name, which is also that of the module and of its command -> one line of help."""
@@ -74,4 +75,4 @@ def import_benchmark(name: str) -> ModuleType:
 
 @click.group(cls=BenchmarkGroup)
 def benchmark() -> None:
-    """Measure speed against a named peer or floor, in the same run."""
+    """Measure against a named peer or floor in the same run, and write the pages of results."""

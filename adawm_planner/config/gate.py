@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, ClassVar
 
 
 def limit(default: float, unit: str, low: float, high: float, description: str) -> Any:
@@ -19,17 +19,21 @@ def limit(default: float, unit: str, low: float, high: float, description: str) 
 class _Limits:
     """Refuses values outside their range."""
 
+    section: ClassVar[str]  # of the gate's parameters
+
     def __post_init__(self) -> None:
         for each in fields(self):
             value, low, high = getattr(self, each.name), each.metadata["low"], each.metadata["high"]
             if not (math.isfinite(value) and low <= value <= high):
-                unit = each.metadata["unit"]
-                raise ValueError(f"gate.{each.name} is {value}, must lie in {low:g}..{high:g} {unit}".rstrip())
+                name, limits = f"gate.{self.section}.{each.name}", f"{low:g}..{high:g} {each.metadata['unit']}"
+                raise ValueError(f"{name} is {value}, must lie in {limits}".rstrip())
 
 
 @dataclass(frozen=True)
 class CommandLimits(_Limits):
     """Largest commands that leave the gate; accelerations are the pedals', as the nominal vehicle answers them."""
+
+    section = "command"
 
     throttle_mps2: float = limit(4.0, "m/s2", 0.5, 20.0, "acceleration at throttle 1")
     brake_mps2: float = limit(8.0, "m/s2", 1.0, 20.0, "deceleration at brake 1")
@@ -45,6 +49,8 @@ class CommandLimits(_Limits):
 @dataclass(frozen=True)
 class WatchLimits(_Limits):
     """How old and how wrong what the gate hears may be; its own wait for inputs is in `limits.*`."""
+
+    section = "watch"
 
     proposal_s: float = limit(0.2, "s", 0.05, 2.0, "age of the planner's newest valid proposal")
     proposal_frames: float = limit(3.0, "frames of 0.05 s", 1.0, 20.0, "frames that one proposal may serve")
@@ -66,6 +72,8 @@ class RssLimits(_Limits):
     brakes are taken for what the vehicle gives, 6 m/s2, where it counts on 4.
     """
 
+    section = "rss"
+
     response_s: float = limit(0.2, "s", 0.05, 5.0, "until the own brakes answer: a decision and the brakes' lag")
     other_response_s: float = limit(0.2, "s", 0.0, 5.0, "until an oncoming vehicle brakes")
     acceleration_mps2: float = limit(0.0, "m/s2", 0.0, 10.0, "own acceleration during response_s")
@@ -82,6 +90,8 @@ class RssLimits(_Limits):
 @dataclass(frozen=True)
 class PathLimits(_Limits):
     """The braking-distance check along the path that the vehicle's own motion makes."""
+
+    section = "path"
 
     delay_s: float = limit(0.2, "s", 0.05, 2.0, "until the brakes answer, and how long the check may still wait")
     brake_mps2: float = limit(6.0, "m/s2", 0.5, 12.0, "deceleration that is counted on")
@@ -102,6 +112,8 @@ class StopLimits(_Limits):
     Its comfortable deceleration is just within the bound of comfort in nuPlan's closed-loop metrics, 4.05 m/s2; the
     jerk is not, 4.13 m/s3, at which one that was accelerating at 50 km/h would not stand within 35 m.
     """
+
+    section = "stop"
 
     comfortable_mps2: float = limit(4.0, "m/s2", 0.5, 8.0, "deceleration of the comfortable stop")
     comfortable_jerk_mps3: float = limit(8.0, "m/s3", 0.5, 100.0, "rise of that deceleration")

@@ -20,10 +20,10 @@ from adawm_planner.simulator.world import World, WorldFrame
 class GatedPilot:
     """Proposes with a pilot and lets the gate decide."""
 
-    def __init__(self, pilot: Pilot, config: GateConfig | None = None) -> None:
+    def __init__(self, pilot: Pilot) -> None:
         """Put a gate behind a pilot."""
         self.digest: str | None = pilot.digest
-        self._pilot, self._config = pilot, config or GateConfig()
+        self._pilot, self._config = pilot, GateConfig()
         self._memory = Memory()
         self.interventions: Counter[str] = Counter()
 

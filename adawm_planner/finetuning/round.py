@@ -299,9 +299,7 @@ def _factors(student: Student, workshop: Workshop, part: str) -> dict[str, tuple
 def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Material, name: str) -> RoundDone:
     step, made = learned.step, learned.made
     scores = {}
-    for side, score, key in zip(
-        ("dynamics", "policy"), (step.mismatch.dynamics, step.mismatch.policy), step.mismatch.pair, strict=True
-    ):
+    for side, score, key in zip(PARTS, (step.mismatch.dynamics, step.mismatch.policy), step.mismatch.pair, strict=True):
         scores[f"{side}_mismatch"], scores[f"{side}_standard_error"] = score.value, score.error
         scores[f"{side}_baseline"] = workshop.baseline.samples[key].mean
     return RoundDone(

@@ -173,11 +173,9 @@ def dynamics_parameters(agent: Agent) -> list[nn.Parameter]:
     return [parameter for name, parameter in named if not name.startswith("encoder.")]
 
 
-def train_world_model(
-    agent: Agent, train: Replay, held_out: Replay, config: DynamicsConfig, run: Run, name: str = "world_model"
-) -> FitReport:
+def train_world_model(agent: Agent, train: Replay, held_out: Replay, config: DynamicsConfig, run: Run) -> FitReport:
     """Fit recurrent model and heads to replayed windows."""
-    parameters = dynamics_parameters(agent)
+    name, parameters = "world_model", dynamics_parameters(agent)
     optimizer = torch.optim.Adam(parameters, config.learning_rate, eps=1e-8)
 
     def update(step: int) -> Metrics:

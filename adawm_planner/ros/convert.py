@@ -176,10 +176,10 @@ def world_clock(message: CarlaStatus) -> WorldClock:
     return WorldClock(int(message.frame), bool(message.synchronous_mode), bool(message.synchronous_mode_running))
 
 
-def control_message(command: Command, stamp_ns: int, frame_id: str = "map") -> CarlaEgoVehicleControl:
+def control_message(command: Command, stamp_ns: int) -> CarlaEgoVehicleControl:
     """Return a command as the bridge takes it."""
     return CarlaEgoVehicleControl(
-        header=make_header(stamp_ns, frame_id),
+        header=make_header(stamp_ns, "map"),
         throttle=float(command.throttle),
         steer=float(command.steer),
         brake=float(command.brake),
@@ -210,7 +210,7 @@ def image_message(picture: UInt8, stamp_ns: int, frame_id: str) -> Image:
     if channels != 3 or picture.dtype != np.uint8:
         raise ValueError(f"picture is {picture.shape} {picture.dtype}, must be (H, W, 3) uint8")
     return Image(
-        header=make_header(stamp_ns, frame_id),
+        header=make_header(stamp_ns, "map"),
         height=height,
         width=width,
         encoding="bgr8",

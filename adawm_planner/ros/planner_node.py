@@ -1,7 +1,8 @@
 """The planner as a ROS 2 lifecycle node: live topics in, one command per bridge frame out.
 
 Thin on purpose: planner_inputs converts messages and hands them to runtime/planner_loop.py, and what
-comes back leaves through planner_outputs. One thread does everything.
+comes back leaves through planner_outputs. One thread does all of that; adapters are read and checked in another
+(runtime/swap_thread.py).
 """
 
 from __future__ import annotations

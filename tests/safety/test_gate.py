@@ -417,9 +417,9 @@ def config(**given: Any) -> GateConfig:
         ({"stop": {"hold_mps2": 8.1}}, "hold_mps2 is 8.1, must be at most command.brake_mps2, 8.0"),
         ({"path": {"horizon_s": 3.8}}, "horizon_s is 3.8, must be at least 3.87 s"),
         ({"command": {"speed_mps": 25.0}}, "horizon_s is 4.0, must be at least 4.78 s"),
-        ({"watch": {"latch_s": math.nan}}, "gate.latch_s is nan, must lie in 0..10 s"),
-        ({"rss": {"response_s": 0.0}}, "gate.response_s is 0.0, must lie in 0.05..5 s"),
-        ({"path": {"horizon_s": 7.0}}, "gate.horizon_s is 7.0, must lie in 0.5..6 s"),
+        ({"watch": {"latch_s": math.nan}}, "gate.watch.latch_s is nan, must lie in 0..10 s"),
+        ({"rss": {"response_s": 0.0}}, "gate.rss.response_s is 0.0, must lie in 0.05..5 s"),
+        ({"path": {"horizon_s": 7.0}}, "gate.path.horizon_s is 7.0, must lie in 0.5..6 s"),
     ],
 )
 def test_a_configuration_that_cannot_be_is_refused(given: dict[str, dict[str, float]], message: str) -> None:
