@@ -14,6 +14,7 @@ import click
 from rich.console import Console
 
 from adawm_planner.adapters.strict_json import parse
+from adawm_planner.origin import SCHEMA
 from adawm_planner.result_file import write_text
 from benchmarks import targets
 from benchmarks.page_sections import (
@@ -27,7 +28,7 @@ from benchmarks.page_sections import (
     throughput,
     training,
 )
-from benchmarks.record import ROOT, SCHEMA
+from benchmarks.record import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"

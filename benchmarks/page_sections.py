@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from benchmarks.record import LEVELS, without_json
+from adawm_planner.origin import without_json
+from benchmarks.record import LEVELS
 
 Document = Mapping[str, Any]
 

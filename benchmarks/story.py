@@ -24,13 +24,14 @@ from adawm_planner.cli.options import json_option
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
+from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.story.phases import Phase
 from adawm_planner.story.record import SCHEMA
-from benchmarks.record import ROOT, Start, with_origin, write
+from benchmarks.record import ROOT, with_origin, write
 
 SHIFTS = ("right_turn_moderate:worn_brakes", "roundabout_moderate:nominal", "right_turn_dense:nominal")
 """One of the vehicle, two of the task."""

@@ -25,10 +25,11 @@ from adawm_planner.cli.adapt import run_options
 from adawm_planner.cli.options import json_option
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
 from adawm_planner.config.mapping import to_mapping
+from adawm_planner.origin import checkout
 from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
-from benchmarks.record import ROOT, checkout, with_origin, write
+from benchmarks.record import ROOT, with_origin, write
 from benchmarks.table_report import compact, figures, summarise, to_markdown
 
 SHIFTS = {

@@ -13,14 +13,12 @@ import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
-from types import ModuleType
 from typing import Any
 
 import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from adawm_planner.cli.benchmark import import_benchmark
 from adawm_planner.cli.drive import require_ros
 from adawm_planner.cli.options import (
     MOST_EPISODES,
@@ -34,6 +32,7 @@ from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
+from adawm_planner.origin import Start, with_origin
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import Children, Interrupted, interruptible, ros_environment, tail
 from adawm_planner.result_file import write_json, write_text
@@ -82,7 +81,7 @@ def faults(
     episode_seeds(seed, max(episodes, 1))
     ros_environment(os.environ)  # a wrong domain is told before anything is measured
     require_ros()
-    record = import_benchmark("record")  # so is a place without the benchmarks; and it notes load and commit
+    start = Start.now()
     load_task(task)
     campaign = Campaign(Settings(speed_mps=speed), task, seed, runs, console)
     interrupted = None
@@ -91,7 +90,7 @@ def faults(
             campaign.run(chosen, episodes)
     except Interrupted as error:
         interrupted = error
-    report(campaign, chosen, page, json_file, record)
+    report(campaign, chosen, page, json_file, start)
     if interrupted is not None:
         console.print(f"[yellow]{interrupted}; call this again to go on[/]")
         raise SystemExit(128 + interrupted.signum) from interrupted
@@ -205,20 +204,20 @@ def read_measured(file: Path) -> dict[str, Any]:
 
 
 def report(
-    campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None, record: ModuleType
+    campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None, start: Start
 ) -> None:
-    """Print the table; write JSON and page where they were asked for, by the benchmarks' module `record`."""
+    """Print the table; write JSON and page where they were asked for."""
     rows, normal = campaign.rows(chosen), campaign.normal()
     if not rows and normal is None:
         return
     figures = {
         "settings": asdict(campaign.settings), "summary": summarise(rows, normal), "normal": normal, "rows": rows,
     }  # fmt: skip
-    document = record.with_origin("faults", figures, PACKAGES)
+    document = with_origin("faults", figures, PACKAGES, start)
     console = Console()
     console.print(table(rows))
     for line in totals(document):
         console.print(line, highlight=False, soft_wrap=True)
-    record.write(json_file, document)
+    write_json(json_file, document)
     if page is not None:
         write_text(page, markdown(document))

@@ -22,7 +22,7 @@ from rich.console import Console
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.pretraining import PretrainingConfig
 from adawm_planner.durable import replacing
-from adawm_planner.git import git
+from adawm_planner.origin import checkout
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
 from adawm_planner.pretraining.collect import Fleet, RigFactory, Round, collect_round, score
@@ -107,8 +107,8 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
 
 
 def repository_commit() -> str:
-    """Short hash of the code's commit, `unknown` outside a repository."""
-    return git(Path(__file__).parent, "rev-parse", "--short", "HEAD") or "unknown"
+    """First 7 digits of the code's commit, `unknown` outside a checkout."""
+    return (checkout()["commit"] or "unknown")[:7]
 
 
 def _keep_config(folder: Path, config: PretrainingConfig) -> None:

@@ -143,12 +143,3 @@ def test_normal_episodes_of_a_task_file_are_kept_by_its_name(tmp_path: Path, mon
     normal = campaign.normal()
     assert campaign.failed == [] and normal is not None and normal["episodes"] == 3
     assert (tmp_path / "runs" / "normal-mine[1]-5000-3.json").is_file()
-
-
-def test_without_the_benchmarks_folder_nothing_is_measured(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured = list[str]()
-    monkeypatch.setattr(Campaign, "_measure", lambda self, name, *_: measured.append(name))
-    monkeypatch.setattr("adawm_planner.cli.benchmark.share_dir", lambda: runs)
-    result = _run("--fault", "odometry_freeze", "--episodes", "0", "--runs", str(runs))
-    assert result.exit_code == 1 and "benchmarks are run from a source checkout" in result.output
-    assert measured == []
