@@ -18,6 +18,19 @@ from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
 from adawm_planner.runtime.planner_core import PlannerConfig
 
+_CALIBRATION: Final = {
+    "control.cruise_speed_mps": "cruise_speed",
+    "control.end_deceleration_mps2": "end_deceleration",
+    "control.lateral_mps2": "lateral_acceleration",
+    "control.bend_deceleration_mps2": "bend_deceleration",
+    "control.throttle_mps2": "throttle_acceleration",
+    "control.brake_mps2": "brake_deceleration",
+    "control.drag_per_m": "drag",
+    "control.rolling_mps2": "rolling_deceleration",
+    "control.hold_brake": "hold_brake",
+}
+"""Parameter -> field of ControlConfig."""
+
 _CONTROL: Final = ControlConfig()
 _RULES: Final = EpisodeRules()
 _ADAPTERS: Final = AdapterLimits()
@@ -46,6 +59,34 @@ PLANNER_PARAMETERS: Final = (
     Parameter(
         "control.end_deceleration_mps2", float, _CONTROL.end_deceleration,
         "deceleration of the stop at the end of the route", "m/s2", 0.2, 6.0,
+    ),
+    Parameter(
+        "control.lateral_mps2", float, _CONTROL.lateral_acceleration,
+        "lateral acceleration that sets the speed in bends", "m/s2", 0.5, 6.0,
+    ),
+    Parameter(
+        "control.bend_deceleration_mps2", float, _CONTROL.bend_deceleration,
+        "deceleration that is assumed when slowing down for a bend", "m/s2", 0.2, 6.0,
+    ),
+    Parameter(
+        "control.throttle_mps2", float, _CONTROL.throttle_acceleration,
+        "acceleration of this vehicle at throttle 1; the gate's is command.throttle_mps2", "m/s2", 0.5, 20.0,
+    ),
+    Parameter(
+        "control.brake_mps2", float, _CONTROL.brake_deceleration,
+        "deceleration of this vehicle at brake 1; the gate's is command.brake_mps2", "m/s2", 1.0, 20.0,
+    ),
+    Parameter(
+        "control.drag_per_m", float, _CONTROL.drag,
+        "deceleration of the rolling vehicle by the air, per squared speed", "1/m", 0.00001, 0.1,
+    ),
+    Parameter(
+        "control.rolling_mps2", float, _CONTROL.rolling_deceleration,
+        "deceleration of the rolling vehicle by its tyres", "m/s2", 0.001, 1.0,
+    ),
+    Parameter(
+        "control.hold_brake", float, _CONTROL.hold_brake, "brake that keeps the vehicle at a standstill",
+        "of full brake", 0.05, 1.0,
     ),
     Parameter(
         "reward.goal_before_end_m", float, _RULES.goal_before_end_m,
@@ -126,9 +167,7 @@ PLANNER_PARAMETERS: Final = (
 
 def config_from(values: dict[str, Any]) -> PlannerConfig:
     """Return the core's configuration a parameter table's values ask for."""
-    control = ControlConfig(
-        cruise_speed=values["control.cruise_speed_mps"], end_deceleration=values["control.end_deceleration_mps2"]
-    )
+    control = ControlConfig(**{field: values[name] for name, field in _CALIBRATION.items()})
     rules = EpisodeRules(
         weights=RewardWeights(target_speed=values["reward.target_speed_mps"]),
         goal_before_end_m=values["reward.goal_before_end_m"],

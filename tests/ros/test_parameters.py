@@ -19,7 +19,7 @@ from rclpy.parameter import Parameter as RosParameter
 
 from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.parameters import Parameter, declare, markdown, read
-from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS, config_from, model_dir_from
+from adawm_planner.ros.planner_parameters import _CALIBRATION, PLANNER_PARAMETERS, config_from, model_dir_from
 from adawm_planner.runtime.input_monitor import InputLimits
 from adawm_planner.runtime.planner_core import PlannerConfig
 
@@ -127,6 +127,18 @@ def test_planner_defaults_are_the_configurations_own() -> None:
     values = {row.name: row.default for row in PLANNER_PARAMETERS}
     assert limits_from(values) == InputLimits()
     assert config_from(values) == PlannerConfig()
+
+
+def test_each_calibration_reaches_its_own_field() -> None:
+    """Values apart from each other and from the defaults: a swapped pair would not go unseen."""
+    names = [row.name for row in PLANNER_PARAMETERS if row.name.startswith("control.")]
+    values = {row.name: row.default for row in PLANNER_PARAMETERS}
+    wanted = {name: 0.5 + 0.01 * number for number, name in enumerate(names)}
+    control = config_from(values | wanted).drive.control
+    assert set(_CALIBRATION) == set(names)
+    assert {name: getattr(control, field) for name, field in _CALIBRATION.items()} == wanted
+    pedals = "throttle_acceleration", "brake_deceleration", "drag", "rolling_deceleration", "hold_brake"
+    assert set(pedals) <= set(_CALIBRATION.values())
 
 
 def test_every_limit_is_a_parameter() -> None:
