@@ -57,6 +57,9 @@ DUE_MPS2 = {
 }
 """Deceleration that is due for each cause [m/s2]."""
 
+PARKED = 0.2
+"""Share of such runs of steps in which the vehicle mostly stands: a stop ends in a hold only after a while of that."""
+
 STOP_MPS2 = {State.COMFORTABLE_STOP: COMFORTABLE, State.EMERGENCY_STOP: EMERGENCY, State.HOLD: HOLD}
 """The same for a stop that has not been released."""
 
@@ -81,7 +84,8 @@ def run(proposals: int, seed: int) -> tuple[dict[str, Any], list[str]]:
     for k in range(proposals):
         if k % EPISODE_STEPS == 0:
             memory = Memory() if rng.random() < 0.5 else Memory(State.PASSING)
-        case = draw(rng)
+            parked = rng.random() < PARKED
+        case = draw(rng, parked)
         before = memory
         answer = step(case.heard, memory, CONFIG)
         memory = answer.memory
@@ -93,11 +97,15 @@ def run(proposals: int, seed: int) -> tuple[dict[str, Any], list[str]]:
     return {"due": dict(sorted(due.items())), "states": dict(sorted(states.items()))}, escapes
 
 
-def draw(rng: np.random.Generator) -> Case:
-    """Make up what the gate hears: mostly an ordinary frame, with one thing wrong in every other one."""
-    ego = EgoState(
-        0.0, rng.uniform(-1.0, 1.0), rng.uniform(-0.2, 0.2), rng.uniform(0.0, 16.0), 0.0, rng.uniform(-0.3, 0.3), 0.0
-    )
+def draw(rng: np.random.Generator, parked: bool) -> Case:
+    """Make up what the gate hears: mostly an ordinary frame, with one thing wrong in every other one.
+
+    Args:
+        rng: where it is drawn from.
+        parked: let the vehicle stand in most frames.
+    """
+    speed = 0.0 if parked and rng.random() < 0.95 else rng.uniform(0.0, 16.0)
+    ego = EgoState(0.0, rng.uniform(-1.0, 1.0), rng.uniform(-0.2, 0.2), speed, 0.0, rng.uniform(-0.3, 0.3), 0.0)
     reading = Reading(ego, _traffic(rng), VEHICLE, ROUTE)
     proposal: Proposal | None = Proposal(_command(rng))
     due = ""
@@ -195,8 +203,12 @@ def _due_mps2(case: Case, before: Memory) -> float:
     """Deceleration [m/s2] that is due, 0 where none is; one for comfort alone may set in gradually."""
     due = DUE_MPS2[case.due] if case.due else 0.0
     if before.state in STOPS and not (case.heard.overridden or case.heard.release):
-        stands = case.heard.reading.stands(CONFIG.stop.standstill_mps)
-        due = max(due, HOLD if stands else STOP_MPS2[before.state])
+        reading, stop = case.heard.reading, STOP_MPS2[before.state]
+        if reading.stands(CONFIG.stop.standstill_mps):
+            stop = HOLD
+        elif before.state is State.HOLD and reading.ego is not None:
+            stop = EMERGENCY  # it rolls
+        due = max(due, stop)
     if due > COMFORTABLE or before.state is State.HOLD:
         return due
     return min(due, max(-before.sent.acceleration, 0.0) + CONFIG.stop.comfortable_jerk_mps3 * FRAME_S)

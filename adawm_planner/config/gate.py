@@ -9,6 +9,8 @@ import math
 from dataclasses import dataclass, field, fields
 from typing import Any, ClassVar
 
+from adawm_planner.dims import FRAME_S
+
 
 def limit(default: float, unit: str, low: float, high: float, description: str) -> Any:
     """Return a field with a default, a unit, an inclusive range and a description."""
@@ -120,6 +122,7 @@ class StopLimits(_Limits):
     emergency_mps2: float = limit(8.0, "m/s2", 2.0, 12.0, "deceleration of the emergency stop")
     hold_mps2: float = limit(4.0, "m/s2", 1.0, 12.0, "braking while standing: holds a slope of 40 %")
     standstill_mps: float = limit(0.1, "m/s", 0.01, 1.0, "speed below which the vehicle stands")
+    standstill_s: float = limit(0.5, "s", 0.05, 5.0, "time of it after which a stop holds and may be released")
 
 
 @dataclass(frozen=True)
@@ -154,6 +157,12 @@ class GateConfig:
                 f"gate.stop.hold_mps2 is {self.stop.hold_mps2}, must be at most command.brake_mps2, "
                 f"{self.command.brake_mps2}: full brake cannot give it"
             )
+        self._check_answer()
+        if self.rss.brake_max_mps2 < self.rss.brake_min_mps2:
+            raise ValueError(
+                f"gate.rss.brake_max_mps2 is {self.rss.brake_max_mps2}, must be at least rss.brake_min_mps2, "
+                f"{self.rss.brake_min_mps2}: a vehicle ahead may brake as hard as this one"
+            )
         fastest = self.command.overspeed * self.command.speed_mps
         standing_s = self.path.delay_s + fastest / self.path.brake_mps2
         if self.path.horizon_s < standing_s:
@@ -161,3 +170,15 @@ class GateConfig:
                 f"gate.path.horizon_s is {self.path.horizon_s}, must be at least {standing_s:.2f} s, what a stop from "
                 "overspeed x speed_mps takes by path.delay_s and path.brake_mps2; raise it, or lower command.speed_mps"
             )
+
+    def _check_answer(self) -> None:
+        """Raises ValueError where the brakes that are counted on may come later than they are counted on."""
+        counted_on = max(self.path.brake_mps2, self.rss.brake_min_mps2)
+        needed_s = FRAME_S + (self.command.acceleration_mps2 + counted_on) / self.command.falling_jerk_mps3
+        for name, given_s in (("path.delay_s", self.path.delay_s), ("rss.response_s", self.rss.response_s)):
+            if given_s < needed_s:
+                raise ValueError(
+                    f"gate.{name} is {given_s}, must be at least {needed_s:.3f} s, what it takes from "
+                    "command.acceleration_mps2 to the brakes that are counted on by command.falling_jerk_mps3 and one "
+                    "frame; raise it, or command.falling_jerk_mps3"
+                )

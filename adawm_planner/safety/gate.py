@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 
 from adawm_planner.config.control import ControlConfig
-from adawm_planner.config.gate import GateConfig, WatchLimits
+from adawm_planner.config.gate import CommandLimits, GateConfig
 from adawm_planner.control.pure_pursuit import steering
 from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
@@ -53,6 +53,7 @@ class Memory:
     recurrent_s: float = 0.0  # of all such faults while it drives, less what is forgiven
     danger: Verdict | None = None  # latest danger
     calm_s: float = 0.0  # since that
+    standing_s: float = 0.0  # how long the vehicle has stood
     cause: Verdict | None = None  # of the running stop
 
 
@@ -76,9 +77,10 @@ def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
     """Give the one command that answers a frame, or the want of one."""
     blind = judge_inputs(heard.reading, config.stop)
     unable = judge_proposal(heard.proposal, config.watch, config.stop)
-    seen, ttc = ([], math.inf) if blind else _judge_motion(heard.reading, config)
+    pace = 0.0 if unable else _pace(heard.proposal, config.command)
+    seen, ttc = ([], math.inf) if blind else _judge_motion(heard.reading, pace, config)
     found = (*blind, *unable, *seen)
-    memory = _remember(found, memory, heard.elapsed_s, config.watch)
+    memory = _remember(found, memory, heard, config)
     if memory.danger is not None and 0.0 < memory.calm_s < config.path.clear_s:
         found = (*found, memory.danger)
     worst = strictest(found)
@@ -117,15 +119,28 @@ def _world(reading: Reading) -> tuple[VehicleInfo, Objects]:
     return reading.vehicle, reading.objects
 
 
-def _judge_motion(reading: Reading, config: GateConfig) -> tuple[list[Verdict], float]:
-    """Judge a reading that can be trusted; also return the time to collision [s]."""
+def _pace(proposal: Proposal | None, limits: CommandLimits) -> float:
+    """Speed [m/s] that a vehicle which stands is about to have: one frame of what it may accelerate, if it is to."""
+    if proposal is None:
+        return 0.0
+    wanted = Wanted.of(into_range(proposal.command)[0], limits)
+    return limits.acceleration_mps2 * FRAME_S if wanted.acceleration > 0.0 else 0.0
+
+
+def _judge_motion(reading: Reading, pace: float, config: GateConfig) -> tuple[list[Verdict], float]:
+    """Judge a reading that can be trusted; also return the time to collision [s].
+
+    Args:
+        pace: what the vehicle is judged by where it is slower [m/s]: to one who stands nobody would be in the way.
+    """
     ego, (vehicle, objects) = _ego(reading), _world(reading)
     verdicts = judge_route(ego, reading.route, reading.near, config.watch, config.stop)
     verdicts += judge_speed(ego.speed, config.command, config.stop.comfortable_mps2)
     path = own_path(ego, vehicle)
     others = others_along(path, ego, vehicle, objects)
-    ahead = judge_braking(ego.speed, path, vehicle, others, objects.id, config.path, config.stop.emergency_mps2)
-    verdicts += judge_following(ego.speed, others, ahead.met, objects.id, config.rss)
+    speed = max(ego.speed, pace)
+    ahead = judge_braking(speed, path, vehicle, others, objects.id, config.path, config.stop.emergency_mps2)
+    verdicts += judge_following(speed, others, ahead.met, objects.id, config.rss)
     if ahead.verdict is not None:
         verdicts.append(ahead.verdict)
     return verdicts, ahead.time_to_collision_s
@@ -136,9 +151,9 @@ def _fault(found: tuple[Verdict, ...]) -> Verdict | None:
     return strictest(each for each in found if each.response in (Response.COMFORTABLE, Response.EMERGENCY))
 
 
-def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float, watch: WatchLimits) -> Memory:
-    """Note how long faults have lasted, and the latest danger."""
-    fault = _fault(found) is not None
+def _remember(found: tuple[Verdict, ...], memory: Memory, heard: Heard, config: GateConfig) -> Memory:
+    """Note how long faults have lasted, the latest danger, and how long the vehicle has stood."""
+    elapsed_s, watch, fault = heard.elapsed_s, config.watch, _fault(found) is not None
     danger = strictest(each for each in found if each.response is Response.BRAKE)
     # What a stop was for, or standby, is not held against the drive that follows.
     recurrent = memory.recurrent_s + (elapsed_s if fault else -watch.forgiven * elapsed_s)
@@ -148,6 +163,7 @@ def _remember(found: tuple[Verdict, ...], memory: Memory, elapsed_s: float, watc
         recurrent_s=max(recurrent, 0.0) if memory.state in DRIVES else 0.0,
         danger=danger or memory.danger,
         calm_s=0.0 if danger else memory.calm_s + elapsed_s,
+        standing_s=memory.standing_s + elapsed_s if heard.reading.stands(config.stop.standstill_mps) else 0.0,
     )
 
 
@@ -159,7 +175,8 @@ def _next_state(
     Danger in the same frame makes it an emergency stop and is no cause of one: it ends by itself, the stop does not.
     """
     events = [Event.OVERRIDE if heard.overridden else Event.OVERRIDE_ENDS]
-    if heard.release:
+    moves = heard.reading.ego is not None and not heard.reading.stands(config.stop.standstill_mps)
+    if heard.release and not moves:
         events.append(Event.RELEASE)
     if memory.fault_s > config.watch.latch_s or memory.recurrent_s > config.watch.recurrent_s:
         events.append(Event.FAULT)
@@ -167,8 +184,10 @@ def _next_state(
         events.append(Event.CLEAR)
     else:
         events.append(Event.DANGER if worst.deceleration > config.stop.comfortable_mps2 else Event.CAUTION)
-    if heard.reading.stands(config.stop.standstill_mps):
+    if memory.standing_s >= config.stop.standstill_s:
         events.append(Event.STANDSTILL)
+    elif moves:
+        events.append(Event.MOVING)
     state = memory.state
     for event in events:
         state = advance(state, event)

@@ -13,7 +13,7 @@ import numpy as np
 
 from adawm_planner.config.gate import StopLimits, WatchLimits
 from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleInfo
-from adawm_planner.observation.route import course, project, wrap_angle
+from adawm_planner.observation.route import course, distance_to, project, wrap_angle
 from adawm_planner.safety.verdict import Rule, Verdict
 
 
@@ -117,8 +117,9 @@ def judge_route(
         return [Verdict(Rule.ROUTE_MISSING, 0.0, 1.0, brake)]
     at = project(route, ego.x, ego.y, near)
     verdicts = []
-    if abs(at.lateral) > watch.route_m:
-        verdicts.append(Verdict(Rule.ROUTE_DEPARTURE, abs(at.lateral), watch.route_m, brake))
+    away = abs(at.lateral) if at.s < route.length else distance_to(route, ego.x, ego.y, near)  # past its end too
+    if away > watch.route_m:
+        verdicts.append(Verdict(Rule.ROUTE_DEPARTURE, away, watch.route_m, brake))
     off = abs(wrap_angle(ego.yaw - course(route, at.s)))
     if off > watch.heading_rad:
         verdicts.append(Verdict(Rule.ROUTE_HEADING, off, watch.heading_rad, brake))

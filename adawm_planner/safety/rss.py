@@ -1,7 +1,8 @@
 """Speeds in, safe distances of Responsibility-Sensitive Safety out.
 
 Formulas of Shalev-Shwartz, Shammah and Shashua 2017 (arXiv 1708.06374), definitions 1, 2 and 6, as ad-rss-lib
-computes them (ad_rss/src/structured/RssFormulas.cpp). Pure, for scalars and arrays alike.
+computes them (ad_rss/src/structured/RssFormulas.cpp): across, two who move apart need less than the fluctuation's
+margin, where definition 6 adds all of it. Pure, for scalars and arrays alike.
 """
 
 from __future__ import annotations

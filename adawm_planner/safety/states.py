@@ -16,7 +16,7 @@ class State(Enum):
     RESPONDING = "responding"  # brakes while the danger lasts
     COMFORTABLE_STOP = "comfortable_stop"
     EMERGENCY_STOP = "emergency_stop"
-    HOLD = "hold"  # stands until released
+    HOLD = "hold"  # stands until released; one that rolls is stopped again
     OVERRIDDEN = "overridden"  # a person drives, commands do not count
 
 
@@ -27,7 +27,8 @@ class Event(Enum):
     CAUTION = "caution"  # one asks for gentle brakes, for as long as it speaks
     DANGER = "danger"  # one asks for more than that
     FAULT = "fault"  # one has lasted that asks for a stop; with danger, for an emergency stop
-    STANDSTILL = "standstill"
+    STANDSTILL = "standstill"  # for a while: one sample of it may be locked wheels
+    MOVING = "moving"
     RELEASE = "release"
     OVERRIDE = "override"
     OVERRIDE_ENDS = "override_ends"
@@ -54,7 +55,11 @@ _NEXT: dict[State, dict[Event, State]] = {
         Event.OVERRIDE: State.OVERRIDDEN,
     },
     State.EMERGENCY_STOP: {Event.STANDSTILL: State.HOLD, Event.OVERRIDE: State.OVERRIDDEN},
-    State.HOLD: {Event.RELEASE: State.STANDBY, Event.OVERRIDE: State.OVERRIDDEN},
+    State.HOLD: {
+        Event.RELEASE: State.STANDBY,
+        Event.MOVING: State.EMERGENCY_STOP,
+        Event.OVERRIDE: State.OVERRIDDEN,
+    },
     State.OVERRIDDEN: {Event.OVERRIDE_ENDS: State.STANDBY},
 }
 """Where no row is given the state stays."""

@@ -45,7 +45,7 @@ def test_the_same_seed_gives_the_same_run() -> None:
 def _quiet() -> tuple[Case, Memory]:
     rng = np.random.default_rng(2)
     while True:
-        case = draw(rng)
+        case = draw(rng, parked=False)
         if not case.due and not case.heard.overridden:
             return case, Memory(State.PASSING)
 
@@ -83,10 +83,11 @@ def test_the_oracle_sees_missing_brakes_and_sharp_turns() -> None:
     assert not escaped(replace(case, due="no proposal"), memory, touched)  # the first frame of a comfortable stop
     braking = replace(memory, sent=Wanted(-2.0, 0.0))
     assert "of 2.40 m/s2, no proposal" in escaped(replace(case, due="no proposal"), braking, touched)
-    held = replace(case.heard, release=False)
-    assert "brakes with 0.00 of 4.00 m/s2, hold" in escaped(Case(held, ""), Memory(State.HOLD), driving)
-    ego = case.heard.reading.ego
+    held, ego = replace(case.heard, release=False), case.heard.reading.ego
     assert ego is not None
+    assert "brakes with 0.00 of 8.00 m/s2, hold" in escaped(Case(held, ""), Memory(State.HOLD), driving)  # it rolls
+    stands = replace(held, reading=replace(held.reading, ego=replace(ego, speed=0.0)))
+    assert "brakes with 0.00 of 4.00 m/s2, hold" in escaped(Case(stands, ""), Memory(State.HOLD), driving)
     fast = replace(case.heard, reading=replace(case.heard.reading, ego=replace(ego, speed=16.0)))
     turning = replace(answer, command=Command(steer=0.3))
     assert "lateral" in escaped(Case(fast, ""), Memory(State.PASSING, sent=Wanted(0.0, 0.25)), turning)

@@ -552,7 +552,7 @@ def stopped(release: bool) -> Drive:
         car.frame()
         car.wait(TIMES.wait_s)
     car.speed = 0.0
-    car.frame()
+    car.drive(11)
     assert car.last.answer.state is State.HOLD
     return car
 

@@ -17,10 +17,11 @@ from adawm_planner.safety.inputs import Late, Proposal
 from adawm_planner.safety.limits import Wanted
 from adawm_planner.safety.states import State
 from adawm_planner.safety.verdict import RULES, Response, Rule, Verdict
-from tests.safety.scenes import BREACHES, THROTTLE, ego, heard, objects
+from tests.safety.scenes import BREACHES, THROTTLE, VEHICLE, ego, heard, objects
 
 CONFIG = GateConfig()
 LATCH_FRAMES = round(CONFIG.watch.latch_s / FRAME_S)
+STANDING_FRAMES = round(CONFIG.stop.standstill_s / FRAME_S) + 1
 RISE = CONFIG.stop.comfortable_jerk_mps3 * FRAME_S
 FALL = CONFIG.command.falling_jerk_mps3 * FRAME_S
 """Most that comfortable and other braking may grow in a frame [m/s2]."""
@@ -211,7 +212,7 @@ def test_braking_in_danger_and_standing_by_is_not_gradual() -> None:
     assert once(heard(None, ego=None), braked).memory.sent.acceleration == pytest.approx(-0.4 - FALL)
     for state in (State.STANDBY, State.HOLD, State.OVERRIDDEN):
         given = Memory(state, sent=Wanted(0.0, 0.0))
-        what = heard(None, overridden=state is State.OVERRIDDEN)
+        what = heard(None, overridden=state is State.OVERRIDDEN, ego=ego(0.0 if state is State.HOLD else 8.0))
         assert once(what, given).memory.sent.acceleration == -CONFIG.stop.hold_mps2
     closing = objects((12.0, 0.0, 0.0, 6.0))  # RSS asks for 6 m/s2: just above the comfortable stop's, and at once
     urgent = step(heard(objects=closing, ego=ego(10.0)), braked, CONFIG)
@@ -292,7 +293,7 @@ def test_a_grave_fault_that_follows_a_gentle_one_counts_from_its_own_start() -> 
 
 def _stopped(what: Heard | None = None) -> Memory:
     stop = run(DRIVING, what or heard(None), LATCH_FRAMES + 2)[-1].memory
-    held = step(heard(ego=ego(0.05)), stop, CONFIG)
+    held = run(stop, heard(ego=ego(0.05)), STANDING_FRAMES)[-1]
     assert held.state is State.HOLD
     return held.memory
 
@@ -326,13 +327,52 @@ def test_a_stop_ends_in_a_hold_that_only_a_release_ends() -> None:
 def test_standing_is_slower_than_the_limit_in_either_direction() -> None:
     stop = run(DRIVING, heard(None), LATCH_FRAMES + 2)[-1].memory
     for speed, state in ((0.1, State.COMFORTABLE_STOP), (0.099, State.HOLD), (-0.2, State.COMFORTABLE_STOP)):
-        assert once(heard(ego=ego(speed)), stop).state is state
+        assert run(stop, heard(ego=ego(speed)), STANDING_FRAMES)[-1].state is state
+
+
+def test_standstill_is_believed_after_a_while_only() -> None:
+    """Under full brake wheels lock, and odometry made of them says 0 for some frames."""
+    stop = run(DRIVING, heard(None, ego=None), LATCH_FRAMES + 2)[-1].memory
+    for _ in range(3):
+        locked = run(stop, heard(ego=ego(0.0)), STANDING_FRAMES - 2)
+        assert {answer.state for answer in locked} == {State.EMERGENCY_STOP}
+        stop = once(heard(ego=ego(14.0)), locked[-1].memory).memory
+        assert stop.state is State.EMERGENCY_STOP and stop.sent.acceleration == -CONFIG.stop.emergency_mps2
+    assert run(stop, heard(ego=ego(0.0)), STANDING_FRAMES)[-1].state is State.HOLD
+
+
+def test_one_that_is_held_and_rolls_is_stopped_again_and_not_released() -> None:
+    rolling = once(heard(ego=ego(6.0), release=True), _stopped())
+    assert rolling.state is State.EMERGENCY_STOP and rolling.command.throttle == 0.0
+    assert once(heard(ego=ego(6.0)), rolling.memory).command.brake == 1.0
+    blind = once(heard(ego=None), _stopped())
+    assert blind.state is State.HOLD  # nobody says that it rolls
+
+
+@pytest.mark.parametrize("gap", [0.05, 0.1, 0.3])
+@pytest.mark.parametrize("size", [(4.5, 1.8), (0.5, 0.5)])
+def test_who_stands_right_in_front_is_not_pushed(gap: float, size: tuple[float, float]) -> None:
+    """Inch by inch neither, with a planner that wants to go for half a minute."""
+    length, width = size
+    front = objects((0.5 * VEHICLE.length + gap + 0.5 * length, 0.0, 0.0, 0.0))
+    front = replace(front, length=np.array([length]), width=np.array([width]))
+    memory, x, speed, acceleration = DRIVING, 0.0, 0.0, 0.0
+    for _ in range(600):
+        what = heard(Command(throttle=1.0), ego=ego(speed, x=x), objects=front, wheel_speed=speed)
+        answer = step(what, memory, CONFIG)
+        memory = answer.memory
+        acceleration += 0.4 * (answer.memory.sent.acceleration - acceleration)  # brakes and engine take 0.1 s
+        faster = max(speed + acceleration * FRAME_S, 0.0)
+        x, speed = x + 0.5 * (speed + faster) * FRAME_S, faster
+    assert x < gap
+    away = run(memory, heard(Command(throttle=0.25), ego=ego(0.0, x=x)), 20)[-1]
+    assert away.state is State.PASSING and away.command.throttle > 0.0
 
 
 def test_a_vehicle_that_rolls_by_its_own_account_does_not_stand() -> None:
     stop = run(DRIVING, heard(None), LATCH_FRAMES + 2)[-1].memory
     for speed, state in ((0.1, State.COMFORTABLE_STOP), (0.099, State.HOLD), (math.nan, State.COMFORTABLE_STOP)):
-        assert once(heard(ego=ego(0.0), wheel_speed=speed), stop).state is state
+        assert run(stop, heard(ego=ego(0.0), wheel_speed=speed), STANDING_FRAMES)[-1].state is state
 
 
 def test_a_release_while_the_fault_lasts_leads_to_standby_not_to_driving() -> None:
@@ -415,6 +455,9 @@ def config(**given: Any) -> GateConfig:
         ({"rss": {"brake_min_mps2": 3.9}}, "rss.brake_min_mps2, 3.9: it would pass for braking in danger"),
         ({"command": {"brake_mps2": 7.5}}, "full brake cannot give it"),
         ({"stop": {"hold_mps2": 8.1}}, "hold_mps2 is 8.1, must be at most command.brake_mps2, 8.0"),
+        ({"command": {"falling_jerk_mps3": 50.0}}, "gate.path.delay_s is 0.2, must be at least 0.230 s"),
+        ({"rss": {"response_s": 0.1}}, "gate.rss.response_s is 0.1, must be at least 0.125 s"),
+        ({"rss": {"brake_max_mps2": 5.9}}, "gate.rss.brake_max_mps2 is 5.9, must be at least rss.brake_min_mps2, 6.0"),
         ({"path": {"horizon_s": 3.8}}, "horizon_s is 3.8, must be at least 3.87 s"),
         ({"command": {"speed_mps": 25.0}}, "horizon_s is 4.0, must be at least 4.78 s"),
         ({"watch": {"latch_s": math.nan}}, "gate.watch.latch_s is nan, must lie in 0..10 s"),

@@ -147,3 +147,10 @@ def test_off_the_route() -> None:
     assert routed(ego(yaw=-1.3)) == [Verdict(Rule.ROUTE_HEADING, pytest.approx(1.3), 1.2, SOFT)]
     assert routed(ego(), route=None) == [Verdict(Rule.ROUTE_MISSING, 0.0, 1.0, SOFT)]
     assert len(routed(ego(y=5.0, yaw=3.0))) == 2
+
+
+def test_past_its_end_is_off_the_route_too() -> None:
+    end = float(ROUTE.x[-1])
+    assert routed(ego(x=end + 2.4)) == []
+    assert routed(ego(x=end + 2.6)) == [Verdict(Rule.ROUTE_DEPARTURE, pytest.approx(2.6), 2.5, SOFT)]
+    assert routed(ego(x=float(ROUTE.x[0]) - 9.0)) == []  # on the way to where it begins
