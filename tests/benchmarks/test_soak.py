@@ -185,7 +185,6 @@ def test_runs_are_not_mixed_and_a_missing_package_is_named(place: Path, monkeypa
 
 def test_the_two_hours_in_the_docs_are_the_committed_ones() -> None:
     page = (ROOT / "docs" / "finetuning.md").read_text(encoding="utf-8")
-    readme = (ROOT / "README.md").read_text(encoding="utf-8")
     results = ROOT / "benchmarks" / "results" / "soak"
     base, first, second = (
         json.loads((results / name).read_text(encoding="utf-8"))
@@ -201,7 +200,6 @@ def test_the_two_hours_in_the_docs_are_the_committed_ones() -> None:
         low, high = found["success_ci95"]
         rate = found["success_rate"]
         assert f"{round(rate * count)} of {count}, {rate:.2f} ({low:.2f}-{high:.2f})" in page
-        assert f"{rate:.2f}" in readme
 
 
 @pytest.mark.ros
