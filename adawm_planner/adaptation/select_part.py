@@ -3,7 +3,7 @@
 The rule of AdaWM (arXiv 2501.13072) and two things more: evidence that is not significant asks for nothing, and the
 choice does not flip on noise. Where driving fails, the paper's rule chooses what goes first. Where it does not, the
 policy is left alone whatever its score, which is mostly noise of its estimate: repairing a policy that drives well has
-done harm (docs/adaptation.md).
+done harm (docs/experiments.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The numbers in docs/adaptation.md are those of the committed results."""
+"""The numbers in docs/adaptation.md and docs/experiments.md are those of the committed results."""
 
 from __future__ import annotations
 
@@ -9,15 +9,15 @@ import pytest
 
 from benchmarks.record import ROOT
 
-PAGE = (ROOT / "docs" / "adaptation.md").read_text(encoding="utf-8")
+PAGE, EXPERIMENTS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("adaptation.md", "experiments.md"))
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
 
 
-@pytest.mark.parametrize("folder", ["", "rank16"])
-def test_the_tables_are_the_committed_ones(folder: str) -> None:
+@pytest.mark.parametrize(("folder", "page"), [("", PAGE), ("rank16", EXPERIMENTS)], ids=["adaptation", "experiments"])
+def test_the_tables_are_the_committed_ones(folder: str, page: str) -> None:
     table = (RESULTS / folder / "table.md").read_text(encoding="utf-8").strip()
     assert table.count("\n|") > 2
-    assert table in PAGE
+    assert table in page
 
 
 def test_identification_is_the_committed_one() -> None:
@@ -40,7 +40,7 @@ def test_costs_are_the_committed_ones(part: str) -> None:
 
 
 def test_the_rule_before_is_the_committed_runs() -> None:
-    section = PAGE.split("### The rule before")[1].split("\n### ")[0]
+    section = EXPERIMENTS.split("## The rule before")[1].split("\n## ")[0]
     rows = [line for line in section.splitlines() if line.startswith(("| left", "| right", "| roundabout"))]
     assert len(rows) == len(list((RESULTS / "rule_before" / "runs").glob("*-0.json")))
     for row in rows:

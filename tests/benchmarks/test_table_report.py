@@ -160,6 +160,6 @@ def test_the_committed_table_is_that_of_the_committed_runs() -> None:
     committed, made = json.loads((RANK_16 / "table.json").read_text(encoding="utf-8")), summarise(committed_runs())
     for row in committed["rows"]:
         for values in row["strategies"].values():
-            del values["ttc_min_mean_s"]  # no longer averaged, see docs/adaptation.md
+            del values["ttc_min_mean_s"]  # no longer averaged, see docs/experiments.md
     assert {key: committed[key] for key in made} == json.loads(json.dumps(made))
     assert (RANK_16 / "table.md").read_text(encoding="utf-8") == to_markdown(made)
