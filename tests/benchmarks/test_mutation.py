@@ -45,4 +45,4 @@ def test_the_docs_show_the_committed_figures() -> None:
         f"{fuzz['escapes']} escapes in {fuzz['proposals']:,} proposals; "
         f"{found['killed']:,} of {found['total']:,} mutants killed ({100.0 * found['killed_share']:.1f} %)"
     )
-    assert line in (ROOT / "docs" / "gate.md").read_text(encoding="utf-8")
+    assert line in " ".join((ROOT / "docs" / "gate.md").read_text(encoding="utf-8").split())
