@@ -57,6 +57,17 @@ def test_the_rule_before_is_the_committed_runs() -> None:
         assert row == "| " + " | ".join(cells).replace("|  |", "| |") + " |"
 
 
+def test_the_readme_shows_the_committed_runs() -> None:
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in (RESULTS / "runs").glob("*-adawm-0.json")]
+    assert len(found) == 5 and all(len(run["rounds"]) == 8 for run in found)
+    minutes = [run["wall_s"] / 60 for run in found]
+    before, after = ([run[when]["success_rate"] for run in found] for when in ("before", "after"))
+    words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
+    assert f"8 rounds took {min(minutes):.0f} to {max(minutes):.0f} minutes" in words
+    ends = [f"{min(rates):.2f}-{max(rates):.2f}" for rates in (before, after)]
+    assert f"On the five shifts that were run, success rose from {ends[0]} to {ends[1]}" in words
+
+
 def _run(name: str) -> dict[str, Any] | None:
     path = RESULTS / name
     return json.loads(path.read_text(encoding="utf-8")) if path.exists() else None

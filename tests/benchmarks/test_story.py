@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import io
 import json
 from pathlib import Path
 from typing import Any
 
 import pytest
+from rich.console import Console
 
 pytest.importorskip("libsumo")
 
+from adawm_planner.cli.story_view import summary, verdict
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.story.phases import Phase
@@ -76,3 +79,23 @@ def test_results_of_something_else_are_refused_by_name(content: str, message: st
 def test_the_docs_show_the_committed_stories() -> None:
     found = {path.stem: json.loads(path.read_text()) for path in (RESULTS / "stories").glob("*.json")}
     assert found and to_markdown(summarise(dict(sorted(found.items())))) in PAGE.read_text(encoding="utf-8")
+
+
+def test_the_readme_shows_the_committed_story() -> None:
+    (file,) = (RESULTS / "present_rule").glob("*.json")
+    document = json.loads(file.read_text())
+    printed = io.StringIO()
+    console = Console(width=132, file=printed, highlight=False)
+    console.print(summary(document), verdict(document))
+    ros = document["ros"]
+    lines = [line.strip() for line in printed.getvalue().splitlines() if line.strip()]
+    lines.append(
+        f"missed ticks {ros['missed_ticks']} of {ros['frames']}, frames without a command "
+        f"{ros['frames_without_command']}, {ros['adapters_swapped']} swaps"
+    )
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    shown = [line.strip() for line in readme.splitlines()]
+    assert [line for line in lines if line not in shown] == []
+    successes = [f"{row['successes']} of {row['episodes']}" for row in document["phases"] if row["phase"] != "adapting"]
+    assert [words for words in successes if words not in " ".join(readme.split())] == []
+    assert str(file.with_suffix(".png").relative_to(ROOT)) in readme
