@@ -37,7 +37,6 @@ from adawm_planner.data_types import Carry, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.paths import default_model_dir
-from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.drive_step import Decision
 from adawm_planner.runtime.engine import OnnxEngine
@@ -45,7 +44,8 @@ from adawm_planner.runtime.frame_inputs import FrameInputs, ObjectsInput, Odomet
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-from adawm_planner.runtime.swap_thread import GIL_SWITCH_S, SwapThread
+from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap.thread import GIL_SWITCH_S, SwapThread
 from adawm_planner.runtime.warm import History, follow, rewarm
 from benchmarks.record import percentiles, with_origin, write
 

@@ -19,7 +19,7 @@ from adawm_planner.faults.table import SIGNALS, Kind
 from adawm_planner.ros.lifecycle import run
 from adawm_planner.ros.planner_node import PlannerNode, onnx_engine
 from adawm_planner.runtime.engine import Engine, Imagined
-from adawm_planner.runtime.swap_thread import GIL_SWITCH_S
+from adawm_planner.runtime.swap.thread import GIL_SWITCH_S
 
 
 class PlantedFault(RuntimeError):

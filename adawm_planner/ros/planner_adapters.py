@@ -1,6 +1,6 @@
 """Adapters over ROS: pushed bundles and operators' services in, status and diagnostics out.
 
-Conversion only; what happens to a bundle is runtime/hot_swap.py's, in a thread of its own.
+Conversion only; what happens to a bundle is runtime/swap/hot_swap.py's, in a thread of its own.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
 from adawm_planner.ros.gate_topics import STATUS_TOPIC
 from adawm_planner.ros.planner_parameters import adapter_limits_from, model_dir_from, swap_config_from
 from adawm_planner.ros.watched_node import WatchedNode
-from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.engine import Engine, OnnxEngine
-from adawm_planner.runtime.hot_swap import HotSwap
-from adawm_planner.runtime.swap_state import FINAL
-from adawm_planner.runtime.swap_thread import GATE, SwapThread
+from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap.hot_swap import HotSwap
+from adawm_planner.runtime.swap.state import FINAL
+from adawm_planner.runtime.swap.thread import GATE, SwapThread
 from adawm_planner.runtime.warm import History
 
 UPDATE_TOPIC = "adawm_finetuner/adapter"

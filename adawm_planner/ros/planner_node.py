@@ -33,8 +33,8 @@ from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.latency import PlannerTimes, TimedEngine
 from adawm_planner.runtime.planner_core import Mode, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-from adawm_planner.runtime.swap_messages import Report
-from adawm_planner.runtime.swap_thread import GIL_SWITCH_S, SwapThread
+from adawm_planner.runtime.swap.messages import Report
+from adawm_planner.runtime.swap.thread import GIL_SWITCH_S, SwapThread
 from adawm_planner.runtime.warm import History
 
 EngineFactory = Callable[[dict[str, Any]], Engine]

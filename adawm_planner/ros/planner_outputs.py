@@ -33,7 +33,7 @@ from adawm_planner.ros.timing import TimingTopic
 from adawm_planner.ros.watched_node import WatchedNode
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-from adawm_planner.runtime.swap_messages import Report
+from adawm_planner.runtime.swap.messages import Report
 
 LAST_COMMAND_S = 0.5
 """Longest wait for the last command's acknowledgement [s]."""

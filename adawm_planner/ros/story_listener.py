@@ -18,7 +18,7 @@ from std_msgs.msg import String
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.ros import qos
 from adawm_planner.ros.episode_listener import EpisodeListener
-from adawm_planner.runtime.swap_state import Stage
+from adawm_planner.runtime.swap.state import Stage
 from adawm_planner.story.events import Driving, Drove, Event, Measured, Moved, Offered, Operated, Refused
 
 MISMATCH_TOPIC = "/adawm_finetuner/mismatch"

@@ -46,7 +46,7 @@ class Moved:
 
     part: str
     digest: str  # the first digits
-    stage: str  # swap_state.Stage
+    stage: str  # runtime.swap.state.Stage
     figures: tuple[tuple[str, str], ...]  # of shadow or probation
 
 

@@ -18,7 +18,7 @@ from adawm_planner.adapters.refusal import Reason, Refused
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.ros import planner_adapters
 from adawm_planner.ros.planner_adapters import PlannerAdapters, unpack
-from adawm_planner.runtime import swap_messages as m
+from adawm_planner.runtime.swap import messages as m
 
 LIMITS = AdapterLimits()
 

@@ -44,8 +44,8 @@ from adawm_planner.ros.convert import byte_array
 from adawm_planner.ros.planner_adapters import UPDATE_TOPIC
 from adawm_planner.ros.planner_node import PlannerNode
 from adawm_planner.runtime.engine import OnnxEngine
-from adawm_planner.runtime.hot_swap import HotSwap
 from adawm_planner.runtime.model_files import CONFIG_FILE
+from adawm_planner.runtime.swap.hot_swap import HotSwap
 from tests.adapters.conftest import KEY, Maker
 from tests.adapters.forgery import signed_again, with_factors, with_manifest_bytes
 from tests.ros.spinner import end

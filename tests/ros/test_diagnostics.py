@@ -15,7 +15,7 @@ from builtin_interfaces.msg import Time
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, Diagnostics, State, fault_state
 from adawm_planner.ros.planner_adapters import swap_state
 from adawm_planner.runtime.input_monitor import Fault
-from adawm_planner.runtime.swap_messages import Report
+from adawm_planner.runtime.swap.messages import Report
 
 pytestmark = pytest.mark.ros
 FAULT = Fault("input_stale", "/carla/ego_vehicle/odometry", 0.45, 0.3, "no new message; is the bridge running?")

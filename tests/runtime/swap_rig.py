@@ -14,14 +14,14 @@ from adawm_planner.adapters.manifest import bundle_digest
 from adawm_planner.adapters.store import AdapterStore
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Carry, Observation, PolicyOutput
-from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.engine import OnnxEngine
-from adawm_planner.runtime.hot_swap import HotSwap
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import Answer, PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-from adawm_planner.runtime.probation import EpisodeOutcome
-from adawm_planner.runtime.swap_thread import SwapThread
+from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap.hot_swap import HotSwap
+from adawm_planner.runtime.swap.probation import EpisodeOutcome
+from adawm_planner.runtime.swap.thread import SwapThread
 from tests.adapters.conftest import NOW, Maker
 from tests.runtime.inputs import TOPICS, VEHICLE, frame, others, straight_route
 

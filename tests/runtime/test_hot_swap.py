@@ -16,13 +16,13 @@ from adawm_planner.adapters.log import AppendLog
 from adawm_planner.adapters.peft_files import TENSOR_FILE
 from adawm_planner.adapters.refusal import Reason, Refusal, refuse
 from adawm_planner.adapters.store import AdapterStore
-from adawm_planner.runtime import hot_swap
-from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.active_adapters import BASE, load_adapters
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.planner_core import Mode
 from adawm_planner.runtime.planner_loop import Outgoing
-from adawm_planner.runtime.swap_state import Stage
+from adawm_planner.runtime.swap import hot_swap
+from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap.state import Stage
 from adawm_planner.runtime.warm import KEPT, History, advance, rewarm
 from tests.adapters.conftest import NOW, Maker, random_factors
 from tests.adapters.forgery import with_factors, with_tensors

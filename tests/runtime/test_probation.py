@@ -10,7 +10,7 @@ import pytest
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Action, Experience, Observation, RewardTerms
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
-from adawm_planner.runtime.probation import EpisodeOutcome, EpisodeWatch, Probation, Record, lower_bound
+from adawm_planner.runtime.swap.probation import EpisodeOutcome, EpisodeWatch, Probation, Record, lower_bound
 
 CONFIG = SwapConfig(probation_episodes=200)
 GOOD, BAD = EpisodeOutcome(("a",), True, True, "goal", 3.0), EpisodeOutcome(("a",), True, False, "collision", 0.0)

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from adawm_planner.config.hot_swap import SwapConfig
-from adawm_planner.runtime.probation import EpisodeOutcome, Probation, Record
+from adawm_planner.runtime.swap.probation import EpisodeOutcome, Probation, Record
 
 CONFIG = SwapConfig()
 RUNS = 1000

@@ -12,7 +12,7 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Action, EgoState, Observation, PolicyOutput, Scene
 from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.runtime.drive_step import Decision
-from adawm_planner.runtime.shadow import ShadowCounts, too_close, verdict
+from adawm_planner.runtime.swap.shadow import ShadowCounts, too_close, verdict
 from tests.runtime.inputs import VEHICLE, objects, straight_route
 
 FASTEST = int(np.argmax(ACCELERATION_BINS))

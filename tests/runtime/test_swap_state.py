@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from adawm_planner.adapters.refusal import Reason, Refusal
-from adawm_planner.runtime.swap_state import FINAL, Stage, Step, Swap
+from adawm_planner.runtime.swap.state import FINAL, Stage, Step, Swap
 
 REFUSAL = Refusal(Reason.SHADOW, "rule", "measured", "limit", "remedy")
 PATH = [Stage.RECEIVED, Stage.VERIFIED, Stage.LOADED, Stage.PROBED, Stage.SHADOW, Stage.READY]

@@ -9,11 +9,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore
 from adawm_planner.runtime.planner_loop import PlannerLoop
-from adawm_planner.runtime.swap_thread import MOST_WAITING, TOO_MANY, SwapThread
+from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap.thread import MOST_WAITING, TOO_MANY, SwapThread
 from adawm_planner.runtime.warm import rewarm
 from tests.adapters.conftest import Maker
 from tests.patience import HANG_S

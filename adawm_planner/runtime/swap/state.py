@@ -1,4 +1,4 @@
-"""Events of one swap in, the stage it is in out. Pure: what each stage does is hot_swap's.
+"""Events of one swap in, the stage it is in out. Pure: what each stage does is hot_swap.py's.
 
 received -> verified -> loaded -> probed -> shadow -> ready -> probation -> committed
     \\__________\\_________\\________\\________\\_______\\-> refused      \\-> reverting -> rolled_back

@@ -11,8 +11,8 @@ from adawm_planner.adapters.store import Entry
 from adawm_planner.adapters.verify import VerifiedAdapter
 from adawm_planner.data_types import Scene
 from adawm_planner.runtime.engine import Engine
-from adawm_planner.runtime.probation import EpisodeOutcome
-from adawm_planner.runtime.swap_state import Swap
+from adawm_planner.runtime.swap.probation import EpisodeOutcome
+from adawm_planner.runtime.swap.state import Swap
 from adawm_planner.runtime.warm import History, Warm
 
 

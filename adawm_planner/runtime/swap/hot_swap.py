@@ -1,8 +1,8 @@
 """Bundles, decisions and operators' wishes in, engines that are ready to drive out.
 
-`HotSwap.handle` is the whole of it: one event at a time, in a thread that does not drive (swap_thread.py), so that
+`HotSwap.handle` is the whole of it: one event at a time, in a thread that does not drive (thread.py), so that
 verifying, loading, probing and re-warming cost no tick. The driving thread sees `ready` and `report`, immutable values
-behind one pointer each. Stages and their order are swap_state's.
+behind one pointer each. Stages and their order are state.py's.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from adawm_planner.adapters.refusal import Reason, Refusal, Refused
 from adawm_planner.adapters.store import AdapterStore, Entry
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_message
 from adawm_planner.config.hot_swap import SwapConfig
-from adawm_planner.runtime import swap_messages as m
 from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.engine import AdaptableEngine
-from adawm_planner.runtime.probation import Probation, Record
-from adawm_planner.runtime.shadow import ShadowCounts, verdict
-from adawm_planner.runtime.swap_state import Stage, Step, Swap
+from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap.probation import Probation, Record
+from adawm_planner.runtime.swap.shadow import ShadowCounts, verdict
+from adawm_planner.runtime.swap.state import Stage, Step, Swap
 from adawm_planner.runtime.warm import History, Warm, follow, rewarm
 
 _log = logging.getLogger(__name__)

@@ -16,11 +16,10 @@ from dataclasses import replace
 from adawm_planner.adapters.refusal import Reason, Refusal
 from adawm_planner.dims import FRAMES_PER_DECISION
 from adawm_planner.runtime.engine import Engine
-from adawm_planner.runtime.hot_swap import HotSwap
 from adawm_planner.runtime.planner_core import Mode
 from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
-from adawm_planner.runtime.probation import EpisodeWatch
-from adawm_planner.runtime.swap_messages import (
+from adawm_planner.runtime.swap.hot_swap import HotSwap
+from adawm_planner.runtime.swap.messages import (
     Decided,
     EpisodeEnded,
     Event,
@@ -33,6 +32,7 @@ from adawm_planner.runtime.swap_messages import (
     Report,
     Turned,
 )
+from adawm_planner.runtime.swap.probation import EpisodeWatch
 
 _log = logging.getLogger(__name__)
 
