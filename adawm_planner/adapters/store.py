@@ -11,7 +11,7 @@ import fcntl
 import logging
 import os
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -111,6 +111,10 @@ class AdapterStore:
     def entries(self) -> list[Entry]:
         """Every bundle ever accepted, the newest first."""
         return entries(self._state)
+
+    def entries_of(self, digests: Collection[str]) -> tuple[Entry, ...]:
+        """Those of these bundles, the newest first."""
+        return tuple(each for each in self.entries() if each.bundle.digest in digests)
 
     def install(self, adapter: VerifiedAdapter, now_unix_s: int) -> None:
         """Keep a verified bundle; it does not drive yet. From now on its counter is the highest seen of its part.

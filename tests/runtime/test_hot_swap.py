@@ -208,7 +208,7 @@ def test_an_adapter_that_ends_no_episode_is_rolled_back_and_the_record_has_one_f
 ) -> None:
     rig = Rig(maker, tmp_path / "store", replace(OPEN, episode_decisions=10))
     rig.drive(25)
-    assert rig.swap._record.results == ((False, rig.swap._record.results[0][1]),)
+    assert [success for success, _ in rig.swap._record.results] == [False]
     rig.push(policy)
     rig.drive(4)
     assert rig.stage == "probation"
@@ -427,10 +427,13 @@ def test_duplicates_change_nothing(rig: Rig, policy: Files) -> None:
     assert rig.stage == "committed" and rig.swap.report.swaps == 1 and rig.swap.report.refusals == 3
 
 
-def test_without_trusted_keys_nothing_is_accepted(rig: Rig, policy: Files) -> None:
-    rig.swap._context = replace(rig.swap._context, trust={})
+def test_without_trusted_keys_nothing_is_accepted(maker: Maker, tmp_path: Path, policy: Files) -> None:
+    trusting_none = copy(maker)
+    trusting_none.context = replace(maker.context, trust={})
+    rig = Rig(trusting_none, tmp_path / "store")
     rig.push(policy)
     assert rig.swap.report.last_refusal.startswith("untrusted_key") and rig.stage is None
+    rig.close()
 
 
 def test_load_by_path(rig: Rig, policy: Files, tmp_path: Path) -> None:

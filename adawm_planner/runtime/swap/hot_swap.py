@@ -15,14 +15,15 @@ from adawm_planner.adapters.bundle import read_bundle
 from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.probe import check_probe, session_runner
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused
-from adawm_planner.adapters.store import AdapterStore, Entry
+from adawm_planner.adapters.store import AdapterStore
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_message
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.engine import AdaptableEngine
 from adawm_planner.runtime.swap import messages as m
+from adawm_planner.runtime.swap import probation, shadow
 from adawm_planner.runtime.swap.probation import Probation, Record
-from adawm_planner.runtime.swap.shadow import ShadowCounts, verdict
+from adawm_planner.runtime.swap.shadow import ShadowCounts
 from adawm_planner.runtime.swap.state import Stage, Step, Swap
 from adawm_planner.runtime.warm import History, Warm, follow, rewarm
 
@@ -268,7 +269,7 @@ class HotSwap:
         self._trial = trial
         if trial.answer is not None:
             text = f"accepted: runs beside the live one for {self._config.shadow_decisions} decisions, then drives"
-            trial.answer(m.Reply(True, text, self._entries([found.digest])))
+            trial.answer(m.Reply(True, text, self._store.entries_of([found.digest])))
 
     def _probe(self, adapter: VerifiedAdapter) -> Refusal | None:
         """Why an adapter does not act here as where it was made."""
@@ -296,7 +297,7 @@ class HotSwap:
         if not event.drove:
             return
         trial.counts = trial.counts.add(event.history.steps[-1], output, event.scene)
-        refusal = verdict(trial.counts, self._config)
+        refusal = shadow.verdict(trial.counts, self._config)
         if refusal is not None:
             self._give_up(refusal)
         elif trial.counts.decisions >= self._config.shadow_decisions:
@@ -353,7 +354,7 @@ class HotSwap:
             trial.probation = Probation(self._record.bound(self._config), self._record.floor(self._config))
         elif trial is not None and trial.swap.stage is Stage.REVERTING:
             self._end(trial, Step.FLIPPED)
-        self._answer_back(m.Reply(True, "drives now", self._entries([each.digest for each in self._driving])))
+        self._answer_back(m.Reply(True, "drives now", self._store.entries_of([each.digest for each in self._driving])))
 
     def _answer_back(self, reply: m.Reply) -> None:
         """Tell the operators who wait for an earlier adapter to drive."""
@@ -382,15 +383,9 @@ class HotSwap:
 
     def _judge(self, trial: Trial) -> None:
         test = trial.probation
-        if test.is_worse(self._config):
-            self._give_up(
-                Refusal(
-                    Reason.PROBATION, "on probation it must not succeed less often than the record",
-                    f"{test.successes} of {test.episodes} episodes, evidence {test.evidence:.3g}",
-                    f"{test.bound:.3f} of them, evidence below {2.0 / self._config.probation_level:g}",
-                    "The last good adapter drives again; look at the rollouts it was made from",
-                )
-            )  # fmt: skip
+        refusal = probation.verdict(test, self._config)
+        if refusal is not None:
+            self._give_up(refusal)
         elif test.is_over(self._config):
             self._store.commit(trial.swap.part, self._now())
             assert trial.engine is not None
@@ -542,7 +537,7 @@ class HotSwap:
                                   "Unpin it if updates are wanted again"))  # fmt: skip
         digest = self._good[part].digest if part in self._good else None
         text = f"{part} is {'pinned to' if event.pinned else 'free to leave'} {digest or 'the base model'}"
-        event.answer(m.Reply(True, text, self._entries([digest] if digest else [])))
+        event.answer(m.Reply(True, text, self._store.entries_of([digest] if digest else [])))
 
     # -- what is where
 
@@ -570,9 +565,6 @@ class HotSwap:
 
     def _fresh(self) -> Context:
         return replace(self._context, seen=self._store.seen())
-
-    def _entries(self, digests: Sequence[str]) -> tuple[Entry, ...]:
-        return tuple(each for each in self._store.entries() if each.bundle.digest in digests)
 
     def _tell(self) -> None:
         trial = self._trial

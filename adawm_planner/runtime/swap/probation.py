@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from adawm_planner.adapters.refusal import Reason, Refusal
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Experience
 
@@ -191,6 +192,18 @@ class Probation:
         While they do, without being proof, it stays on probation; looking on costs an anytime-valid test nothing.
         """
         return self.episodes >= config.probation_episodes and self.evidence <= 1.0
+
+
+def verdict(test: Probation, config: SwapConfig) -> Refusal | None:
+    """Why an adapter must not drive on, None while nothing is against it."""
+    if not test.is_worse(config):
+        return None
+    return Refusal(
+        Reason.PROBATION, "on probation it must not succeed less often than the record",
+        f"{test.successes} of {test.episodes} episodes, evidence {test.evidence:.3g}",
+        f"{test.bound:.3f} of them, evidence below {2.0 / config.probation_level:g}",
+        "The last good adapter drives again; look at the rollouts it was made from",
+    )  # fmt: skip
 
 
 def lower_bound(successes: int, trials: int, level: float) -> float:
