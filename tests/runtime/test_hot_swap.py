@@ -20,7 +20,7 @@ from adawm_planner.runtime.active_adapters import BASE, load_adapters
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.planner_core import Mode
 from adawm_planner.runtime.planner_loop import Outgoing
-from adawm_planner.runtime.swap import hot_swap
+from adawm_planner.runtime.swap import good
 from adawm_planner.runtime.swap import messages as m
 from adawm_planner.runtime.swap.state import Stage
 from adawm_planner.runtime.warm import KEPT, History, advance, rewarm
@@ -208,7 +208,7 @@ def test_an_adapter_that_ends_no_episode_is_rolled_back_and_the_record_has_one_f
 ) -> None:
     rig = Rig(maker, tmp_path / "store", replace(OPEN, episode_decisions=10))
     rig.drive(25)
-    assert [success for success, _ in rig.swap._record.results] == [False]
+    assert [success for success, _ in rig.swap._good.record.results] == [False]
     rig.push(policy)
     rig.drive(4)
     assert rig.stage == "probation"
@@ -661,7 +661,7 @@ def test_what_fails_its_probe_at_one_start_drives_at_another(
     for found, drives in ([other_provider, None], (one,)), ([other_provider, other_provider], ()), ([None], (two,)):
         probes = iter(found)
         with monkeypatch.context() as patched:
-            patched.setattr(hot_swap, "check_probe", lambda *arguments, probes=probes: next(probes))
+            patched.setattr(good, "check_probe", lambda *arguments, probes=probes: next(probes))
             again = Rig(maker, tmp_path / "store")
         assert again.core.engine.adapter_digests == drives
         assert again.store.part("policy").good == (one, two)
