@@ -190,8 +190,8 @@ def timing_state(loop: PlannerLoop) -> State:
         "frames": str(counters.frames),
         "commands": str(counters.commands),
         "missed_ticks": str(counters.missed_ticks),
-        "dropped_frames": str(loop.assembler.dropped_frames),
-        "late_parts": str(loop.assembler.late_parts),
+        "dropped_frames": str(loop.intake.assembler.dropped_frames),
+        "late_parts": str(loop.intake.assembler.late_parts),
         "unbalanced_frames": str(counters.unbalanced_frames),
         **stage_values(loop.times.stages),
     }

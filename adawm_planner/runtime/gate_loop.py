@@ -1,6 +1,6 @@
 """The gate's inputs and a steady clock in, exactly one command per frame out, with or without a planner.
 
-Owns frame assembly, the wait for the proposal and the watchdog around safety/gate.py. Pure: the caller hands in
+Owns the wait for the proposal around safety/gate.py; frames and silences are frame_intake's. Pure: the caller hands in
 `now` (monotonic seconds) and publishes what comes back; only the stages have a clock of their own. A frame waits for
 the proposal that answers it; when that does not come in time, or the next frame comes first, the gate answers with
 what it has.
@@ -17,11 +17,13 @@ from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import project, same_road, same_route
-from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameAssembler, FrameInputs, Part
+from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameInputs, Part
+from adawm_planner.runtime.frame_intake import FrameIntake
 from adawm_planner.runtime.input_monitor import InputMonitor
 from adawm_planner.runtime.odometry_way import WayCheck
+from adawm_planner.runtime.own_errors import OwnErrors
 from adawm_planner.runtime.stages import GATE, GATE_STAGES, RECEIVE, Stages
-from adawm_planner.runtime.watchdog import Watchdog, WorldClock, patience
+from adawm_planner.runtime.watchdog import WorldClock
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Late, Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
@@ -107,18 +109,16 @@ class GateLoop:
         self.memory = Memory()
         self.counters = GateCounters()
         self.stages = Stages(GATE_STAGES)
-        self.world: WorldClock | None = None
+        self.intake = FrameIntake(monitor.limits)
+        self._errors = OwnErrors(_log)
         self._route: Route | None = None
         self._route_is_new, self._frames_since_route = False, 0
         self._vehicle: VehicleInfo | None = None
         self._overridden = self._release = False
-        self._last_error = ""
         self._forget()
 
     def _forget(self) -> None:
-        limits, watch = self._monitor.limits, self._config.watch
-        self.assembler = FrameAssembler()
-        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
+        watch = self._config.watch
         self._way = WayCheck(watch.way_m, watch.turn_rad)
         self._near: int | None = None  # latest place on the route
         self._proposals: deque[_ReceivedProposal] = deque(maxlen=KEPT_PROPOSALS)
@@ -133,25 +133,19 @@ class GateLoop:
         What was learnt of route, vehicle, world and override is kept, and so is a stop that only a release ends, and
         the last command, which the vehicle still has and the next one must not jump from.
         """
-        received_s = self.assembler.received_s
+        self.intake.begin_anew(now_s)  # a vehicle that was ever heard of is braked for if it is silent from now on
         self._forget()
         self.memory = new_episode(self.memory, release=False)
-        if received_s:  # a vehicle that was ever heard of is braked for if it is silent from now on
-            self.assembler.received_s = received_s
-            self.watchdog.heard(self.world, now_s)
 
     def on_part(self, part: Part, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take one part of a frame."""
         self._keep_step(part.stamp_ns)
-        late = self.assembler.late_parts
-        frame = self.assembler.add(part, now_s)
-        if self.assembler.late_parts == late:
-            self.watchdog.heard(self.world, now_s)
+        frame = self.intake.add(part, now_s)
         if frame is None:
             return self._incomplete(now_s)
-        self.stages.add(RECEIVE, self.assembler.took_s)
+        self.stages.add(RECEIVE, self.intake.assembler.took_s)
         before = () if self._waiting is None else self._answer(self._waiting, now_s)
-        if self.watchdog.settle():
+        if self.intake.watchdog.settle():
             self._previous = frame
             return before
         self._waiting = frame
@@ -159,12 +153,9 @@ class GateLoop:
 
     def _keep_step(self, stamp_ns: int) -> None:
         """Leave a frame without an answer where the world has gone on without it."""
-        frame = self._waiting or self.assembler.oldest_pending()
-        if frame is None or not self.watchdog.hurried(self.world, stamp_ns, frame.stamp_ns):
-            return
         if self._waiting is None:
-            self.assembler.close(frame.stamp_ns)
-        else:
+            self.intake.leave_pending(stamp_ns)
+        elif self.intake.hurried(stamp_ns, self._waiting.stamp_ns):
             self._waiting, self._previous = None, self._waiting
 
     def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
@@ -199,8 +190,7 @@ class GateLoop:
 
     def on_world(self, world: WorldClock, now_s: float) -> None:
         """Take what the world says of its stepping."""
-        self.watchdog.world(self.world, world, now_s)
-        self.world = world
+        self.intake.on_world(world, now_s)
 
     def on_override(self, overridden: bool) -> None:
         """Take whether a person drives."""
@@ -220,13 +210,13 @@ class GateLoop:
             limit_s = self._times.wait_s if known else self._times.standby_wait_s
             if now_s - self._waiting.received_s < limit_s:
                 return ()
-            self.watchdog.in_step()
+            self.intake.watchdog.in_step()
             return self._answer(self._waiting, now_s)
         return self._incomplete(now_s) or self._silent(now_s)
 
     def last(self, now_s: float) -> GateOutgoing | None:
         """Return a last braking command if a vehicle was ever heard of: at once as hard as can be, as none follows."""
-        if not self.assembler.received_s:
+        if not self.intake.received_s:
             return None
         out = self._brake(FRAME_PARTS, self._monitor.limits.stale_s, now_s)
         sent = replace(out.answer.memory.sent, acceleration=-self._config.stop.emergency_mps2)
@@ -242,7 +232,7 @@ class GateLoop:
         useless = self.memory.state in STOPS and not self._release
         if not answered and not useless:
             return ()
-        self.watchdog.in_step()
+        self.intake.watchdog.in_step()
         return self._answer(frame, now_s)
 
     def _answer(self, frame: FrameInputs, now_s: float) -> tuple[GateOutgoing, ...]:
@@ -260,10 +250,7 @@ class GateLoop:
         try:
             return self._step(self._read(frame), proposal, frame.stamp_ns, now_s, is_frame=True)
         except Exception as error:
-            text = f"internal error, {type(error).__name__}: {error}; see the log, and report it"
-            if text != self._last_error:  # the same error at every frame is logged once
-                _log.exception("frame at %.3f s", frame.stamp_s)
-            self._last_error = text
+            text = f"internal error, {self._errors.text(error, frame.stamp_s)}"
             reading = replace(self._reading(frame), faults=(text,))  # with a fault no other rule looks at it
             return self._step(reading, proposal, frame.stamp_ns, now_s, is_frame=True)
 
@@ -311,30 +298,23 @@ class GateLoop:
 
     def _incomplete(self, now_s: float) -> tuple[GateOutgoing, ...]:
         """Brake for a frame some part of which does not come."""
-        frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
-        if frame is None or since_s is None or self._waiting is not None:
+        if self._waiting is not None or (found := self.intake.incomplete(now_s)) is None:
             return ()
-        pending_ns, limits = self.assembler.pending_ns(), self._monitor.limits
-        waited_s, limit_s = patience(self.world, now_s - since_s, pending_ns, limits)
-        if waited_s < limit_s:
-            return ()
-        self.assembler.close(frame.stamp_ns)
-        return (self._brake(frame.missing(), limit_s, now_s, frame.stamp_ns),)
+        return (self._brake(found.frame.missing(), found.limit_s, now_s, found.frame.stamp_ns),)
 
     def _silent(self, now_s: float) -> tuple[GateOutgoing, ...]:
         rising = self.memory.sent.acceleration > -self._config.stop.emergency_mps2
-        if not self.watchdog.is_due(self.world, now_s, rising):
+        limit_s = self.intake.silence(now_s, rising)
+        if limit_s is None:
             return ()
         # A stepped world that went on unheard did so for stale_s of its own time.
-        limit_s = self.watchdog.wall_limit_s(self.world) or self._monitor.limits.stale_s
-        self.watchdog.sent(self.world, now_s)
-        return (self._brake(FRAME_PARTS, limit_s, now_s),)
+        return (self._brake(FRAME_PARTS, limit_s or self._monitor.limits.stale_s, now_s),)
 
     def _brake(
         self, missing: tuple[str, ...], limit_s: float, now_s: float, stamp_ns: int | None = None
     ) -> GateOutgoing:
         """Answer without a frame; what is missing is as old as its newest message, and older than it may be."""
-        received, least_s = self.assembler.received_s, limit_s + JUST_OVER_S
+        received, least_s = self.intake.received_s, limit_s + JUST_OVER_S
         late = tuple(Late(name, max(now_s - received.get(name, -math.inf), least_s), limit_s) for name in missing)
         stamp = self._stepped_ns if stamp_ns is None else stamp_ns
         return self._step(replace(BLIND, late=late), None, stamp, now_s, is_frame=False)
@@ -347,7 +327,7 @@ class GateLoop:
         answer = step(heard, self.memory, self._config)
         self.memory, self._release = answer.memory, False
         self._stepped_s, self._stepped_ns = now_s, stamp_ns
-        self._stepped_frame = 0 if self.world is None else self.world.frame
+        self._stepped_frame = 0 if self.intake.world is None else self.intake.world.frame
         proposed = None if proposal is None else proposal.command
         age = math.inf if proposal is None else proposal.age_s
         out = GateOutgoing(answer, stamp_ns, is_frame, proposed, age)
@@ -364,10 +344,11 @@ class GateLoop:
         """
         if self._stepped_s is None:
             return 0.0
-        if self.world is None or not self.world.synchronous:
+        world = self.intake.world
+        if world is None or not world.synchronous:
             elapsed = now_s - self._stepped_s
         elif stamp_ns != self._stepped_ns:
             elapsed = (stamp_ns - self._stepped_ns) * 1e-9
         else:
-            elapsed = FRAME_S * (self.world.frame - self._stepped_frame)
+            elapsed = FRAME_S * (world.frame - self._stepped_frame)
         return min(max(elapsed, 0.0), LONGEST_STEP_S)

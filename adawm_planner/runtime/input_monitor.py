@@ -99,9 +99,7 @@ class InputMonitor:
     def incomplete(
         self, frame: PendingFrame, waited_s: float, limit_s: float, received_s: Mapping[str, float], now_s: float
     ) -> tuple[Fault, ...]:
-        """Return a fault per missing part once its frame has waited longer than the limit, else nothing."""
-        if waited_s < limit_s:
-            return ()
+        """Return a fault per missing part of a frame that has waited longer than the limit."""
         text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited_s:.3f} s; is it still published?"
         return tuple(
             Fault("input_missing", self._topics[name], _age(received_s, name, now_s), limit_s, text)

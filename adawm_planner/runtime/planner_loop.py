@@ -1,7 +1,7 @@
 """Inputs and a steady clock in, timed answers out: one per frame, and braking when frames fail to come.
 
-Owns frame assembly, the watchdog and the short wait for what is sent once. Pure: the caller hands in
-`now` (monotonic seconds) and publishes what comes back. What its stages take is counted by a clock of their own.
+Owns the short wait for what is sent once; frames and silences are frame_intake's. Pure: the caller hands in `now`
+(monotonic seconds) and publishes what comes back. What its stages take is counted by a clock of their own.
 """
 
 from __future__ import annotations
@@ -11,13 +11,15 @@ from dataclasses import dataclass
 
 from adawm_planner.data_types import DrivableMap, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
-from adawm_planner.runtime.frame_inputs import FrameAssembler, FrameInputs, Part
+from adawm_planner.runtime.frame_inputs import FrameInputs, Part
+from adawm_planner.runtime.frame_intake import FrameIntake
 from adawm_planner.runtime.input_monitor import Fault
 from adawm_planner.runtime.latency import PlannerTimes, TimedEngine
+from adawm_planner.runtime.own_errors import OwnErrors
 from adawm_planner.runtime.planner_core import Answer, Mode, PlannerCore
 from adawm_planner.runtime.stages import CONTROL, PUBLISH, RECEIVE
 from adawm_planner.runtime.warm import Warm
-from adawm_planner.runtime.watchdog import Watchdog, WorldClock, patience
+from adawm_planner.runtime.watchdog import WorldClock
 
 _log = logging.getLogger(__name__)
 
@@ -62,22 +64,20 @@ class PlannerLoop:
         self.core, self._counted = core, counted
         self.counters = Counters()
         self.times = times or PlannerTimes()
-        self.world: WorldClock | None = None
+        self.intake = FrameIntake(core.monitor.limits)
+        self._errors = OwnErrors(_log)
         self._map_pending = want_map
         self._active = False
-        self._last_error = ""
         self._forget()
 
     def _forget(self) -> None:
-        limits = self.core.monitor.limits
-        self.assembler = FrameAssembler()
-        self.watchdog = Watchdog(limits.stale_s, limits.repeat_s, limits.stepped_stale_s)
         self._waiting: FrameInputs | None = None
         self._may_wait = True
         self._stamp_ns = 0
 
     def begin(self) -> None:
         """Answer frames from now on; what was learnt of route, vehicle, map and world is kept."""
+        self.intake.forget()
         self._forget()
         self._active = True
 
@@ -85,8 +85,7 @@ class PlannerLoop:
         """Answer no more frames; return a last braking command if a vehicle was ever heard of."""
         self._active = False
         answer = self.core.brake(())
-        heard = bool(self.assembler.received_s)
-        return Outgoing(answer, self._stamp_ns, 0.0, is_frame=False) if heard else None
+        return Outgoing(answer, self._stamp_ns, 0.0, is_frame=False) if self.intake.received_s else None
 
     def flip(self, warm: Warm) -> bool:
         """Drive with another engine from the next frame on; see `PlannerCore.flip`. Its steps are timed."""
@@ -96,17 +95,12 @@ class PlannerLoop:
         """Take one part of a frame."""
         if not self._active:
             return None
-        pending = self.assembler.oldest_pending()
-        if pending is not None and self.watchdog.hurried(self.world, part.stamp_ns, pending.stamp_ns):
-            self.assembler.close(pending.stamp_ns)
-        late = self.assembler.late_parts
-        frame = self.assembler.add(part, now_s)
-        if self.assembler.late_parts == late:
-            self.watchdog.heard(self.world, now_s)
+        self.intake.leave_pending(part.stamp_ns)
+        frame = self.intake.add(part, now_s)
         if frame is None:
             return self._incomplete(now_s) if self._waiting is None else None
         self.counters.frames += 1
-        self.times.stages.add(RECEIVE, self.assembler.took_s)
+        self.times.stages.add(RECEIVE, self.intake.assembler.took_s)
         if self._waiting is not None:
             self.counters.missed_ticks += 1  # the world went on without the waiting frame's answer
         elif self._may_wait and self._lacks(frame):
@@ -132,8 +126,7 @@ class PlannerLoop:
 
     def on_world(self, world: WorldClock, now_s: float) -> None:
         """Take what the world says of its stepping."""
-        self.watchdog.world(self.world, world, now_s)
-        self.world = world
+        self.intake.on_world(world, now_s)
 
     def on_timer(self, now_s: float) -> Outgoing | None:
         """Brake for what has not come in time, if anything."""
@@ -162,10 +155,10 @@ class PlannerLoop:
 
     def _answer(self, frame: FrameInputs) -> Outgoing | None:
         self._waiting, self._map_pending, self._stamp_ns = None, False, frame.stamp_ns
-        if self.watchdog.settle() and self._counted:
+        if self.intake.watchdog.settle() and self._counted:
             self.counters.unbalanced_frames += 1
             return None
-        self.watchdog.in_step()
+        self.intake.watchdog.in_step()
         self.times.stages.begin()
         answer = self._think(frame)
         self.times.stages.cut(CONTROL)
@@ -179,31 +172,22 @@ class PlannerLoop:
         try:
             return self.core.answer(frame)
         except Exception as error:
-            text = f"{type(error).__name__}: {error}; see the log, and report it"
-            if text != self._last_error:  # the same error at every frame is logged once
-                _log.exception("frame at %.3f s", frame.stamp_s)
-            self._last_error = text
+            text = self._errors.text(error, frame.stamp_s)
             return self.core.brake((Fault("internal_error", "planner", 0.0, 0.0, text),))
 
     def _incomplete(self, now_s: float) -> Outgoing | None:
-        frame, since_s = self.assembler.oldest_pending(), self.assembler.waiting_since_s
-        if frame is None or since_s is None:
+        found = self.intake.incomplete(now_s)
+        if found is None:
             return None
-        pending_ns, limits = self.assembler.pending_ns(), self.core.monitor.limits
-        waited_s, limit_s = patience(self.world, now_s - since_s, pending_ns, limits)
-        faults = self.core.monitor.incomplete(frame, waited_s, limit_s, self.assembler.received_s, now_s)
-        if not faults:
-            return None
-        self.assembler.close(frame.stamp_ns)
-        self._stamp_ns = frame.stamp_ns
-        return self._brake(faults)
+        self._stamp_ns = found.frame.stamp_ns
+        monitor, received_s = self.core.monitor, self.intake.received_s
+        return self._brake(monitor.incomplete(found.frame, found.waited_s, found.limit_s, received_s, now_s))
 
     def _silent(self, now_s: float) -> Outgoing | None:
-        if not self.watchdog.is_due(self.world, now_s):
+        limit_s = self.intake.silence(now_s)
+        if limit_s is None:
             return None
-        limit_s = self.watchdog.wall_limit_s(self.world)
-        self.watchdog.sent(self.world, now_s)
-        return self._brake(self.core.monitor.stale(limit_s, self.assembler.received_s, now_s))
+        return self._brake(self.core.monitor.stale(limit_s, self.intake.received_s, now_s))
 
     def _brake(self, faults: tuple[Fault, ...]) -> Outgoing:
         return Outgoing(self.core.brake(faults), self._stamp_ns, 0.0, is_frame=False)

@@ -127,7 +127,8 @@ def test_silence_brakes(driving: Bench) -> None:
 def test_pause_is_quiet_and_driving_goes_on_after_it(driving: Bench) -> None:
     driving.bridge.publish_world(1)
     driving.bridge.publish_world(1, running=False)
-    assert driving.spin_until(lambda: driving.planner.loop.world is not None and driving.planner.loop.world.paused)
+    intake = driving.planner.loop.intake
+    assert driving.spin_until(lambda: intake.world is not None and intake.world.paused)
     count = len(driving.bridge.commands)
     driving.spin_for(1.0)
     assert len(driving.bridge.commands) == count
