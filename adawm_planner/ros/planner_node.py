@@ -2,7 +2,7 @@
 
 Thin on purpose: planner_inputs converts messages and hands them to runtime/planner_loop.py, and what
 comes back leaves through planner_outputs. One thread does all of that; adapters are read and checked in another
-(runtime/swap_thread.py).
+(runtime/swap/thread.py).
 """
 
 from __future__ import annotations
