@@ -16,7 +16,7 @@ from dataclasses import dataclass, replace
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, Route, VehicleInfo
 from adawm_planner.dims import FRAME_S
-from adawm_planner.observation.route import project, same_road, same_route
+from adawm_planner.observation.route import distance_to, project, same_road, same_route
 from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameInputs, Part
 from adawm_planner.runtime.frame_intake import FrameIntake
 from adawm_planner.runtime.input_monitor import InputMonitor
@@ -259,8 +259,15 @@ class GateLoop:
         faults = self._take(frame)
         reading = replace(self._reading(frame), faults=faults)
         if self._route is not None and not faults:
-            self._near = project(self._route, frame.odometry.x, frame.odometry.y, self._near).index
+            self._near = self._place(self._route, frame.odometry.x, frame.odometry.y)
         return reading
+
+    def _place(self, route: Route, x: float, y: float) -> int:
+        """Index of the place on the route; a person may cut a way short, and is then looked for on all of it."""
+        near = self._near
+        if self._overridden and near is not None and distance_to(route, x, y, near) > self._config.watch.route_m:
+            near = None
+        return project(route, x, y, near).index
 
     def _reading(self, frame: FrameInputs) -> Reading:
         return Reading(

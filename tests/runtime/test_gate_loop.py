@@ -81,7 +81,11 @@ class Drive:
 
     def drive_at(self, route: Route, s: float) -> None:
         """Send the next frame from a place on a route, `s` metres along it, and what the planner proposes there."""
-        x, y, yaw = (float(np.interp(s, route.s, values)) for values in (route.x, route.y, route.yaw))
+        self.drive_to(*(float(np.interp(s, route.s, values)) for values in (route.x, route.y, route.yaw)))
+
+    def drive_to(self, x: float, y: float, yaw: float, speed: float = SPEED) -> None:
+        """Send the next frame from a pose, and what the planner proposes there."""
+        self.speed = speed
         parts = self.parts()
         odometry = parts[ODOMETRY]
         assert isinstance(odometry, OdometryInput)
@@ -585,6 +589,27 @@ def test_a_person_overrides_and_gives_back() -> None:
     car.loop.on_override(False)
     car.drive(6)
     assert car.last.answer.command == GO
+
+
+def test_a_person_may_cut_a_way_short_and_gives_back_further_on() -> None:
+    """Round a block the route comes back to the same street, 370 m on; he goes straight along that."""
+    legs = [(np.arange(0.0, 150.0), 0.0), (150.0, np.arange(0.0, 150.0)), (np.arange(150.0, 40.0, -1.0), 150.0)]
+    x, y = (np.concatenate(each) for each in zip(*map(np.broadcast_arrays, *zip(*legs, strict=True)), strict=True))
+    block = route_from_points(np.append(x, [40.0] * 250), np.append(y, np.arange(150.0, 400.0)))
+    car = Drive(stepped=False)
+    car.loop.on_route(block)
+    for s in np.arange(5.0, 40.0, 0.25):
+        car.drive_at(block, s)
+    assert car.last.answer.state is State.PASSING
+    car.loop.on_override(True)
+    for yaw in np.arange(0.0, 0.5 * np.pi, 0.05):
+        car.drive_to(40.0, 0.0, float(yaw), speed=0.0)
+    for north in np.arange(0.0, 200.0, 0.25):
+        car.drive_to(40.0, float(north), 0.5 * np.pi)
+    car.loop.on_override(False)
+    for north in np.arange(200.0, 202.0, 0.25):
+        car.drive_to(40.0, float(north), 0.5 * np.pi)
+    assert car.last.answer.state is State.PASSING
 
 
 def away(car: Drive, seconds: float) -> None:
