@@ -336,6 +336,29 @@ def test_an_operator_who_cannot_be_answered_ends_nothing(rig: Rig, policy: Files
     assert rig.core.engine.adapter_digests == () and rig.swap.ready is None
 
 
+def test_an_operator_who_cannot_be_answered_keeps_no_other_from_hearing_it(rig: Rig, policy: Files) -> None:
+    committed(rig, policy)
+    replies: list[m.Reply] = []
+    for answer in (broken, replies.append):
+        rig.swap.handle(m.RollBack("", False, answer))
+    rig.swap.dismiss("the planner was closed")
+    assert len(replies) == 1
+
+
+def test_whose_bundle_never_had_its_turn_is_told_so(
+    rig: Rig, policy: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As while the planner has to go back to the last good adapters and cannot yet."""
+    monkeypatch.setattr(rig.swap, "_is_idle", lambda: False)
+    write_bundle(tmp_path / "bundle", policy)
+    replies: list[m.Reply] = []
+    rig.swap.handle(m.Load(tmp_path / "bundle", None, replies.append))
+    assert not replies
+    rig.swap.dismiss("the planner was closed")
+    rig.swap.dismiss("again")
+    assert replies == [m.Reply(False, "the planner was closed")]
+
+
 def test_disagreement_is_refused_in_shadow(maker: Maker, tmp_path: Path, policy: Files) -> None:
     rig = Rig(maker, tmp_path, replace(OPEN, shadow_variation=0.0))
     rig.push(policy)

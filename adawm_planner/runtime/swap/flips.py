@@ -93,7 +93,10 @@ class Flips:
         self._waiting.append(answer)
 
     def answer_all(self, reply: m.Reply) -> None:
-        """Tell the operators who wait."""
+        """Tell the operators who wait; one who cannot be told keeps no other from hearing it."""
         waiting, self._waiting = self._waiting, []
         for answer in waiting:
-            answer(reply)
+            try:
+                answer(reply)
+            except Exception:
+                _log.exception("an operator could not be told: %s", reply.message)

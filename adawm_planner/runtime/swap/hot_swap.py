@@ -92,7 +92,9 @@ class HotSwap:
         self._store.close()
 
     def dismiss(self, why: str) -> None:
-        """Tell the operators who wait for an earlier adapter to drive why they wait no longer."""
+        """Tell the operators who wait, for an earlier adapter to drive or for their bundle's turn, why no longer."""
+        for answer in self._intake.abandon():
+            self._flips.answer_later(answer)
         self._flips.answer_all(m.Reply(False, why))
 
     def handle(self, event: m.Event) -> None:

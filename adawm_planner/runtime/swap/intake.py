@@ -79,6 +79,11 @@ class Intake:
         """Take out the bundle that has waited longest."""
         return self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
 
+    def abandon(self) -> list[m.Answered]:
+        """Forget all that waits; return whom an answer is still owed."""
+        waiting, self._waiting = self._waiting, {}
+        return [each.answer for each in waiting.values() if each.answer is not None]
+
     def verify_again(self, candidate: Candidate) -> VerifiedAdapter:
         """What is left to try of a candidate.
 
