@@ -21,8 +21,11 @@ SMOOTHING_M = 5.0
 """Length over which heading differences are averaged into a curvature [m]."""
 
 
-MAX_POINTS, MAX_COORDINATE_M, MAX_STEP_M = 100_000, 1e7, 200.0
-"""Most points of a route (100 km), its largest coordinate [m] and step [m]: beyond them it is no lane's centre line."""
+MAX_POINTS, MAX_COORDINATE_M, MAX_STEP_M = 20_000, 1e7, 200.0
+"""Most points of a route, its largest coordinate [m] and step [m]: beyond them it is no lane's centre line.
+
+As many points are 20 km as CARLA publishes routes; while a node builds one of them, 10 ms, it does nothing else.
+"""
 
 
 NEAREST_M, BACKWARDS_M = 0.2, 1.5
@@ -67,8 +70,7 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
     points = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1)
     if not np.isfinite(points).all():
         raise ValueError("route has a coordinate that is not finite")
-    if len(points) > MAX_POINTS:
-        raise ValueError(f"route has {len(points)} points, at most {MAX_POINTS} are taken")
+    check_count(len(points))
     if len(points) and (largest := float(np.abs(points).max())) > MAX_COORDINATE_M:
         raise ValueError(f"route has a coordinate of {largest:g} m, at most {MAX_COORDINATE_M:g} m are taken")
     points = _forward(points)
@@ -86,6 +88,16 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
     return Route(points[:, 0], points[:, 1], heading, s, curvature, to_bend, since_bend)
 
 
+def check_count(points: int) -> None:
+    """Refuse a route of too many points.
+
+    Raises:
+        ValueError: more than MAX_POINTS.
+    """
+    if points > MAX_POINTS:
+        raise ValueError(f"route has {points} points, at most {MAX_POINTS} are taken; publish it in parts")
+
+
 def _forward(points: Float64) -> Float64:
     """The points (M, 2) that lead on; the last one stays, unless it is a repetition or a step back itself."""
     steps = np.diff(points, axis=0)
@@ -93,21 +105,28 @@ def _forward(points: Float64) -> Float64:
     backwards = ((steps[1:] * steps[:-1]).sum(axis=1) < 0.0) & (lengths[1:] <= BACKWARDS_M)
     if (lengths >= NEAREST_M).all() and not backwards.any():
         return points  # as nearly every route is: the loop would take as long as all the rest
-    kept = list[Float64]()
-    for k, point in enumerate(points):
+    return points[_kept(points[:, 0].tolist(), points[:, 1].tolist())]
+
+
+def _kept(x: list[float], y: list[float]) -> list[int]:
+    """Indices of the points that lead on: plain numbers, since each depends on the one before."""
+    kept: list[int] = []
+    before_x = before_y = 0.0  # the step that led to the latest one
+    for k in range(len(x)):
         if not kept:
-            kept.append(point)
+            kept.append(k)
             continue
-        step = point - kept[-1]
-        length = float(np.hypot(*step))
-        back = len(kept) > 1 and length <= BACKWARDS_M and float(step @ (kept[-1] - kept[-2])) < 0.0
+        dx, dy = x[k] - x[kept[-1]], y[k] - y[kept[-1]]
+        length = math.hypot(dx, dy)
+        back = length <= BACKWARDS_M and dx * before_x + dy * before_y < 0.0
         if length < 1e-3 or back:
             continue
         if length >= NEAREST_M or len(kept) == 1:
-            kept.append(point)
-        elif k == len(points) - 1:
-            kept[-1] = point
-    return np.array(kept).reshape(-1, 2)
+            kept.append(k)
+            before_x, before_y = dx, dy
+        elif k == len(x) - 1:
+            kept[-1] = k
+    return kept
 
 
 def same_route(route: Route | None, other: Route | None) -> bool:
@@ -141,13 +160,12 @@ def _bend_distances(s: Float64, bend: np.ndarray) -> tuple[Float64, Float64]:
     since_bend = np.full(len(s), np.inf)
     first = s[bend & ~np.concatenate([[False], bend[:-1]])]
     inside = s[bend]
-    for i, here in enumerate(s):
-        ahead = np.searchsorted(inside, here)
-        if ahead < len(inside):
-            to_bend[i] = inside[ahead] - here
-        begun = np.searchsorted(first, here, side="right")
-        if begun > 0:
-            since_bend[i] = here - first[begun - 1]
+    ahead = np.searchsorted(inside, s)
+    known = ahead < len(inside)
+    to_bend[known] = inside[ahead[known]] - s[known]
+    begun = np.searchsorted(first, s, side="right")
+    known = begun > 0
+    since_bend[known] = s[known] - first[begun[known] - 1]
     return to_bend, since_bend
 
 

@@ -12,7 +12,6 @@ from typing import Any, Protocol
 from carla_msgs.msg import CarlaEgoVehicleInfo, CarlaEgoVehicleStatus, CarlaStatus
 from derived_object_msgs.msg import ObjectArray
 from nav_msgs.msg import Odometry, Path
-from rclpy.serialization import deserialize_message
 
 from adawm_planner.data_types import Route, VehicleInfo
 from adawm_planner.ros import convert, qos
@@ -121,7 +120,7 @@ class VehicleInputs:
     def _unpacked(self, raw: bytes) -> Route | None:
         """The route of a serialized Path; None where it cannot be used, or was withdrawn."""
         try:
-            route = convert.route_from_path(deserialize_message(raw, Path))
+            route = convert.route_from_path(raw)
             state = State(OK, f"{route.length:.0f} m") if route else State(WARN, "withdrawn: the path is empty")
         except ValueError as error:
             route, state = None, State(ERROR, f"waypoints refused: {error}; publish another path")

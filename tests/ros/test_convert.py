@@ -15,6 +15,7 @@ from carla_msgs.msg import CarlaEgoVehicleInfo, CarlaEgoVehicleInfoWheel, CarlaE
 from derived_object_msgs.msg import Object, ObjectArray
 from geometry_msgs.msg import PoseStamped, Quaternion
 from nav_msgs.msg import Odometry, Path
+from rclpy.serialization import serialize_message
 from shape_msgs.msg import SolidPrimitive
 
 from adawm_planner.data_types import Command
@@ -129,12 +130,12 @@ def make_path(points: list[tuple[float, float]], frame_id: str = "map") -> Any:
 
 
 def test_route_from_path() -> None:
-    route = convert.route_from_path(make_path([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)]))
+    route = convert.route_from_path(serialize_message(make_path([(0.0, 0.0), (1.0, 0.0), (1.0, 1.0)])))
     assert route is not None and route.length == 2.0 and route.x.tolist() == [0.0, 1.0, 1.0]
 
 
 def test_empty_path_withdraws_the_route() -> None:
-    assert convert.route_from_path(make_path([])) is None
+    assert convert.route_from_path(serialize_message(make_path([]))) is None
 
 
 @pytest.mark.parametrize(
@@ -147,7 +148,7 @@ def test_empty_path_withdraws_the_route() -> None:
 )
 def test_bad_path_is_refused_with_the_reason(points: list[tuple[float, float]], frame_id: str, reason: str) -> None:
     with pytest.raises(ValueError, match=reason):
-        convert.route_from_path(make_path(points, frame_id))
+        convert.route_from_path(serialize_message(make_path(points, frame_id)))
 
 
 def test_vehicle_info_sheds_single_precision_noise() -> None:

@@ -10,6 +10,8 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
+from rclpy.serialization import serialize_message
+
 from adawm_planner.data_types import EgoState
 from adawm_planner.faults.table import CLOCK, STREAMS, WORLD, Fault, find
 from adawm_planner.ros import convert
@@ -41,10 +43,8 @@ def test_a_sound_frame_is_one() -> None:
     frame = FrameInputs(STAMP_NS, 0.0, *parts, convert.objects_input(found[OBJECTS]))
     vehicle = convert.vehicle_info(vehicle_message(load_vehicle("nominal").info), 4.7, 1.85)
     topics = {name: name for name in (ODOMETRY, OBJECTS, STATUS, ROUTE, "vehicle_info")}
-    assert (
-        InputMonitor(InputLimits(), topics).check_frame(frame, convert.route_from_path(route_message()), vehicle, None)
-        == ()
-    )
+    route = convert.route_from_path(serialize_message(route_message()))
+    assert InputMonitor(InputLimits(), topics).check_frame(frame, route, vehicle, None) == ()
     ego = frame.ego()
     assert (ego.x, ego.y, ego.speed, ego.yaw_rate) == (50.0, 0.5, 10.0, 0.02)
     assert ego.acceleration == pytest.approx(1.0)

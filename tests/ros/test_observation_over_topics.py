@@ -53,7 +53,7 @@ class Receiver:
     def scene(self, frame: WorldFrame, new_episode: bool) -> Scene:
         stamp = bridge_messages.stamp_of(frame.time)
         if new_episode:
-            self._route = convert.route_from_path(over_the_wire(bridge_messages.path_message(frame.route, stamp)))
+            self._route = convert.route_from_path(serialize_message(bridge_messages.path_message(frame.route, stamp)))
         motion = self._motion.step(frame.objects, 0.05)
         tick = bridge_messages.Tick(stamp, frame.ego, frame.objects, motion, 0.0)
         status = over_the_wire(bridge_messages.vehicle_status_message(tick, frame.applied))

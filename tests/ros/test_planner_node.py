@@ -18,6 +18,7 @@ from nav_msgs.msg import Path
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.parameter import Parameter
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from adawm_planner.ros import convert, qos
@@ -87,9 +88,9 @@ def test_a_route_that_is_repeated_at_every_frame_is_unpacked_once(
     lengths = []
     unpack = convert.route_from_path
 
-    def counted(message: Path) -> Any:
-        lengths.append(len(message.poses))
-        return unpack(message)
+    def counted(raw: bytes) -> Any:
+        lengths.append(len(deserialize_message(raw, Path).poses))
+        return unpack(raw)
 
     monkeypatch.setattr(convert, "route_from_path", counted)
     for k in range(2, 8):
