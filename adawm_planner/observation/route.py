@@ -27,6 +27,11 @@ MAX_POINTS, MAX_COORDINATE_M, MAX_STEP_M = 20_000, 1e7, 200.0
 As many points are 20 km as CARLA publishes routes; while a node builds one of them, 10 ms, it does nothing else.
 """
 
+LONGEST_M = 2.0
+"""Longest step of a built route [m]: half of it is as far as a place on the route is from its nearest point.
+
+A longer one is filled in: else the nearest point may be of another road than the nearest segment.
+"""
 
 NEAREST_M, BACKWARDS_M = 0.2, 1.5
 """Least distance between two points of a route, and longest step back that is a flaw of the route and no turn [m]."""
@@ -62,10 +67,11 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
     Args:
         x, y: (M,) coordinates in the map frame [m]; points nearer than NEAREST_M to the one before are dropped, and so
             are steps back of up to BACKWARDS_M, which CARLA's own routes make where a lane is shorter than a step.
+            Steps longer than LONGEST_M are filled in along their straight line.
 
     Raises:
-        ValueError: fewer than two distinct points, a value that is not finite, or more, farther or sparser points than
-            MAX_POINTS, MAX_COORDINATE_M and MAX_STEP_M.
+        ValueError: fewer than two distinct points, a value that is not finite, or more (filled in ones too), farther
+            or sparser points than MAX_POINTS, MAX_COORDINATE_M and MAX_STEP_M.
     """
     points = np.stack([np.asarray(x, dtype=np.float64), np.asarray(y, dtype=np.float64)], axis=1)
     if not np.isfinite(points).all():
@@ -76,10 +82,8 @@ def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:
     points = _forward(points)
     if len(points) < 2:
         raise ValueError(f"route has {len(points)} distinct point(s), needs at least 2")
+    points = _filled(points)
     steps = np.diff(points, axis=0)
-    longest = float(np.hypot(steps[:, 0], steps[:, 1]).max())
-    if longest > MAX_STEP_M:
-        raise ValueError(f"route has two points {longest:.0f} m apart, at most {MAX_STEP_M:.0f} m are taken")
     s = np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
     yaw = np.unwrap(np.arctan2(steps[:, 1], steps[:, 0]))
     curvature = _curvature(s, yaw)
@@ -95,7 +99,8 @@ def check_count(points: int) -> None:
         ValueError: more than MAX_POINTS.
     """
     if points > MAX_POINTS:
-        raise ValueError(f"route has {points} points, at most {MAX_POINTS} are taken; publish it in parts")
+        limit = f"at most {MAX_POINTS} are taken, which may be {LONGEST_M:g} m apart"
+        raise ValueError(f"route has {points} points, {limit}; publish it in parts")
 
 
 def _forward(points: Float64) -> Float64:
@@ -127,6 +132,24 @@ def _kept(x: list[float], y: list[float]) -> list[int]:
         elif k == len(x) - 1:
             kept[-1] = k
     return kept
+
+
+def _filled(points: Float64) -> Float64:
+    """The points (M, 2), with as many between two of them as leave no step longer than LONGEST_M."""
+    steps = np.diff(points, axis=0)
+    lengths = np.hypot(steps[:, 0], steps[:, 1])
+    longest = float(lengths.max())
+    if longest > MAX_STEP_M:
+        raise ValueError(f"route has two points {longest:.0f} m apart, at most {MAX_STEP_M:.0f} m are taken")
+    pieces = np.ceil(lengths / LONGEST_M - 1e-6).astype(np.int64)  # a step just as long may be off by its rounding
+    pieces = np.maximum(pieces, 1)
+    total = int(pieces.sum())
+    if total == len(steps):
+        return points
+    check_count(total + 1)
+    step = np.repeat(np.arange(len(steps)), pieces)
+    share = (np.arange(total) - (np.cumsum(pieces) - pieces)[step]) / pieces[step]
+    return np.concatenate([points[step] + share[:, None] * steps[step], points[-1:]])
 
 
 def same_route(route: Route | None, other: Route | None) -> bool:

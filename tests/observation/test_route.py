@@ -9,7 +9,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from adawm_planner.observation.route import course, project, route_from_points, same_road, same_route, wrap_angle
+from adawm_planner.observation.route import (
+    LONGEST_M,
+    course,
+    project,
+    route_from_points,
+    same_road,
+    same_route,
+    wrap_angle,
+)
 
 
 def circle(radius: float, degrees: float = 180.0):
@@ -107,13 +115,13 @@ def test_steps_back_and_crowded_points_of_a_route_are_left_out() -> None:
     route = route_from_points(x, np.zeros(10))
     assert route.x.tolist() == [0.0, 1.0, 2.0, 3.0, 3.4, 4.4, 5.4, 6.4]
     assert np.abs(route.curvature).max() == 0.0 and set(route.yaw.tolist()) == {0.0}
-    assert route_from_points([0.0, 5.0, 5.1], [0.0] * 3).x.tolist() == [0.0, 5.1], "the end stays where it is"
+    assert route_from_points([0.0, 2.0, 2.05], [0.0] * 3).x[-1] == 2.05, "the end stays where it is"
     assert route_from_points([0.0, 0.1], [0.0] * 2).length == pytest.approx(0.1)
 
 
 def test_a_hairpin_is_no_step_back() -> None:
     angle = np.linspace(0.0, math.pi, 20)
-    x, y = np.append(4.0 * np.sin(angle), [-3.0, -6.0]), np.append(4.0 * (1.0 - np.cos(angle)), [8.0, 8.0])
+    x, y = np.append(4.0 * np.sin(angle), [-2.0, -4.0]), np.append(4.0 * (1.0 - np.cos(angle)), [8.0, 8.0])
     assert len(route_from_points(x, y).x) == 22
 
 
@@ -159,3 +167,37 @@ def test_a_route_that_begins_later_or_a_lane_beside_is_the_same_road() -> None:
     for other, same in ((route, True), (rest, True), (beside, True), (back, False), (away, False), (across, False)):
         assert same_road(route, other, 50.0, 0.0, 50, 10.0, 1.2) is same
     assert not same_road(away, route, 50.0, 0.0, None, 10.0, 1.2)
+
+
+OUT_AND_BACK = np.array([0.0, 150.0, 160.0, 160.0, 150.0, 75.0, 0.0]), np.array([0.0, 0.0, 0.0, 8.0, 8.0, 8.0, 8.0])
+"""A street out, and back on its other side, by two points at its ends and three."""
+
+
+def test_a_place_between_two_far_points_is_on_their_segment() -> None:
+    route = route_from_points(*OUT_AND_BACK)
+    for near in (None, int(np.searchsorted(route.s, 60.0))):
+        foot = project(route, 75.0, 0.0, near)
+        assert (foot.s, foot.lateral, foot.yaw) == pytest.approx((75.0, 0.0, 0.0), abs=1e-9)
+    back = project(route, 75.0, 8.0)
+    assert back.s == pytest.approx(253.0) and abs(back.lateral) < 1e-9
+
+
+def test_long_steps_are_filled_in_and_short_ones_stay_as_they_are() -> None:
+    route = route_from_points(*OUT_AND_BACK)
+    assert np.diff(route.s).max() <= LONGEST_M + 1e-9 and route.length == pytest.approx(328.0)
+    corners = np.array([np.hypot(route.x - x, route.y - y).min() for x, y in zip(*OUT_AND_BACK, strict=True)])
+    assert (corners == 0.0).all()
+    x, y = np.arange(0.0, 100.0, LONGEST_M) / 3.0, np.sin(np.arange(50.0))
+    assert route_from_points(x, y).x.tolist() == x.tolist()
+    assert same_route(route, route_from_points(route.x, route.y)), "a filled one is not filled again"
+
+
+def test_a_corner_between_far_points_is_a_bend() -> None:
+    corner = route_from_points([0.0, 180.0, 180.0], [0.0, 0.0, 180.0])
+    assert np.abs(corner.curvature).max() > 0.2 and corner.to_bend[0] == pytest.approx(178.0, abs=2.0)
+
+
+def test_a_route_that_is_too_long_to_be_filled_in_is_refused() -> None:
+    x = np.arange(0.0, 150.0 * 300, 150.0)
+    with pytest.raises(ValueError, match="22426 points, at most 20000 are taken, which may be 2 m apart"):
+        route_from_points(x, np.zeros(300))
