@@ -68,7 +68,8 @@ INPUT_PARAMETERS: Final = (
         "distance of ego and route before they contradict each other", "m", 1.0, 100.0,
     ),
     Parameter(
-        "limits.jump_m", float, _LIMITS.jump_m, "move between two frames that begins a new episode", "m", 0.5, 100.0
+        "limits.jump_m", float, _LIMITS.jump_m,
+        "move between two frames, beyond the way that its speed explains, that begins a new episode", "m", 0.5, 100.0,
     ),
     Parameter(
         "limits.speed_mismatch_mps", float, _LIMITS.speed_mismatch_mps,

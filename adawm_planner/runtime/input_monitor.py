@@ -47,7 +47,7 @@ class InputLimits:
     gap_s: float = 0.3  # s of simulated time between two frames before the motion counts as unknown
     period_error: float = 0.3  # relative to dims.FRAME_S, mean over a second
     route_distance_m: float = 10.0  # m between ego and route before they contradict each other
-    jump_m: float = 2.0  # m between two frames before it is another episode
+    jump_m: float = 2.0  # m between two frames, more than it drove by its speed, before it is another episode
     speed_mismatch_mps: float = 2.0  # m/s between odometry and vehicle status
     speed_mps: float = 70.0  # m/s, more is not a road vehicle
     map_frame: str = "map"  # the frame every pose must be given in
@@ -132,14 +132,14 @@ class InputMonitor:
     def is_new_episode(self, frame: FrameInputs, previous: FrameInputs | None) -> bool:
         """Tell whether the ego jumped, or the clock went back, since the previous frame.
 
-        Where frames were lost in between, the way that it drove meanwhile is no jump.
+        The way that it drove meanwhile by its speed is no jump, so that the limit stops no fast vehicle.
         """
         if previous is None or frame.stamp_ns <= previous.stamp_ns:
             return True
         dx, dy = frame.odometry.x - previous.odometry.x, frame.odometry.y - previous.odometry.y
-        lost_s = (frame.stamp_ns - previous.stamp_ns) * 1e-9 - FRAME_S
+        elapsed_s = (frame.stamp_ns - previous.stamp_ns) * 1e-9
         speed = abs(previous.odometry.speed)
-        driven = speed * max(lost_s, 0.0) if speed <= self.limits.speed_mps else 0.0
+        driven = speed * elapsed_s if speed <= self.limits.speed_mps else 0.0
         return not math.hypot(dx, dy) <= self.limits.jump_m + driven
 
     def _fault(self, rule: str, name: str, text: str) -> Fault:

@@ -119,8 +119,18 @@ def test_gap_in_simulated_time() -> None:
 def test_jump_and_clock_restart_are_new_episodes() -> None:
     assert MONITOR.is_new_episode(frame(1), None)
     assert not MONITOR.is_new_episode(frame(2), frame(1))
-    assert MONITOR.is_new_episode(frame(2, odometry=odometry(2, y=2.1)), frame(1))
+    assert MONITOR.is_new_episode(frame(2, odometry=odometry(2, y=2.3)), frame(1))
     assert MONITOR.is_new_episode(frame(1), frame(2))
+
+
+@pytest.mark.parametrize(("jump_m", "speed"), [(0.5, 12.0), (0.5, -12.0), (2.0, 41.0), (2.0, 69.0)])
+def test_the_way_of_a_fast_vehicle_is_no_jump(jump_m: float, speed: float) -> None:
+    monitor = InputMonitor(InputLimits(jump_m=jump_m), TOPICS)
+    fast = frame(1, odometry=odometry(1, x=0.0, speed=speed))
+    way = 0.05 * speed
+    assert not monitor.is_new_episode(frame(2, odometry=odometry(2, x=way)), fast)
+    beyond = math.copysign(abs(way) + jump_m + 0.05, way)
+    assert monitor.is_new_episode(frame(2, odometry=odometry(2, x=beyond)), fast)
 
 
 def test_the_way_of_lost_frames_is_no_jump() -> None:
