@@ -8,6 +8,7 @@ ros2 launch adawm_planner sim.launch.py finetuner:=true signing_key:=keys/finetu
 """
 
 from launch import LaunchDescription
+from launch.substitutions import IfElseSubstitution, LaunchConfiguration
 
 from adawm_planner.ros.launch_actions import arguments, drivers, guards, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
@@ -19,7 +20,9 @@ def generate_launch_description() -> LaunchDescription:
     `ros2 launch adawm_planner sim.launch.py --show-args` lists the arguments.
     """
     nodes = STACKS["sim"]
-    # The world waits for its clients and stands still meanwhile, and starts its episodes where it likes.
-    gate = guards(nodes, await_planner=True, release_on_new_episode=True, wait_s=0.8)
+    # The world waits for its clients and, unless it is paced, stands still meanwhile; it starts its episodes where it
+    # likes.
+    wait_s = IfElseSubstitution(LaunchConfiguration("realtime"), if_value="0.2", else_value="0.8")
+    gate = guards(nodes, await_planner=True, release_on_new_episode=True, wait_s=wait_s)
     started = [*drivers(nodes), *gate, *sidecars(nodes), *rviz()]
     return LaunchDescription([*arguments(nodes, use_gate=True), *started])

@@ -55,7 +55,7 @@ def gate_config_from(values: dict[str, Any]) -> GateConfig:
     """Return the limits a parameter table's values ask for.
 
     Raises:
-        ValueError: limits that contradict each other; names them.
+        ValueError: limits that contradict each other, or what is accepted from the inputs; names them.
     """
     sections = {}
     for section in fields(GateConfig):
@@ -63,7 +63,29 @@ def gate_config_from(values: dict[str, Any]) -> GateConfig:
         sections[section.name] = type(default)(
             **{each.name: values[f"{section.name}.{each.name}"] for each in fields(default)}
         )
+    _check_inputs(values)
     return GateConfig(**sections)
+
+
+def _check_inputs(values: dict[str, Any]) -> None:
+    """Refuse limits of the inputs at which the gate would stop a sound vehicle, or brake for a dead one too late."""
+    reached, believed = values["command.overspeed"] * values["command.speed_mps"], values["limits.speed_mps"]
+    if believed <= reached:
+        raise ValueError(
+            f"limits.speed_mps is {believed:g}, must be above {reached:g} m/s, which command.speed_mps and "
+            "command.overspeed let a vehicle reach"
+        )
+    stale, incomplete, wait = values["limits.stale_s"], values["limits.incomplete_s"], values["wait_s"]
+    if incomplete > stale:
+        raise ValueError(
+            f"limits.incomplete_s is {incomplete:g}, must be at most limits.stale_s, {stale:g} s: a missing part would "
+            "be borne for longer than all of them"
+        )
+    if wait > stale and not values["await_planner"]:
+        raise ValueError(
+            f"wait_s is {wait:g}, must be at most limits.stale_s, {stale:g} s: no silence is noticed while a frame "
+            "waits. A longer one is for a stepped world, which stands still meanwhile, and needs await_planner"
+        )
 
 
 def gate_times_from(values: dict[str, Any]) -> GateTimes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from launch import LaunchContext
+from launch import LaunchContext, Substitution
 from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, Shutdown
 from launch.conditions import IfCondition
 from launch.events import matches_action
@@ -56,6 +56,8 @@ def _parameter_file(node: NodeSpec) -> DeclareLaunchArgument:
 
 
 def _argument(name: str, default: Any) -> DeclareLaunchArgument:
+    if isinstance(default, Substitution):
+        return DeclareLaunchArgument(name, default_value=default, description=SETTINGS[name].description)
     text = str(default).lower() if isinstance(default, bool) else str(default)
     return DeclareLaunchArgument(name, default_value=text, description=SETTINGS[name].description)
 
@@ -121,7 +123,7 @@ def guards(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = ()
     Args:
         stack: whose `arguments` are declared already.
         remappings: of the stack's topics.
-        defaults: as those of `arguments`.
+        defaults: as those of `arguments`; a substitution may read what the stack's arguments declare.
     """
     known = {name for node in stack for name in node.settings}
     names = [name for node in GUARDS for name in node.settings if name not in known]

@@ -131,6 +131,7 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
         _, settings = evaluate_parameters(context, node._Node__parameters)
         assert set(settings) == set(spec.settings)
         assert settings["await_planner"] is settings["release_on_new_episode"] is (stack == "sim")
+        assert settings["wait_s"] == (0.8 if stack == "sim" else 0.2)
     assert nodes[0].node_executable == PLANNER.executable
     assert nodes[0]._ExecuteLocal__on_exit is leave_to_the_gate
     assert all(node._ExecuteLocal__on_exit is not leave_to_the_gate for node in nodes[1:])
@@ -143,6 +144,26 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
     assert all(node.condition.evaluate(context) for node in beside)
     for node, spec in zip(beside, SIDECARS, strict=True):
         assert set(evaluate_parameters(context, node._Node__parameters)[1]) == set(spec.settings)
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(("chosen", "expected"), [({"realtime": "true"}, 0.2), ({"realtime": "1"}, 0.2),
+    ({"realtime": "false"}, 0.8), ({"realtime": "true", "wait_s": "0.1"}, 0.1)])  # fmt: skip
+def test_a_simulation_that_is_paced_waits_no_longer_than_a_vehicle(chosen: dict[str, str], expected: float) -> None:
+    pytest.importorskip("launch_ros")
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch_ros.actions import Node
+    from launch_ros.utilities import evaluate_parameters
+
+    description = runpy.run_path(str(LAUNCH / FILES["sim"]))["generate_launch_description"]()
+    context = LaunchContext()
+    context.launch_configurations.update(chosen)
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+    (gate,) = (each for each in description.entities if isinstance(each, Node) and each.node_executable == "gate_node")
+    assert evaluate_parameters(context, gate._Node__parameters)[1]["wait_s"] == expected
 
 
 @pytest.mark.ros

@@ -209,6 +209,26 @@ def test_the_parameters_are_the_limits() -> None:
     assert markdown(GATE_PARAMETERS) in page
 
 
+@pytest.mark.parametrize(
+    ("changed", "words"),
+    [
+        ({"limits.speed_mps": 22.0}, "limits.speed_mps is 22, must be above 22 m/s, which command.speed_mps"),
+        ({"limits.incomplete_s": 0.3}, "limits.incomplete_s is 0.3, must be at most limits.stale_s, 0.25 s"),
+        ({"wait_s": 0.8}, "wait_s is 0.8, must be at most limits.stale_s, 0.25 s: no silence is noticed"),
+        ({"limits.stale_s": 0.15}, "wait_s is 0.2, must be at most limits.stale_s, 0.15 s"),
+    ],
+)
+def test_limits_of_the_inputs_that_contradict_the_gate_are_refused(changed: dict[str, float], words: str) -> None:
+    values = {each.name: each.default for each in GATE_PARAMETERS}
+    with pytest.raises(ValueError, match=words):
+        gate_config_from(values | changed)
+
+
+def test_a_stepped_world_that_waits_for_its_planner_may_be_given_longer() -> None:
+    values = {each.name: each.default for each in GATE_PARAMETERS}
+    assert gate_config_from(values | {"wait_s": 0.8, "await_planner": True}) == GateConfig()
+
+
 def test_limits_that_contradict_each_other_are_refused_in_one_line() -> None:
     command = [sys.executable, "-m", "adawm_planner.ros.gate_node", "--ros-args", "-p", "stop.emergency_mps2:=3.0"]
     environment = os.environ | {"ROS_DOMAIN_ID": str(DOMAIN)}
