@@ -13,7 +13,6 @@ from typing import Any
 import numpy as np
 from builtin_interfaces.msg import Time
 from carla_msgs.msg import CarlaEgoVehicleControl, CarlaEgoVehicleInfo, CarlaEgoVehicleStatus, CarlaStatus
-from derived_object_msgs.msg import Object, ObjectArray
 from geometry_msgs.msg import PoseStamped, Quaternion
 from nav_msgs.msg import Odometry, Path
 from sensor_msgs.msg import Image
@@ -22,8 +21,9 @@ from std_msgs.msg import Header
 
 from adawm_planner.data_types import MOST_STEER_RAD, Command, Float32, Float64, Objects, Route, UInt8, VehicleInfo
 from adawm_planner.observation.route import check_count, route_from_points
-from adawm_planner.ros.cdr import CdrReader
+from adawm_planner.ros.cdr import CdrReader, RawObject
 from adawm_planner.runtime.frame_inputs import ObjectsInput, OdometryInput, StatusInput
+from adawm_planner.runtime.input_monitor import MAX_OBJECTS
 from adawm_planner.runtime.watchdog import WorldClock
 
 UNKNOWN_SIZE_M = 0.5
@@ -52,7 +52,11 @@ def make_header(stamp_ns: int, frame_id: str) -> Header:
 
 def yaw_from_quaternion(q: Quaternion) -> float:
     """Return the heading [rad] of an orientation given as fixed-axis XYZ (Rz Ry Rx)."""
-    return math.atan2(2.0 * (q.w * q.z + q.x * q.y), 1.0 - 2.0 * (q.y * q.y + q.z * q.z))
+    return _yaw(q.x, q.y, q.z, q.w)
+
+
+def _yaw(x: float, y: float, z: float, w: float) -> float:
+    return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
 
 
 def quaternion_from_yaw(yaw: float) -> Quaternion:
@@ -99,29 +103,43 @@ def status_input(message: CarlaEgoVehicleStatus) -> StatusInput:
     )
 
 
-def objects_input(message: ObjectArray, ego_id: int | None = None) -> ObjectsInput:
-    """Take the other road users; the ego, known by its id, is left out."""
-    kept = [o for o in message.objects if ego_id is None or o.id != ego_id]
-    rows = [_object_row(o) for o in kept]
-    columns: Float64 = np.array(rows, dtype=np.float64).reshape(len(rows), 8).T
-    ids = np.array([o.id for o in kept], dtype=np.int64)
-    return ObjectsInput(stamp_to_ns(message.header.stamp), message.header.frame_id, Objects(ids, *columns))
+def objects_input(raw: bytes, ego_id: int | None = None) -> ObjectsInput:
+    """Take the other road users of a serialized derived_object_msgs/ObjectArray, 8 us each; not the ego, by its id.
+
+    More than MAX_OBJECTS are none, and a problem.
+
+    Raises:
+        ValueError: the message is damaged.
+    """
+    reader = CdrReader(raw)
+    stamp_ns, frame_id = reader.header()
+    count = reader.count()
+    if count > MAX_OBJECTS:
+        problem = f"{count} objects, at most {MAX_OBJECTS} are taken; leave out those that are far away"
+        return ObjectsInput(stamp_ns, frame_id, _columns([]), problem)
+    found = reader.objects(count)
+    reader.end(empty=sum(not o.dimensions for o in found))
+    return ObjectsInput(stamp_ns, frame_id, _columns([o for o in found if ego_id is None or o.id != ego_id]))
 
 
-def _object_row(o: Object) -> tuple[float, ...]:
+def _columns(found: list[RawObject]) -> Objects:
+    rows: Float64 = np.array([_object_row(o) for o in found], dtype=np.float64)
+    return Objects(np.array([o.id for o in found], dtype=np.int64), *rows.reshape(len(found), 8).T)
+
+
+def _object_row(o: RawObject) -> tuple[float, ...]:
     """Return x, y, yaw, vx, vy, yaw_rate, length, width."""
-    p, v, turning = o.pose.position, o.twist.linear, o.twist.angular.z
-    return (p.x, p.y, yaw_from_quaternion(o.pose.orientation), v.x, v.y, turning, *_footprint(o.shape))
+    yaw = _yaw(*o.orientation)
+    return (*o.position[:2], yaw, *o.velocity[:2], o.yaw_rate, *_footprint(o.shape, o.dimensions))
 
 
-def _footprint(shape: SolidPrimitive) -> tuple[float, float]:
+def _footprint(shape: int, d: tuple[float, ...]) -> tuple[float, float]:
     """Length and width [m] of a shape; NaN when the message does not hold what its type needs."""
-    d = shape.dimensions
-    if shape.type == SolidPrimitive.BOX and len(d) == 3:
+    if shape == SolidPrimitive.BOX and len(d) == 3:
         return d[0] or UNKNOWN_SIZE_M, d[1] or UNKNOWN_SIZE_M
-    if shape.type == SolidPrimitive.CYLINDER and len(d) == 2:
+    if shape == SolidPrimitive.CYLINDER and len(d) == 2:
         return 2.0 * d[1], 2.0 * d[1]
-    if shape.type == SolidPrimitive.SPHERE and len(d) == 1:
+    if shape == SolidPrimitive.SPHERE and len(d) == 1:
         return 2.0 * d[0], 2.0 * d[0]
     return math.nan, math.nan
 

@@ -26,6 +26,9 @@ Topic = tuple[type[Any], str, Any, Callable[[Any], None]]
 STAMP_END = 12
 """Bytes of a serialized message up to the end of its header's stamp: CDR's own four, seconds, nanoseconds."""
 
+UNPACKED_HERE = (Path, ObjectArray)
+"""Types that come as bytes, since rclpy takes too long to unpack them: see ros/cdr.py."""
+
 
 class VehicleSink(Protocol):
     """Who takes what arrived; `now_s` is monotonic time."""
@@ -62,6 +65,7 @@ class VehicleInputs:
         self._node, self._sink = node, sink
         self._size = (values["vehicle.length_m"], values["vehicle.width_m"])
         self._ego_id: int | None = None
+        self._objects_refused = False
         self._path = b""  # the newest route as it came, without its stamp
         self._route: Route | None = None
         prefix = f"/carla/{values['role_name']}"
@@ -78,7 +82,7 @@ class VehicleInputs:
         ]
         self._open = [
             node.create_subscription(
-                kind, name, call, profile, raw=kind is Path, event_callbacks=node.watch.subscription(name)
+                kind, name, call, profile, raw=kind in UNPACKED_HERE, event_callbacks=node.watch.subscription(name)
             )
             for kind, name, profile, call in table
         ]
@@ -94,8 +98,18 @@ class VehicleInputs:
     def _on_status(self, message: CarlaEgoVehicleStatus) -> None:
         self._sink.on_part(convert.status_input(message), time.monotonic())
 
-    def _on_objects(self, message: ObjectArray) -> None:
-        self._sink.on_part(convert.objects_input(message, self._ego_id), time.monotonic())
+    def _on_objects(self, raw: bytes) -> None:
+        """Hand on the objects; a message that cannot be read counts as missing."""
+        try:
+            part = convert.objects_input(raw, self._ego_id)
+        except ValueError as error:
+            self._node.note("objects", State(ERROR, f"objects refused: {error}; the vehicle is braked"))
+            self._objects_refused = True
+            return
+        if self._objects_refused:
+            self._node.note("objects", State(OK, "can be read again"))
+            self._objects_refused = False
+        self._sink.on_part(part, time.monotonic())
 
     def _on_world(self, message: CarlaStatus) -> None:
         self._sink.on_world(convert.world_clock(message), time.monotonic())

@@ -63,6 +63,7 @@ class ObjectsInput:
     stamp_ns: int
     frame_id: str
     objects: Objects
+    problem: str = ""  # why they cannot be used; empty: they can
 
 
 Part = OdometryInput | StatusInput | ObjectsInput

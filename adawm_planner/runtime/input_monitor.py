@@ -31,6 +31,9 @@ _QUATERNION_LIMIT = 0.01
 MAX_OBJECT_M, MAX_OBJECT_MPS = 200.0, 150.0
 """Largest size [m] and speed [m/s] of an object that is believed: a tram, a racing car."""
 
+MAX_OBJECTS = 1000
+"""Most objects of a frame: the gate takes 8 ms to read as many and 10 to judge them, less than half of a frame."""
+
 PERIOD_FRAMES = 20
 """Frames over which the frame period is averaged: a second."""
 
@@ -164,7 +167,7 @@ class InputMonitor:
                 value = getattr(part, entry.name)
                 if isinstance(value, float) and not math.isfinite(value):
                     faults.append(self._fault("not_finite", name, f"{entry.name} is {value}, must be finite"))
-        bad = _bad_object(frame.objects.objects)
+        bad = frame.objects.problem or _bad_object(frame.objects.objects)
         return faults + ([self._fault("not_finite", OBJECTS, bad)] if bad else [])
 
     def _contradictions(self, frame: FrameInputs, route: Route | None) -> list[Fault]:

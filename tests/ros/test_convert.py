@@ -87,8 +87,8 @@ def test_status_keeps_map_axes() -> None:
 
 def test_objects_leave_out_the_ego() -> None:
     message = ObjectArray(header=convert.make_header(1, "map"), objects=[make_object(3), make_object(7)])
-    assert convert.objects_input(message, ego_id=3).objects.id.tolist() == [7]
-    both = convert.objects_input(message).objects
+    assert convert.objects_input(serialize_message(message), ego_id=3).objects.id.tolist() == [7]
+    both = convert.objects_input(serialize_message(message)).objects
     assert both.id.tolist() == [3, 7] and both.x.tolist() == [13.0, 17.0]
     np.testing.assert_allclose(both.yaw, 2.5, atol=1e-12)
     assert both.vx.tolist() == [-4.0, -4.0] and both.yaw_rate.tolist() == [0.2, 0.2]
@@ -96,7 +96,7 @@ def test_objects_leave_out_the_ego() -> None:
 
 
 def test_no_objects_are_empty_arrays() -> None:
-    none = convert.objects_input(ObjectArray()).objects
+    none = convert.objects_input(serialize_message(ObjectArray())).objects
     assert len(none) == 0 and none.x.shape == (0,) and none.width.dtype == np.float64
 
 
@@ -111,12 +111,14 @@ def test_no_objects_are_empty_arrays() -> None:
 )
 def test_footprint_of_each_shape(shape_type: int, dimensions: tuple[float, ...], expected: tuple[float, ...]) -> None:
     message = ObjectArray(objects=[make_object(1, shape_type, dimensions)])
-    got = convert.objects_input(message).objects
+    got = convert.objects_input(serialize_message(message)).objects
     assert (got.length[0], got.width[0]) == expected
 
 
 def test_shape_without_dimensions_is_nan_so_that_the_monitor_brakes() -> None:
-    got = convert.objects_input(ObjectArray(objects=[make_object(1, SolidPrimitive.BOX, ())])).objects
+    got = convert.objects_input(
+        serialize_message(ObjectArray(objects=[make_object(1, SolidPrimitive.BOX, ())]))
+    ).objects
     assert math.isnan(got.length[0]) and math.isnan(got.width[0])
 
 

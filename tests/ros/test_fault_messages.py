@@ -40,7 +40,7 @@ def test_a_sound_frame_is_one() -> None:
     found = _messages()
     assert tuple(found) == STREAMS
     parts = (convert.odometry_input(found[ODOMETRY]), convert.status_input(found[STATUS]))
-    frame = FrameInputs(STAMP_NS, 0.0, *parts, convert.objects_input(found[OBJECTS]))
+    frame = FrameInputs(STAMP_NS, 0.0, *parts, convert.objects_input(serialize_message(found[OBJECTS])))
     vehicle = convert.vehicle_info(vehicle_message(load_vehicle("nominal").info), 4.7, 1.85)
     topics = {name: name for name in (ODOMETRY, OBJECTS, STATUS, ROUTE, "vehicle_info")}
     route = convert.route_from_path(serialize_message(route_message()))

@@ -68,7 +68,8 @@ def single(value: float) -> float:
 
 def judge(odometry: Odometry, status: CarlaEgoVehicleStatus, objects: ObjectArray) -> int:
     """Number of faults; a frame without one must give an observation of finite values."""
-    parts = convert.odometry_input(odometry), convert.status_input(status), convert.objects_input(objects)
+    others = convert.objects_input(serialize_message(objects))
+    parts = convert.odometry_input(odometry), convert.status_input(status), others
     frame = FrameInputs(parts[0].stamp_ns, 0.0, *parts)
     faults = MONITOR.check_frame(frame, straight_route(), VEHICLE, None)
     for fault in faults:
@@ -136,8 +137,10 @@ def test_any_shape_is_a_fault_or_has_a_size(kind: int, dimensions: list[float]) 
 
 def test_a_crowd_is_seen_and_a_route_without_end_is_refused() -> None:
     odometry, status, objects = whole()
-    objects.objects = objects.objects * 3000
+    objects.objects = objects.objects * 1000
     assert judge(odometry, status, objects) == 0
+    objects.objects = [*objects.objects, objects.objects[0]]
+    assert judge(odometry, status, objects) == 1
     path = Path(header=convert.make_header(0, "map"), poses=[PoseStamped()] * 20_001)
     with pytest.raises(ValueError, match="20001 points, at most 20000"):
         convert.route_from_path(serialize_message(path))

@@ -58,7 +58,7 @@ class Receiver:
         tick = bridge_messages.Tick(stamp, frame.ego, frame.objects, motion, 0.0)
         status = over_the_wire(bridge_messages.vehicle_status_message(tick, frame.applied))
         odometry = over_the_wire(bridge_messages.odometry_message(tick, "ego_vehicle"))
-        objects = over_the_wire(self._objects.array(tick))
+        objects = serialize_message(self._objects.array(tick))
         for part in (convert.status_input(status), convert.odometry_input(odometry)):
             assert self._assembler.add(part, 0.0) is None
         whole = self._assembler.add(convert.objects_input(objects), 0.0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any
 
 import pytest
@@ -114,6 +114,12 @@ def test_gap_in_simulated_time() -> None:
     assert fault.rule == "frame_gap" and "0.400" in fault.text
     near = frame(7, odometry=odometry(7, x=previous.odometry.x + 1.0))
     assert MONITOR.check_frame(near, straight_route(), VEHICLE, previous) == ()
+
+
+def test_objects_that_cannot_be_used_are_a_fault_with_the_reason() -> None:
+    refused = frame(2, objects=replace(others(2), problem="1001 objects, at most 1000 are taken"))
+    (fault,) = MONITOR.check_frame(refused, straight_route(), VEHICLE, frame(1))
+    assert (fault.rule, fault.topic) == ("not_finite", TOPICS["objects"]) and "1001 objects" in fault.text
 
 
 def test_jump_and_clock_restart_are_new_episodes() -> None:
