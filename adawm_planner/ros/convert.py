@@ -104,7 +104,7 @@ def status_input(message: CarlaEgoVehicleStatus) -> StatusInput:
 
 
 def objects_input(raw: bytes, ego_id: int | None = None) -> ObjectsInput:
-    """Take the other road users of a serialized derived_object_msgs/ObjectArray, 8 us each; not the ego, by its id.
+    """Take the road users of a serialized derived_object_msgs/ObjectArray, 8 us each.
 
     More than MAX_OBJECTS are none, and a problem.
 
@@ -119,7 +119,7 @@ def objects_input(raw: bytes, ego_id: int | None = None) -> ObjectsInput:
         return ObjectsInput(stamp_ns, frame_id, _columns([]), problem)
     found = reader.objects(count)
     reader.end(empty=sum(not o.dimensions for o in found))
-    return ObjectsInput(stamp_ns, frame_id, _columns([o for o in found if ego_id is None or o.id != ego_id]))
+    return ObjectsInput(stamp_ns, frame_id, _columns(found), ego_id=ego_id)
 
 
 def _columns(found: list[RawObject]) -> Objects:

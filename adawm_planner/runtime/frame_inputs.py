@@ -8,7 +8,10 @@ from __future__ import annotations
 
 import math
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
+
+import numpy as np
+from numpy.typing import NDArray
 
 from adawm_planner.data_types import EgoState, Objects
 
@@ -64,6 +67,23 @@ class ObjectsInput:
     frame_id: str
     objects: Objects
     problem: str = ""  # why they cannot be used; empty: they can
+    ego_id: int | None = None  # id by which the ego may be among them; None: not known
+
+
+def without_ego(part: ObjectsInput, x: float, y: float) -> ObjectsInput:
+    """Leave out the ego: what has its id, and a box around its place [m, map].
+
+    The id alone does not tell: a tracker may count its objects as it likes, and the one of that number is an obstacle.
+    """
+    o = part.objects
+    own: NDArray[np.bool_] = o.id == part.ego_id
+    if not own.any():
+        return part
+    with np.errstate(all="ignore"):  # values that are not finite are no ego, and the input monitor's
+        cos, sin, dx, dy = np.cos(o.yaw), np.sin(o.yaw), x - o.x, y - o.y
+        along, across = np.abs(dx * cos + dy * sin), np.abs(dy * cos - dx * sin)
+        others = ~(own & (along <= 0.5 * o.length) & (across <= 0.5 * o.width))
+    return replace(part, objects=Objects(*(getattr(o, each.name)[others] for each in fields(o))))
 
 
 Part = OdometryInput | StatusInput | ObjectsInput
@@ -109,7 +129,7 @@ class PendingFrame:
         odometry, objects, status = (self.parts[name] for name in FRAME_PARTS)
         assert isinstance(odometry, OdometryInput) and isinstance(status, StatusInput)
         assert isinstance(objects, ObjectsInput)
-        return FrameInputs(self.stamp_ns, received_s, odometry, status, objects)
+        return FrameInputs(self.stamp_ns, received_s, odometry, status, without_ego(objects, odometry.x, odometry.y))
 
 
 class FrameAssembler:

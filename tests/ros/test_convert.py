@@ -85,9 +85,10 @@ def test_status_keeps_map_axes() -> None:
     assert (part.speed, part.acceleration_x, part.acceleration_y) == (3.5, 0.5, -1.5)
 
 
-def test_objects_leave_out_the_ego() -> None:
+def test_objects_are_taken_with_the_id_of_the_ego() -> None:
     message = ObjectArray(header=convert.make_header(1, "map"), objects=[make_object(3), make_object(7)])
-    assert convert.objects_input(serialize_message(message), ego_id=3).objects.id.tolist() == [7]
+    part = convert.objects_input(serialize_message(message), ego_id=3)
+    assert part.ego_id == 3 and part.objects.id.tolist() == [3, 7], "whether it is the ego its place tells"
     both = convert.objects_input(serialize_message(message)).objects
     assert both.id.tolist() == [3, 7] and both.x.tolist() == [13.0, 17.0]
     np.testing.assert_allclose(both.yaw, 2.5, atol=1e-12)

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import itertools
+import math
+from dataclasses import replace
 
 import pytest
 
-from adawm_planner.runtime.frame_inputs import FrameAssembler, Part
+from adawm_planner.runtime.frame_inputs import FrameAssembler, ObjectsInput, Part
 from tests.runtime.inputs import FRAME_NS, odometry, others, status
 
 
@@ -161,3 +163,27 @@ def test_acceleration_is_turned_to_the_body_axis() -> None:
 
     whole = frame(1, odometry=odometry(1, yaw=pi / 2), status=status(1, acceleration_x=3.0, acceleration_y=-2.0))
     assert whole.ego().acceleration == pytest.approx(-2.0, abs=1e-12)
+
+
+def judged(part: ObjectsInput, **motion: float) -> list[int]:
+    """Ids of the objects that a whole frame with this odometry holds."""
+    assembler = FrameAssembler()
+    assert assembler.add(part, 0.0) is None and assembler.add(status(1), 0.0) is None
+    whole = assembler.add(odometry(1, **motion), 0.0)
+    assert whole is not None and whole.objects.stamp_ns == part.stamp_ns
+    return whole.objects.objects.id.tolist()
+
+
+def test_the_ego_among_the_objects_is_left_out() -> None:
+    own, ahead = (10.2, 5.1, 1.5708, 0.0, 4.0, 4.5, 1.8), (30.0, 5.0, 0.0, 0.0, 0.0, 4.5, 1.8)
+    part = replace(others(1, own, ahead), ego_id=10)
+    assert judged(part, x=10.0, y=5.0) == [11]
+    assert judged(replace(part, ego_id=None), x=10.0, y=5.0) == [10, 11]
+    assert judged(part, x=10.0, y=7.0) == [11], "its box reaches 2.25 m along its heading"
+    assert judged(part, x=12.0, y=5.0) == [10, 11], "and 0.9 m beside it"
+
+
+@pytest.mark.parametrize("x", [8.0, math.nan, math.inf])
+def test_an_obstacle_that_has_the_number_of_the_ego_stays(x: float) -> None:
+    part = replace(others(1, (x, 0.0, 0.0, 0.0, 0.0, 4.5, 1.8), (x, 0.0, math.inf, 0.0, 0.0, 4.5, 1.8)), ego_id=10)
+    assert judged(part, x=0.0, y=0.0) == [10, 11]
