@@ -66,14 +66,14 @@ def judge_braking(
     hit = np.asarray(met.any(axis=0))  # (n,)
     if not hit.any():
         return Foresight(None, math.inf, nobody)
-    braked, moving = _braked(speed, times, limits)
-    touch, from_front = _meets(braked, path, vehicle, foreseen.only(hit), limits)
+    braked = _braked(speed, times, limits)  # (K,)
+    touch, from_front = _meets(braked, path, vehicle, foreseen.only(hit, len(braked)), limits)
     first = np.argmax(met, axis=0)  # (n,)
     soonest = float(times[first[hit]].min())
     everybody = nobody.copy()
     everybody[near] = hit
     danger = np.zeros_like(hit)
-    danger[hit] = (touch & moving[:, None]).any(axis=0) & from_front
+    danger[hit] = touch.any(axis=0) & from_front
     if not danger.any():
         return Foresight(None, soonest, everybody)
     i = int(np.argmin(np.where(danger, first, len(times))))
@@ -113,11 +113,11 @@ def _within_reach(speed: float, vehicle: VehicleInfo, others: Others, limits: Pa
     return np.asarray(np.hypot(others.x, others.y) <= reach + bodies)
 
 
-def _braked(speed: float, times: Float64, limits: PathLimits) -> tuple[Float64, Bools]:
-    """Path lengths (T,) [m] of one who brakes after the delay, and whether he still moves."""
-    braking = np.clip(times - limits.delay_s, 0.0, speed / limits.brake_mps2)
-    s = speed * (np.minimum(times, limits.delay_s) + braking) - 0.5 * limits.brake_mps2 * braking**2
-    return s, times < limits.delay_s + speed / limits.brake_mps2
+def _braked(speed: float, times: Float64, limits: PathLimits) -> Float64:
+    """Path lengths (K,) [m] of one who brakes after the delay, at the first K of the times (T,): while he moves."""
+    moving = times[times < limits.delay_s + speed / limits.brake_mps2]
+    braking = np.maximum(moving - limits.delay_s, 0.0)
+    return np.asarray(speed * (np.minimum(moving, limits.delay_s) + braking) - 0.5 * limits.brake_mps2 * braking**2)
 
 
 @dataclass(frozen=True)
@@ -130,9 +130,9 @@ class _Foreseen:
     half_length: Float64  # (n,)
     half_width: Float64  # (n,)
 
-    def only(self, which: Bools) -> _Foreseen:
-        """Return those of them (n,) alone: every column costs its time."""
-        at = self.x[:, which], self.y[:, which], self.yaw[:, which]
+    def only(self, which: Bools, looks: int) -> _Foreseen:
+        """Return those of them (n,) alone, at the first looks: every row and column costs its time."""
+        at = self.x[:looks, which], self.y[:looks, which], self.yaw[:looks, which]
         return _Foreseen(*at, self.half_length[which], self.half_width[which])
 
 
