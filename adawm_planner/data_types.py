@@ -71,6 +71,9 @@ class Route:
 MOST_STEER_RAD = 1.5
 """Largest steering angle [rad] of a vehicle; at a right angle the path that it leads to has no radius."""
 
+LEAST_WHEELBASE_M, MOST_WHEELBASE_M = 0.2, 20.0
+"""Of a vehicle that drives on a road [m]; more is in another unit."""
+
 
 @dataclass(frozen=True)
 class VehicleInfo:

@@ -19,11 +19,22 @@ from sensor_msgs.msg import Image
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
-from adawm_planner.data_types import MOST_STEER_RAD, Command, Float32, Float64, Objects, Route, UInt8, VehicleInfo
+from adawm_planner.data_types import (
+    LEAST_WHEELBASE_M,
+    MOST_STEER_RAD,
+    MOST_WHEELBASE_M,
+    Command,
+    Float32,
+    Float64,
+    Objects,
+    Route,
+    UInt8,
+    VehicleInfo,
+)
 from adawm_planner.observation.route import check_count, route_from_points
 from adawm_planner.ros.cdr import CdrReader, RawObject
 from adawm_planner.runtime.frame_inputs import ObjectsInput, OdometryInput, StatusInput
-from adawm_planner.runtime.input_monitor import MAX_OBJECTS
+from adawm_planner.runtime.input_monitor import MAX_OBJECTS, QUATERNION_LIMIT
 from adawm_planner.runtime.watchdog import WorldClock
 
 UNKNOWN_SIZE_M = 0.5
@@ -106,7 +117,7 @@ def status_input(message: CarlaEgoVehicleStatus) -> StatusInput:
 def objects_input(raw: bytes, ego_id: int | None = None) -> ObjectsInput:
     """Take the road users of a serialized derived_object_msgs/ObjectArray, 8 us each.
 
-    More than MAX_OBJECTS are none, and a problem.
+    More than MAX_OBJECTS are none, and a problem; so is an orientation that is no rotation.
 
     Raises:
         ValueError: the message is damaged.
@@ -119,7 +130,16 @@ def objects_input(raw: bytes, ego_id: int | None = None) -> ObjectsInput:
         return ObjectsInput(stamp_ns, frame_id, _columns([]), problem)
     found = reader.objects(count)
     reader.end(empty=sum(not o.dimensions for o in found))
-    return ObjectsInput(stamp_ns, frame_id, _columns(found), ego_id=ego_id)
+    return ObjectsInput(stamp_ns, frame_id, _columns(found), _turned_wrongly(found), ego_id)
+
+
+def _turned_wrongly(found: list[RawObject]) -> str:
+    """Say which object's orientation is no rotation, so that its heading means nothing; empty: none."""
+    for o in found:
+        norm = math.hypot(*o.orientation)
+        if abs(norm - 1.0) > QUATERNION_LIMIT:
+            return f"object {o.id} has a quaternion of norm {norm:.3g}, must be within {QUATERNION_LIMIT:g} of 1"
+    return ""
 
 
 def _columns(found: list[RawObject]) -> Objects:
@@ -171,7 +191,8 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
     """Take what the planner needs to know of its vehicle; the message does not tell `length` and `width` [m].
 
     Raises:
-        ValueError: not four wheels, a value that is not positive, or a max_steer above MOST_STEER_RAD.
+        ValueError: not four wheels, a value that is not positive, a max_steer above MOST_STEER_RAD, or a wheelbase that
+            no vehicle has, or none of this length.
     """
     if len(message.wheels) != 4:
         raise ValueError(f"vehicle has {len(message.wheels)} wheels, needs 4 (FL, FR, RL, RR)")
@@ -191,7 +212,20 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
         raise ValueError(
             f"vehicle's max_steer is {values['max_steer']} rad, must be at most {MOST_STEER_RAD}; in degrees?"
         )
+    _check_wheelbase(values["wheelbase"], length)
     return VehicleInfo(**values)
+
+
+def _check_wheelbase(wheelbase: float, length: float) -> None:
+    if not LEAST_WHEELBASE_M <= wheelbase <= MOST_WHEELBASE_M:
+        raise ValueError(
+            f"vehicle's wheelbase is {wheelbase:g} m, must be {LEAST_WHEELBASE_M:g} to {MOST_WHEELBASE_M:g}; are the "
+            "wheels' places in centimetres?"
+        )
+    if wheelbase > length:
+        raise ValueError(
+            f"vehicle's wheelbase is {wheelbase:g} m, must be at most its length, vehicle.length_m, {length:g} m"
+        )
 
 
 def _decimal(value: float) -> float:

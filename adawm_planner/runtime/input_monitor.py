@@ -26,7 +26,8 @@ from adawm_planner.runtime.frame_inputs import (
     PendingFrame,
 )
 
-_QUATERNION_LIMIT = 0.01
+QUATERNION_LIMIT = 0.01
+"""Most that the norm of a rotation may differ from 1."""
 
 MAX_OBJECT_M, MAX_OBJECT_MPS = 200.0, 150.0
 """Largest size [m] and speed [m/s] of an object that is believed: a tram, a racing car."""
@@ -176,7 +177,7 @@ class InputMonitor:
         distance = 0.0 if route is None else distance_to(route, o.x, o.y)
         mismatch = abs(speed - frame.status.speed)
         checks = (
-            (ODOMETRY, "quaternion's norm is off 1 by", abs(o.quaternion_norm - 1.0), _QUATERNION_LIMIT),
+            (ODOMETRY, "quaternion's norm is off 1 by", abs(o.quaternion_norm - 1.0), QUATERNION_LIMIT),
             (ODOMETRY, "speed in m/s is", speed, limits.speed_mps),
             (STATUS, "velocity differs from odometry in m/s by", mismatch, limits.speed_mismatch_mps),
             (ROUTE, "ego is off the route in m by", distance, limits.route_distance_m),

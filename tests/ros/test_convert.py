@@ -96,6 +96,24 @@ def test_objects_are_taken_with_the_id_of_the_ego() -> None:
     assert both.length.tolist() == [4.5, 4.5] and both.width.tolist() == [1.8, 1.8]
 
 
+@pytest.mark.parametrize(
+    ("orientation", "problem"),
+    [
+        ((0.0, 0.0, 0.0, 0.0), "object 7 has a quaternion of norm 0, must be within 0.01 of 1"),
+        ((0.0, 0.0, 0.5, 0.5), "object 7 has a quaternion of norm 0.707, must be within 0.01 of 1"),
+        ((0.0, 0.0, 1e200, 0.0), "object 7 has a quaternion of norm 1e+200, must"),
+        ((0.0, 0.0, 0.708, 0.707), ""),
+        ((math.nan, 0.0, 0.0, 1.0), ""),  # which the input monitor finds in the heading
+    ],
+)
+def test_an_object_whose_orientation_is_no_rotation_is_a_problem(orientation: tuple[float, ...], problem: str) -> None:
+    message = ObjectArray(objects=[make_object(3), make_object(7)])
+    q = message.objects[1].pose.orientation
+    q.x, q.y, q.z, q.w = orientation
+    found = convert.objects_input(serialize_message(message)).problem
+    assert found.startswith(problem) and bool(found) == bool(problem)
+
+
 def test_no_objects_are_empty_arrays() -> None:
     none = convert.objects_input(serialize_message(ObjectArray())).objects
     assert len(none) == 0 and none.x.shape == (0,) and none.width.dtype == np.float64
@@ -168,12 +186,21 @@ def test_vehicle_info_sheds_single_precision_noise() -> None:
         (make_wheels(steer=math.nan), 1600.0, "max_steer"),
         (make_wheels(steer=70.0), 1600.0, "max_steer is 70.0 rad, must be at most 1.5"),
         (make_wheels(front=-2.0), 1600.0, "wheelbase"),
+        (make_wheels(front=140.0, rear=-140.0), 1600.0, "wheelbase is 280 m, must be 0.2 to 20; .* in centimetres"),
+        (make_wheels(front=0.05, rear=-0.05), 1600.0, "wheelbase is 0.1 m, must be 0.2 to 20"),
+        (make_wheels(front=2.5, rear=-2.5), 1600.0, "wheelbase is 5 m, must be at most its length, .*length_m, 4.7 m"),
         (make_wheels(), 0.0, "mass"),
     ],
 )
 def test_impossible_vehicle_is_refused_by_name(wheels: list[Any], mass: float, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         convert.vehicle_info(CarlaEgoVehicleInfo(wheels=wheels, mass=mass), 4.7, 1.85)
+
+
+@pytest.mark.parametrize("wheelbase", LIMITS["wheelbase"])
+def test_any_wheelbase_of_a_preset_is_one_that_the_planner_takes(wheelbase: float) -> None:
+    info = CarlaEgoVehicleInfo(wheels=make_wheels(front=0.5 * wheelbase, rear=-0.5 * wheelbase), mass=1600.0)
+    assert convert.vehicle_info(info, 20.0, 1.85).wheelbase == wheelbase
 
 
 def test_the_largest_steering_angle_of_a_preset_is_one_that_the_planner_takes() -> None:
