@@ -22,6 +22,7 @@ from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 
 from adawm_planner.ros import convert, qos
+from adawm_planner.ros.diagnostics import ERROR, OK
 from adawm_planner.ros.experience_input import captured_from
 from adawm_planner.ros.planner_node import PlannerNode, timing_state
 from tests.ros.stub_bridge import Bench, StubBridge
@@ -100,6 +101,21 @@ def test_a_route_that_is_repeated_at_every_frame_is_unpacked_once(
     driving.bridge.publish_route(80)
     step(driving, 8)
     assert lengths == [91, 81]
+
+
+def test_objects_that_cannot_be_read_are_missing_until_they_can(
+    driving: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def damaged(raw: bytes, ego_id: int | None) -> Any:
+        raise ValueError("message is cut off after 8 bytes")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(convert, "objects_input", damaged)
+        assert step(driving, 2).brake >= 0.5
+    state = driving.planner.diagnostics.states()["objects"]
+    assert state.level == ERROR and "cut off after 8 bytes" in state.message
+    step(driving, 3)
+    assert driving.planner.diagnostics.states()["objects"].level == OK
 
 
 @pytest.mark.parametrize("name", ["odometry", "objects", "vehicle_status"])
