@@ -24,7 +24,7 @@ SMOOTHING_M = 5.0
 MAX_POINTS, MAX_COORDINATE_M, MAX_STEP_M = 20_000, 1e7, 200.0
 """Most points of a route, its largest coordinate [m] and step [m]: beyond them it is no lane's centre line.
 
-As many points are 20 km as CARLA publishes routes; while a node builds one of them, 10 ms, it does nothing else.
+As many points are 20 km as CARLA publishes routes; while a node builds one of them, up to 13 ms, it does nothing else.
 """
 
 LONGEST_M = 2.0

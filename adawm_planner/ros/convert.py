@@ -167,7 +167,7 @@ def _footprint(shape: int, d: tuple[float, ...]) -> tuple[float, float]:
 def route_from_path(raw: bytes) -> Route | None:
     """Take the route of a serialized nav_msgs/Path; None when it is empty, which is how a publisher withdraws it.
 
-    MAX_POINTS take 4 ms, and 10 ms where they are as dense as points that are dropped; a longer path is refused by
+    MAX_POINTS take 4 ms, up to 13 ms where they are as dense as points that are dropped; a longer path is refused by
     its count alone.
 
     Raises:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import struct
 import time
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -129,15 +130,23 @@ def test_another_encoding_and_another_definition_are_refused() -> None:
         convert.route_from_path(raw + bytes(3))
 
 
-@pytest.mark.parametrize("step_m", [1.0, 0.1])
-def test_the_longest_route_holds_nobody_up(step_m: float) -> None:
-    raw = serialize_message(make_path((1, 2), "map", [((0, 0), "map", step_m * k, 0.0) for k in range(MAX_POINTS)]))
+def _least_s(call: Callable[[], object]) -> float:
+    """Least processor time of three calls [s]."""
     taken = []
     for _ in range(3):
         begun = time.thread_time()
-        assert convert.route_from_path(raw) is not None
+        call()
         taken.append(time.thread_time() - begun)
-    assert min(taken) < 0.04, "4 to 10 ms on a quiet machine; rclpy alone takes 0.8 s"
+    return min(taken)
+
+
+@pytest.mark.parametrize("step_m", [1.0, 0.1])
+def test_the_longest_route_takes_a_fraction_of_unpacking_its_message(step_m: float) -> None:
+    """4 to 13 ms instead of 800."""
+    raw = serialize_message(make_path((1, 2), "map", [((0, 0), "map", step_m * k, 0.0) for k in range(MAX_POINTS)]))
+    assert convert.route_from_path(raw) is not None
+    ours, rclpy = _least_s(lambda: convert.route_from_path(raw)), _least_s(lambda: deserialize_message(raw, Path))
+    assert ours < 0.1 * rclpy
 
 
 def test_a_longer_one_is_refused_by_its_count() -> None:
@@ -168,6 +177,7 @@ def make_objects(stamp: tuple[int, int], name: str, rows: list[Any]) -> Any:
         p, q, v, w = one.pose.position, one.pose.orientation, one.twist.linear, one.twist.angular
         a, b = one.accel.linear, one.accel.angular
         p.x, p.y, p.z, q.x, q.y, q.z, q.w, v.x, v.y, v.z, w.x, w.y, w.z, a.x, a.y, a.z, b.x, b.y, b.z = values
+        q.x, q.y, q.z, q.w = 0.1, 0.7, -0.1, 0.7
         one.polygon.points = [Point32(x=1.0)] * corners
         one.shape.type, one.shape.dimensions = shape, dimensions
         one.shape.polygon.points = [Point32(y=1.0)] * shape_corners
@@ -209,15 +219,13 @@ def test_objects_that_are_cut_off_or_damaged_are_refused(rows: list[Any], data: 
         assert "message is" in str(error) or "dimensions" in str(error)
 
 
-def test_as_many_objects_as_are_taken_hold_nobody_up() -> None:
+def test_as_many_objects_as_are_taken_cost_a_fraction_of_unpacking_their_message() -> None:
+    """8 ms instead of 110."""
     raw = serialize_message(make_objects((1, 2), "map", [("map", 7, 1.0, 0, 1, [4.5, 1.8, 1.5], 0)] * MAX_OBJECTS))
-    taken = []
-    for _ in range(3):
-        begun = time.thread_time()
-        part = convert.objects_input(raw)
-        taken.append(time.thread_time() - begun)
+    part = convert.objects_input(raw)
     assert len(part.objects) == MAX_OBJECTS and not part.problem
-    assert min(taken) < 0.04, "8 ms on a quiet machine; rclpy alone takes 0.1 s"
+    ours, rclpy = _least_s(lambda: convert.objects_input(raw)), _least_s(lambda: deserialize_message(raw, ObjectArray))
+    assert ours < 0.3 * rclpy
 
 
 def test_more_objects_are_a_problem_that_their_count_tells() -> None:
