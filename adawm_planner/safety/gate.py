@@ -77,7 +77,7 @@ def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
     """Give the one command that answers a frame, or the want of one."""
     blind = judge_inputs(heard.reading, config.stop)
     unable = judge_proposal(heard.proposal, config.watch, config.stop)
-    pace = 0.0 if unable else _pace(heard.proposal, config.command)
+    pace = 0.0 if unable or heard.proposal is None else _pace(heard.proposal, config.command)
     seen, ttc = ([], math.inf) if blind else _judge_motion(heard.reading, pace, config)
     found = (*blind, *unable, *seen)
     memory = _remember(found, memory, heard, config)
@@ -119,10 +119,8 @@ def _world(reading: Reading) -> tuple[VehicleInfo, Objects]:
     return reading.vehicle, reading.objects
 
 
-def _pace(proposal: Proposal | None, limits: CommandLimits) -> float:
+def _pace(proposal: Proposal, limits: CommandLimits) -> float:
     """Speed [m/s] that a vehicle which stands is about to have: one frame of what it may accelerate, if it is to."""
-    if proposal is None:
-        return 0.0
     wanted = Wanted.of(into_range(proposal.command)[0], limits)
     return limits.acceleration_mps2 * FRAME_S if wanted.acceleration > 0.0 else 0.0
 
