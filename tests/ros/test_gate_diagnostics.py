@@ -20,7 +20,7 @@ from adawm_planner.runtime.gate_loop import GateCounters, GateOutgoing
 from adawm_planner.safety.gate import Memory, step
 from adawm_planner.safety.limits import Wanted
 from adawm_planner.safety.states import State
-from adawm_planner.safety.verdict import RULES, Response, Rule
+from adawm_planner.safety.verdict import RULES, Response, Rule, Verdict
 from tests.safety.scenes import BREACHES, ego, heard
 
 pytestmark = pytest.mark.ros
@@ -55,7 +55,8 @@ def test_every_cause_says_name_measured_limit_and_what_to_do(rule: Rule, memory:
 
 
 def test_a_stop_is_an_error_that_says_how_it_is_left() -> None:
-    answer = step(heard(route=None, ego=ego(0.0)), Memory(State.HOLD), GateConfig())
+    held = Memory(State.HOLD, cause=Verdict(Rule.ROUTE_MISSING, 0.0, 1.0, 4.0))
+    answer = step(heard(route=None, ego=ego(0.0)), held, GateConfig())
     state = gate_state(GateOutgoing(answer, 1, True, None, math.inf))
     assert state.level == ERROR and "~/release" in state.message and state.message.startswith("hold: route_missing")
 
