@@ -49,7 +49,7 @@ class Settings:
     speed_mps: float = 13.89  # 50 km/h
     stop_s: float = 10.0  # seen after a fault that a stop is due for; a comfortable stop takes 4 s
     drive_s: float = 5.0  # seen after all others
-    after_s: float = 0.5  # seen after standstill
+    after_s: float = 1.0  # seen after standstill: longer than stop.standstill_s, at which a stop becomes a hold
     seed: int = 0  # of lost messages
 
 
