@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from adawm_planner.config.gate import PathLimits
 from adawm_planner.data_types import Command, EgoState, Objects
 from adawm_planner.dims import FRAME_S
+from adawm_planner.safety import braking
 from adawm_planner.safety.braking import FINE_S, Foresight, judge_braking
 from adawm_planner.safety.own_path import others_along, own_path
 from adawm_planner.safety.verdict import Rule
@@ -291,6 +292,27 @@ def test_a_corner_that_is_crossed_in_less_than_a_tenth_of_a_second_is_seen() -> 
     """The front meets the side of a fast car 1.318 to 1.395 s from now; 1.3 and 1.4 s show none of it."""
     found = judge(ego(16.96), objects((25.60, -16.36, 0.5 * PI, 14.0)), replace(LIMITS, margin_m=0.0))
     assert found.met.all() and found.time_to_collision_s == pytest.approx(1.32)
+
+
+def test_the_first_look_leaves_out_nobody_whom_the_second_would_find(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Random bends and turning traffic, against the second look at all within reach."""
+    rng, found = np.random.default_rng(6), 0
+    for _ in range(300):
+        me = ego(float(rng.uniform(0.05, 20.0)), yaw_rate=float(rng.uniform(-0.6, 0.6)))
+        place, yaw = rng.uniform(-40.0, 40.0, (12, 2)), rng.uniform(-PI, PI, 12)
+        rows = [
+            (*each, angle, speed) for each, angle, speed in zip(place, yaw, rng.uniform(0.0, 20.0, 12), strict=True)
+        ]
+        around = objects(*rows, turning=float(rng.uniform(-1.5, 1.5)))
+        one = judge(me, around)
+        with monkeypatch.context() as patched:
+            patched.setattr(braking, "_can_be_met", lambda speed, path, *rest: braking._within_reach(speed, *rest))
+            other = judge(me, around)
+        assert (one.verdict, one.time_to_collision_s, one.met.tolist()) == (
+            other.verdict, other.time_to_collision_s, other.met.tolist(),
+        )  # fmt: skip
+        found += int(one.met.sum())
+    assert found > 100
 
 
 def test_of_sixty_four_one_is_enough() -> None:
