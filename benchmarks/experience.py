@@ -25,9 +25,10 @@ from adawm_planner.data_types import Action, Experience, Observation, RewardTerm
 from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, DECISION_S
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import ros_environment
+from adawm_planner.result_file import write_json
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.simulator.env import DrivingEnv
-from benchmarks.record import percentiles, with_origin, write
+from benchmarks.record import percentiles, with_origin
 
 LIMIT_MS = 0.3
 """What a tick may pay for its experience [ms]."""
@@ -152,7 +153,7 @@ def experience(messages: int, seed: int, json_file: Path | None) -> None:
         **{name: percentiles(values) for name, values in took.items()},
     }
     show(figures)
-    write(json_file, with_origin("experience", figures, ("ros-rclpy", "ros-fastrtps", "numpy")))
+    write_json(json_file, with_origin("experience", figures, ("ros-rclpy", "ros-fastrtps", "numpy")))
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -24,10 +24,11 @@ from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
+from adawm_planner.result_file import write_json
 from adawm_planner.safety.gate import Answer, Heard, Memory, step
 from adawm_planner.safety.inputs import Late, Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
-from benchmarks.record import with_origin, write
+from benchmarks.record import with_origin
 
 VEHICLE = VehicleInfo(max_steer=0.61, wheelbase=2.8, length=4.7, width=1.85, mass=1600.0)
 ROUTE = route_from_points(np.arange(-100.0, 400.0, 1.0), np.zeros(500))
@@ -236,6 +237,6 @@ def fuzz(proposals: int, seed: int, json_file: Path | None) -> None:
     for line in escapes[:20]:
         console.print(line, markup=False)
     figures = {"proposals": proposals, "seed": seed, "escapes": len(escapes), "first_escapes": escapes[:20], **counts}
-    write(json_file, with_origin("fuzz", figures, ["numpy"]))
+    write_json(json_file, with_origin("fuzz", figures, ["numpy"]))
     if escapes:
         raise SystemExit(1)

@@ -24,9 +24,10 @@ from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.report import to_document
 from adawm_planner.paths import default_model_dir
+from adawm_planner.result_file import write_json
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
-from benchmarks.record import with_origin, write
+from benchmarks.record import with_origin
 from benchmarks.reference import committed, compact
 
 Document = Mapping[str, Any]
@@ -46,7 +47,7 @@ def gate(tasks: tuple[str, ...], episodes: int, seed: int, json_file: Path | Non
         config = EvaluationConfig(task, "nominal", "world_model", episodes, seed, gate=True)
         rows.append(row(other, compact(to_document(with_progress(config)))))
     Console().print(markdown(rows), soft_wrap=True)
-    write(json_file, with_origin("gate", {"rows": rows}, ("libsumo", "onnxruntime", "numpy")))
+    write_json(json_file, with_origin("gate", {"rows": rows}, ("libsumo", "onnxruntime", "numpy")))
 
 
 def without_gate(task: str, model: str, seeds: range) -> Document:

@@ -20,10 +20,11 @@ from adawm_planner.config.gate import GateConfig
 from adawm_planner.data_types import Command, EgoState, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
+from adawm_planner.result_file import write_json
 from adawm_planner.safety.gate import Heard, Memory, step
 from adawm_planner.safety.inputs import Proposal, Reading
 from adawm_planner.safety.states import State
-from benchmarks.record import percentiles, with_origin, write
+from benchmarks.record import percentiles, with_origin
 
 VEHICLE = VehicleInfo(max_steer=0.61, wheelbase=2.8, length=4.7, width=1.85, mass=1600.0)
 ROUTE = route_from_points(np.arange(-50.0, 300.0), np.zeros(350))
@@ -70,4 +71,4 @@ def gate_step(steps: int, objects: int, seed: int, json_file: Path | None) -> No
     figures = measure(steps, objects, seed)
     levels = ", ".join(f"{name} {value:.3f}" for name, value in figures["step_ms"].items())
     Console(highlight=False).print(f"{steps} steps with {objects} others, ms: {levels}; limit {LIMIT_MS:g}")
-    write(json_file, with_origin("gate_step", figures, ("numpy",)))
+    write_json(json_file, with_origin("gate_step", figures, ("numpy",)))

@@ -34,10 +34,10 @@ from adawm_planner.data_types import Float64, Int64
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.trainer import Replay
-from adawm_planner.result_file import write_text
+from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task, load_vehicle
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, with_origin
 
 CAUSES = ("none", "vehicle", "task", "both")
 SOURCE = "right_turn_moderate"
@@ -130,7 +130,7 @@ def identify(
     if preset != "default" and json_file is None:  # only the default's figures are the project's
         return
     path = json_file or RESULT
-    write(path, with_origin("identify", result, ("torch", "libsumo")))
+    write_json(path, with_origin("identify", result, ("torch", "libsumo")))
     if path.is_file():  # nothing lies beside /dev/stdout
         write_text(path.with_suffix(".md"), to_markdown(result) + "\n")
 

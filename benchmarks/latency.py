@@ -30,12 +30,13 @@ from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
 from adawm_planner.dims import ACCELERATION_BINS, FRAME_S, FRAMES_PER_DECISION
 from adawm_planner.processes import Children, interruptible, ros_environment
+from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import GATE, PLANNER
 from adawm_planner.runtime.stages import RECEIVE, Durations, levels
 from adawm_planner.simulator.drivers import make_driver
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World, WorldFrame
-from benchmarks.record import LEVELS, percentiles, with_origin, write
+from benchmarks.record import LEVELS, percentiles, with_origin
 
 if TYPE_CHECKING:
     from benchmarks.latency_probe import Probe, Trip
@@ -271,7 +272,7 @@ def latency(
     figures = {"task": task, "seed": seed, "gate": gate, "realtime": realtime, **samples.figures()}
     figures["period"] = periods(samples) if realtime else None
     show(figures)
-    write(json_file, with_origin("latency", figures, ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy")))
+    write_json(json_file, with_origin("latency", figures, ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy")))
 
 
 def show(figures: dict[str, Any]) -> None:

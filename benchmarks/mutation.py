@@ -19,7 +19,8 @@ import click
 from rich.console import Console
 
 from adawm_planner.cli.options import json_option
-from benchmarks.record import ROOT, with_origin, write
+from adawm_planner.result_file import write_json
+from benchmarks.record import ROOT, with_origin
 
 STATS = Path("mutants") / "mutmut-cicd-stats.json"
 KILLED = ("killed", "timeout", "segfault", "caught_by_type_check")
@@ -56,7 +57,7 @@ def mutation(children: int, json_file: Path | None) -> None:
     console.print(f"{figures['total']} mutants, {figures['killed_share']:.1%} killed, {figures['survived']} survived")
     console.print("`mutmut results` names them, `mutmut show NAME` shows one", markup=False)
     about = {"target": "adawm_planner/safety", "tests": "tests/safety"}
-    write(json_file, with_origin("mutation", {**about, **figures}, ("pytest", "hypothesis", "mutmut")))
+    write_json(json_file, with_origin("mutation", {**about, **figures}, ("pytest", "hypothesis", "mutmut")))
 
 
 def _mutmut(*words: str) -> None:

@@ -21,10 +21,10 @@ from adawm_planner.adapters.refusal import Reason
 from adawm_planner.cli.options import json_option
 from adawm_planner.diagnosis.check import RULES as FINDINGS
 from adawm_planner.faults.table import Due, find
-from adawm_planner.result_file import write_text
+from adawm_planner.result_file import write_json, write_text
 from adawm_planner.safety.rss import safe_distance_lateral, safe_distance_same_direction
 from adawm_planner.safety.verdict import RULES
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, with_origin
 
 RESULTS = Path("benchmarks") / "results"
 Document = Mapping[str, Any]
@@ -447,4 +447,4 @@ def promises(page: Path | None, json_file: Path | None) -> None:
     if page is not None:
         write_text(page, markdown())
     states = {str(row.number): row.state.value for row in PROMISES}
-    write(json_file, with_origin("promises", {"states": states}, ()))
+    write_json(json_file, with_origin("promises", {"states": states}, ()))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,9 +10,8 @@ import numpy as np
 from adawm_planner import origin
 from adawm_planner.data_types import Float64
 from adawm_planner.origin import Start
-from adawm_planner.result_file import write_json
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = origin.ROOT
 LEVELS = {"p50": 50.0, "p99": 99.0, "p99.9": 99.9, "max": 100.0}
 """Name -> percentile."""
 
@@ -34,8 +32,3 @@ def with_origin(
 ) -> dict[str, Any]:
     """The figures with everything that is needed to repeat them."""
     return origin.with_origin(name, figures, packages, start)
-
-
-def write(path: Path | None, result: Mapping[str, Any]) -> None:
-    """Write a result where the user asked for it."""
-    write_json(path, result)

@@ -20,8 +20,9 @@ from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.pilots import PILOTS
 from adawm_planner.evaluation.report import table, to_document
+from adawm_planner.result_file import write_json
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, with_origin
 
 RESULTS = ROOT / "benchmarks" / "results" / "reference"
 EPISODE_FIELDS = ("seed", "outcome", "duration_s", "ttc_min_s")
@@ -55,7 +56,7 @@ def reference(
             documents.append(to_document(with_progress(config)))
     Console().print(table(documents))
     results = [compact(document) for document in documents]
-    write(json_file, with_origin("reference", {"results": results}, ("libsumo", "onnxruntime", "numpy")))
+    write_json(json_file, with_origin("reference", {"results": results}, ("libsumo", "onnxruntime", "numpy")))
 
 
 def compact(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -32,11 +32,12 @@ from adawm_planner.data_types import Float64
 from adawm_planner.dims import FRAME_S
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import Children, interruptible, ros_environment
+from adawm_planner.result_file import write_json
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 from benchmarks.latency import SETTLE_S, WARM_UP, Recorded, episodes, start
 from benchmarks.page_sections import RATIOS, SIDES
-from benchmarks.record import LEVELS, percentiles, with_origin, write
+from benchmarks.record import LEVELS, percentiles, with_origin
 from benchmarks.targets import SIDECAR_RATIO
 
 if TYPE_CHECKING:
@@ -204,7 +205,9 @@ def sidecar(task: str, blocks: int, frames: int, seed: int, json_file: Path | No
         "without_over_without": ratios(off.times[::2], off.times[1::2]),
     }  # fmt: skip
     show(figures)
-    write(json_file, with_origin("sidecar", figures, ("onnxruntime", "torch", "ros-rclpy", "ros-fastrtps", "numpy")))
+    write_json(
+        json_file, with_origin("sidecar", figures, ("onnxruntime", "torch", "ros-rclpy", "ros-fastrtps", "numpy"))
+    )
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -39,11 +39,12 @@ from adawm_planner.data_types import Outcome
 from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
+from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import FINETUNER, GUARDS, PLANNER, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Driving, Drove, Event, Measured, Moved, Offered, Refused
 from benchmarks.latency import stage_figures
-from benchmarks.record import LEVELS, with_origin, write
+from benchmarks.record import LEVELS, with_origin
 
 if TYPE_CHECKING:
     from benchmarks.process_use import ProcessWatch
@@ -310,7 +311,7 @@ def finish(run: Run, more: dict[str, Any], targets: tuple[Path, ...], console: C
     show(figures, console)
     document = with_origin("soak", figures, PACKAGES)
     for file in targets:
-        write(file, document)
+        write_json(file, document)
 
 
 def show(figures: dict[str, Any], console: Console) -> None:

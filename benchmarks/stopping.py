@@ -24,6 +24,7 @@ from adawm_planner.control.tracking import pedals
 from adawm_planner.data_types import Command, Objects
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
+from adawm_planner.result_file import write_json
 from adawm_planner.runtime.frame_inputs import (
     FRAME_PARTS,
     OBJECTS,
@@ -42,7 +43,7 @@ from adawm_planner.runtime.watchdog import WorldClock
 from adawm_planner.simulator.handshake import COMMAND_WAIT_S, EgoControl
 from adawm_planner.simulator.tasks import BUILT_IN_VEHICLES, load_vehicle
 from adawm_planner.simulator.vehicle import EgoVehicle
-from benchmarks.record import with_origin, write
+from benchmarks.record import with_origin
 
 SPEED_MPS = 50.0 / 3.6
 PROMISED_M = 35.0
@@ -212,4 +213,4 @@ def stopping(json_file: Path | None) -> None:
     table = rows()
     Console().print(markdown(table), soft_wrap=True)
     figures = {"speed_mps": SPEED_MPS, "promised_m": PROMISED_M, "rows": table}
-    write(json_file, with_origin("stopping", figures, ("numpy",)))
+    write_json(json_file, with_origin("stopping", figures, ("numpy",)))

@@ -27,11 +27,11 @@ from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import Interrupted, interruptible
-from adawm_planner.result_file import write_text
+from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.story.phases import Phase
 from adawm_planner.story.record import SCHEMA
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, with_origin
 
 SHIFTS = ("right_turn_moderate:worn_brakes", "roundabout_moderate:nominal", "right_turn_dense:nominal")
 """One of the vehicle, two of the task."""
@@ -91,7 +91,7 @@ def story(shifts: tuple[str, ...], seeds: int, preset: str, runs: Path, results:
         summary = summarise(found)
         write_text(results / "story.md", to_markdown(summary))
         console.print(to_markdown(summary), soft_wrap=True)
-        write(json_file or results / "story.json", with_origin("story", summary, ("torch", "peft", "libsumo")))
+        write_json(json_file or results / "story.json", with_origin("story", summary, ("torch", "peft", "libsumo")))
     if failed:
         raise click.ClickException(f"{len(failed)} stories failed: {', '.join(failed)}; see their logs in {runs}")
 
@@ -116,7 +116,7 @@ def tell(each: Story, preset: str, runs: Path, results: Path, console: Console) 
         return False
     document = json.loads((folder / "story.json").read_text())
     origin = with_origin("story", document, ("torch", "peft", "libsumo"), start)
-    write(results / "stories" / f"{each.name}.json", origin | {"schema": document["schema"]})
+    write_json(results / "stories" / f"{each.name}.json", origin | {"schema": document["schema"]})
     shutil.copy(folder / "story.png", results / "stories" / f"{each.name}.png")
     return True
 

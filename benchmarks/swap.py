@@ -37,6 +37,7 @@ from adawm_planner.data_types import Carry, Objects, VehicleInfo
 from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import route_from_points
 from adawm_planner.paths import default_model_dir
+from adawm_planner.result_file import write_json
 from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.drive_step import Decision
 from adawm_planner.runtime.engine import OnnxEngine
@@ -47,7 +48,7 @@ from adawm_planner.runtime.planner_loop import Outgoing, PlannerLoop
 from adawm_planner.runtime.swap import messages as m
 from adawm_planner.runtime.swap.thread import GIL_SWITCH_S, SwapThread
 from adawm_planner.runtime.warm import History, follow, rewarm
-from benchmarks.record import percentiles, with_origin, write
+from benchmarks.record import percentiles, with_origin
 
 SPEED = 5.0
 ROUTE_M = 130
@@ -313,7 +314,7 @@ def swap(swaps: int, tick_ms: float, rank: int, busy: int, seed: int, json_file:
         **{name: percentiles(values) for name, values in took.items()},
     }
     show(figures)
-    write(json_file, with_origin("swap", figures, ("onnxruntime", "numpy")))
+    write_json(json_file, with_origin("swap", figures, ("onnxruntime", "numpy")))
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -29,7 +29,7 @@ from adawm_planner.origin import checkout
 from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
-from benchmarks.record import ROOT, with_origin, write
+from benchmarks.record import ROOT, with_origin
 from benchmarks.table_report import compact, figures, summarise, to_markdown
 
 SHIFTS = {
@@ -155,7 +155,7 @@ def report(
     write_text(where.results / "table.md", to_markdown(summary))
     figures(documents, where.results)
     console.print(to_markdown(summary), highlight=False)
-    write(json_file or where.results / "table.json", with_origin("table", summary, ("torch", "peft", "libsumo")))
+    write_json(json_file or where.results / "table.json", with_origin("table", summary, ("torch", "peft", "libsumo")))
     if failed:
         raise click.ClickException(f"{len(failed)} runs failed: {', '.join(failed)}; see the logs in {where.runs}")
 
@@ -276,7 +276,7 @@ def finish(process: subprocess.Popen[bytes], cell: Cell, where: Where, console: 
     document: dict[str, Any] = compact(json.loads(source.read_text())) | first
     if later:
         document["went_on_at"] = later
-    write(
+    write_json(
         where.result(cell),
         with_origin("adapt", document, ("torch", "peft", "libsumo")) | {"schema": document["schema"]},
     )

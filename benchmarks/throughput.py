@@ -22,8 +22,9 @@ from rich.table import Table
 
 from adawm_planner.cli.options import SEED, FiniteRange, json_option
 from adawm_planner.dims import DECISION_S, FRAME_S
+from adawm_planner.result_file import write_json
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
-from benchmarks.record import with_origin, write
+from benchmarks.record import with_origin
 
 PEER = "intersection-v1"
 PEER_CONFIG = {"simulation_frequency": round(1.0 / FRAME_S), "policy_frequency": round(1.0 / DECISION_S)}
@@ -125,7 +126,7 @@ def throughput(task: str, blocks: int, seconds: float, seed: int, json_file: Pat
         "ratio_without_resets": ours[f"{key}_without_resets"] / peer[f"{key}_without_resets"],
     }
     show(figures)
-    write(json_file, with_origin("throughput", figures, ("highway-env", "eclipse-sumo", "libsumo", "numpy")))
+    write_json(json_file, with_origin("throughput", figures, ("highway-env", "eclipse-sumo", "libsumo", "numpy")))
 
 
 def show(figures: dict[str, Any]) -> None:

@@ -33,8 +33,9 @@ from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
 from adawm_planner.policy.agent import Agent, load_agent
 from adawm_planner.pretraining.dataset import Episodes
 from adawm_planner.pretraining.trainer import Replay
+from adawm_planner.result_file import write_json
 from adawm_planner.runtime.model_files import digest
-from benchmarks.record import with_origin, write
+from benchmarks.record import with_origin
 from benchmarks.targets import DYNAMICS_RATIO
 
 PARTS = (Part.DYNAMICS, Part.POLICY)
@@ -190,7 +191,7 @@ def training(
         kinds = {kind: contenders[part, kind].figures() | {"peak_growth_bytes": peaks[part, kind]} for kind in KINDS}
         figures[part.value] = kinds | {"ratio": ratios(kinds["full"], kinds["low_rank"])}
     show(figures, Console())
-    write(json_file, with_origin("training", figures, ("torch", "peft")))
+    write_json(json_file, with_origin("training", figures, ("torch", "peft")))
 
 
 def timed(
