@@ -34,8 +34,15 @@ Document = Mapping[str, Any]
 
 
 @click.command()
-@click.option("--task", "tasks", multiple=True, type=click.Choice(BUILT_IN_TASKS), default=BUILT_IN_TASKS,
-              show_default="all", help="May be given several times.")  # fmt: skip
+@click.option(
+    "--task",
+    "tasks",
+    multiple=True,
+    type=click.Choice(BUILT_IN_TASKS),
+    default=BUILT_IN_TASKS,
+    show_default="all",
+    help="May be given several times.",
+)
 @episodes_option(200)
 @seed_option(EVALUATION_SEED)
 @json_option
@@ -97,8 +104,10 @@ def duration_ratio(without: Document, with_gate: Document) -> dict[str, Any] | N
 
     Both drive the same way, so it is the inverse ratio of their mean speeds.
     """
-    took = [{e["seed"]: e["duration_s"] for e in each["detail"] if e["outcome"] == "success"}
-            for each in (without, with_gate)]  # fmt: skip
+    took = [
+        {e["seed"]: e["duration_s"] for e in each["detail"] if e["outcome"] == "success"}
+        for each in (without, with_gate)
+    ]
     logs = np.log([took[1][seed] / took[0][seed] for seed in sorted(took[0].keys() & took[1].keys())])
     if len(logs) < 2:
         return None

@@ -56,9 +56,13 @@ def measure(steps: int, objects: int, seed: int) -> dict[str, Any]:
             took.append(spent)
             braked += answer.verdict is not None
     return {
-        "objects": objects, "steps": steps, "seed": seed, "limit_ms": LIMIT_MS,
-        "step_ms": percentiles(took), "with_a_verdict": braked,
-    }  # fmt: skip
+        "objects": objects,
+        "steps": steps,
+        "seed": seed,
+        "limit_ms": LIMIT_MS,
+        "step_ms": percentiles(took),
+        "with_a_verdict": braked,
+    }
 
 
 @click.command(name="gate_step")

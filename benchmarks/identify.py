@@ -99,14 +99,28 @@ class Pool:
 @click.option("--episodes", type=click.IntRange(min=2), default=20, show_default=True, help="Rollouts per trial.")
 @click.option("--sizes", default="2,4,8,12,20", show_default=True, help="Rollouts per trial to compare.")
 @click.option("--seed", type=SEED, default=5000, show_default=True, help="First episode seed.")
-@click.option("--estimator", type=click.Choice(["direct", "both"]), default="both", show_default=True,
-              help="The visitation estimator takes most of the time.")  # fmt: skip
+@click.option(
+    "--estimator",
+    type=click.Choice(["direct", "both"]),
+    default="both",
+    show_default=True,
+    help="The visitation estimator takes most of the time.",
+)
 @run_options
 @json_option
 def identify(
-    trials: int, clean: int, episodes: int, sizes: str, seed: int, estimator: str, preset: str,
-    config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
-) -> None:  # fmt: skip
+    trials: int,
+    clean: int,
+    episodes: int,
+    sizes: str,
+    seed: int,
+    estimator: str,
+    preset: str,
+    config_file: Path | None,
+    model_dir: Path,
+    cache: Path,
+    json_file: Path | None,
+) -> None:
     """Plant causes of mismatch and count how often the estimators name them."""
     config, base, name = load_adaptation(config_file, preset), load_agent(model_dir), digest(model_dir)
     torch.set_num_threads(config.threads)
@@ -228,8 +242,12 @@ class Judge:
                     self._score(name, pool.measure.visitation(name, rows, source, source.visited.acted))
                     for name in VISITATION
                 )
-                added = Score(both.value - state.value, float(np.hypot(both.error, state.error)), state.episodes,
-                              min(both.freedom, state.freedom))  # fmt: skip
+                added = Score(
+                    both.value - state.value,
+                    float(np.hypot(both.error, state.error)),
+                    state.episodes,
+                    min(both.freedom, state.freedom),
+                )
                 yield Judgement(
                     pool.cause, self._name(added, state), self._part(both, state, pool.tally(chosen)), pool.condition
                 )

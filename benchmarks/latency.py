@@ -251,9 +251,15 @@ def start(children: Children, settings: dict[str, Any], gate: bool = False) -> N
 @model_options
 @json_option
 def latency(
-    task: str, frames: int, gate: bool, realtime: bool, seed: int, model_dir: Path | None, provider: str,
+    task: str,
+    frames: int,
+    gate: bool,
+    realtime: bool,
+    seed: int,
+    model_dir: Path | None,
+    provider: str,
     json_file: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Sensor message in to control out over DDS, against an empty echo node with the same messages."""
     drive.require_ros()
     world = World(load_task(task), load_vehicle("nominal"))

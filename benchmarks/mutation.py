@@ -43,8 +43,13 @@ def summarise(stats: Mapping[str, int]) -> dict[str, Any]:
 
 
 @click.command()
-@click.option("--children", type=click.IntRange(min=1), default=os.cpu_count() or 1, show_default="all cores",
-              help="Mutants at a time.")  # fmt: skip
+@click.option(
+    "--children",
+    type=click.IntRange(min=1),
+    default=os.cpu_count() or 1,
+    show_default="all cores",
+    help="Mutants at a time.",
+)
 @json_option
 def mutation(children: int, json_file: Path | None) -> None:
     """Mutate the safety core and count what its tests notice; goes on where it was interrupted."""

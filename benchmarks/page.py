@@ -78,10 +78,20 @@ class Promise:
 
 
 @click.command()
-@click.option("--results", type=click.Path(exists=True, file_okay=False, path_type=Path), default=RESULTS,
-              show_default="benchmarks/results", help="Folder of the results.")  # fmt: skip
-@click.option("--out", type=click.Path(dir_okay=False, path_type=Path), default=PAGE,
-              show_default="docs/performance.md", help="The page.")  # fmt: skip
+@click.option(
+    "--results",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=RESULTS,
+    show_default="benchmarks/results",
+    help="Folder of the results.",
+)
+@click.option(
+    "--out",
+    type=click.Path(dir_okay=False, path_type=Path),
+    default=PAGE,
+    show_default="docs/performance.md",
+    help="The page.",
+)
 def page(results: Path, out: Path) -> None:
     """Write docs/performance.md from the committed results."""
     absent = [section.file for section in SECTIONS if not (results / section.file).is_file()]
@@ -277,20 +287,33 @@ PROMISES = (
     Promise(
         "period of the commands in real time: mean, RSD, largest gap",
         f"+-{100 * targets.PERIOD['mean_error']:g} %, {targets.PERIOD['rsd']:g}, {targets.PERIOD['largest_gap']:g} dt",
-        PACED, _period,
+        PACED,
+        _period,
     ),
     Promise("inference: mean, maximum", "<= {mean:g} ms, {max:g} ms".format(**targets.INFERENCE_MS), PACED, _inference),
-    Promise("finetuner at full load: p99.9 over that without", f"<= {targets.SIDECAR_RATIO:g}", SIDECAR,
-            _slowed("with_over_without")),
-    Promise("the same, over that with a core that counts", f"<= {targets.SIDECAR_RATIO:g}", SIDECAR,
-            _slowed("with_over_spinning")),
+    Promise(
+        "finetuner at full load: p99.9 over that without",
+        f"<= {targets.SIDECAR_RATIO:g}",
+        SIDECAR,
+        _slowed("with_over_without"),
+    ),
+    Promise(
+        "the same, over that with a core that counts",
+        f"<= {targets.SIDECAR_RATIO:g}",
+        SIDECAR,
+        _slowed("with_over_spinning"),
+    ),
     Promise("finetuner at full load: missed ticks", "none more", SIDECAR, _unmissed),
     Promise("swap of adapters: longest flip, mixed decisions", f"<= {targets.FLIP_MS:g} ms, 0", SWAP, _flip),
     Promise("swaps beside a busy process: missed ticks", "0", SWAP, _unmoved),
     Promise("an hour with the sidecar: missed ticks", "0", SOAK, _whole(_driven)),
     *(
-        Promise(f"{hour} with the sidecar: growth of the {title}'s memory in % per hour",
-                f"<= {targets.GROWTH_PERCENT_PER_HOUR:g}", file, _whole(_grown(process)))
+        Promise(
+            f"{hour} with the sidecar: growth of the {title}'s memory in % per hour",
+            f"<= {targets.GROWTH_PERCENT_PER_HOUR:g}",
+            file,
+            _whole(_grown(process)),
+        )
         for hour, file in (("an hour", SOAK), ("the hour after it", LATER))
         for title, process in (("planner", "adawm_planner"), ("gate", "adawm_gate"))
     ),
@@ -300,7 +323,7 @@ PROMISES = (
     Promise(
         "dynamics update: all weights over low rank, by time", f">= {targets.DYNAMICS_RATIO:g}", TRAINING, _cheaper
     ),
-)  # fmt: skip
+)
 
 
 if __name__ == "__main__":

@@ -57,9 +57,12 @@ def latency(document: Document) -> list[str]:
     """Round trips of both chains, stages, period."""
     chain = "planner and gate" if document.get("gate") else "planner"
     names = {
-        chain: "planner_ms", "- frames with a decision": "planner_decision_frames_ms",
-        "- other frames": "planner_other_frames_ms", "as many empty nodes": "echo_ms", "ratio": "ratio",
-    }  # fmt: skip
+        chain: "planner_ms",
+        "- frames with a decision": "planner_decision_frames_ms",
+        "- other frames": "planner_other_frames_ms",
+        "as many empty nodes": "echo_ms",
+        "ratio": "ratio",
+    }
     pace = "One frame per 0.05 s" if document["realtime"] else "As fast as they are answered"
     lines = [f"{pace}: {document['frames']:,} frames of `{document['task']}`, {document['lost']} lost.", ""]
     lines += table(("", *LEVELS), [(title, *at_levels(document[name])) for title, name in names.items()])
@@ -73,10 +76,14 @@ def latency(document: Document) -> list[str]:
     lines += ["", f"Of the mean round trip, which adds up as quantiles do not: {ways}."]
     if document["period"] is not None:
         rows = [
-            (name.replace("_", " "), f"{100.0 * found['mean_error']:+.2f} %", number(found["rsd"], 3),
-             number(found["largest_gap"]))
+            (
+                name.replace("_", " "),
+                f"{100.0 * found['mean_error']:+.2f} %",
+                number(found["rsd"], 3),
+                number(found["largest_gap"]),
+            )
             for name, found in document["period"].items()
-        ]  # fmt: skip
+        ]
         lines += ["", *table(("period of 0.05 s (dt)", "mean off by", "RSD", "largest gap in dt"), rows)]
     return lines
 
@@ -99,10 +106,13 @@ def swap(document: Document) -> list[str]:
     rows = [
         (title, *at_levels(document[key]))
         for title, key in (
-            ("flip", "flip_ms"), ("tick with swaps", "tick_ms"), ("tick without", "tick_without_swaps_ms"),
-            ("making an engine ready", "make_ready_ms"), ("verifying a bundle", "verify_ms"),
+            ("flip", "flip_ms"),
+            ("tick with swaps", "tick_ms"),
+            ("tick without", "tick_without_swaps_ms"),
+            ("making an engine ready", "make_ready_ms"),
+            ("verifying a bundle", "verify_ms"),
         )
-    ]  # fmt: skip
+    ]
     growth = document["memory_growth"]
     grown = "too short for a growth" if growth is None else f"{100.0 * growth:+.1f} %"
     return [
@@ -170,9 +180,14 @@ def _counted(count: int, one: str, many: str) -> str:
 def _used(name: str, found: Mapping[str, Any]) -> tuple[str, ...]:
     cpu, rss, growth = found["cpu_percent"], found["rss_mib"], found["growth"]
     return (
-        f"`{name}`", number(cpu["mean"], 1), number(cpu["max"], 1), number(rss["median"], 1), number(rss["max"], 1),
-        number(found["pss_mib"], 1), "too short a run" if growth is None else interval(growth, "percent_per_hour"),
-    )  # fmt: skip
+        f"`{name}`",
+        number(cpu["mean"], 1),
+        number(cpu["max"], 1),
+        number(rss["median"], 1),
+        number(rss["max"], 1),
+        number(found["pss_mib"], 1),
+        "too short a run" if growth is None else interval(growth, "percent_per_hour"),
+    )
 
 
 def throughput(document: Document) -> list[str]:
@@ -187,11 +202,15 @@ def throughput(document: Document) -> list[str]:
 def training(document: Document) -> list[str]:
     """Low-rank updates against updates of all weights."""
     rows = [
-        (f"{part}, {title}", f"{1e3 * document[part][kind]['seconds_per_update']:.0f}",
-         f"{1.0 / document[part][kind]['seconds_per_update']:.1f}", f"{document[part][kind]['trainable']:,}")
+        (
+            f"{part}, {title}",
+            f"{1e3 * document[part][kind]['seconds_per_update']:.0f}",
+            f"{1.0 / document[part][kind]['seconds_per_update']:.1f}",
+            f"{document[part][kind]['trainable']:,}",
+        )
         for part in ("dynamics", "policy")
         for kind, title in (("low_rank", "low rank"), ("full", "all weights"))
-    ]  # fmt: skip
+    ]
     ratios = ", ".join(f"{part} {document[part]['ratio']['seconds_per_update']:.2f}" for part in ("dynamics", "policy"))
     return [
         *table(("update", "ms", "updates/s", "weights"), rows),

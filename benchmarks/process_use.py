@@ -109,7 +109,9 @@ def summary(use: Use, warm_up_s: float) -> dict[str, Any]:
     percent = 100.0 * np.diff(cpu) / spans if spans.size else np.zeros(1)
     return {
         "rss_mib": {
-            "first": float(rss[0] / MIB), "median": float(np.median(rss) / MIB), "max": float(rss.max() / MIB),
+            "first": float(rss[0] / MIB),
+            "median": float(np.median(rss) / MIB),
+            "max": float(rss.max() / MIB),
             "last": float(rss[-1] / MIB),
         },
         "pss_mib": None if use.pss is None else use.pss / MIB,
@@ -120,4 +122,4 @@ def summary(use: Use, warm_up_s: float) -> dict[str, Any]:
         },
         "samples": len(at),
         "processes": len(use.seen),
-    }  # fmt: skip
+    }

@@ -31,9 +31,14 @@ DIGITS = 4
 
 @click.command()
 @click.option(
-    "--driver", "drivers", multiple=True, default=PILOTS, show_default=True, type=click.Choice(PILOTS),
+    "--driver",
+    "drivers",
+    multiple=True,
+    default=PILOTS,
+    show_default=True,
+    type=click.Choice(PILOTS),
     help="Who drives; may be given several times.",
-)  # fmt: skip
+)
 @episodes_option(200)
 @seed_option(EVALUATION_SEED)
 @vehicle_option

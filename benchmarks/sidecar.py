@@ -187,9 +187,12 @@ def sidecar(task: str, blocks: int, frames: int, seed: int, json_file: Path | No
     os.environ.update(ros_environment(os.environ))
     folder = tempfile.TemporaryDirectory(prefix="adawm_sidecar_")
     with (
-        folder as logs, interruptible(), load(spin, seed) as floor, load(train, seed) as trainer,
+        folder as logs,
+        interruptible(),
+        load(spin, seed) as floor,
+        load(train, seed) as trainer,
         Children(Path(logs)) as children,
-    ):  # fmt: skip
+    ):
         start(children, {})
         from benchmarks.latency_probe import Probe  # after the children, which are forked from here
 
@@ -198,12 +201,20 @@ def sidecar(task: str, blocks: int, frames: int, seed: int, json_file: Path | No
         off, spun, on = measure(probe, episodes(world, seed), blocks, frames, (floor, trainer))
         probe.close()
     figures = {
-        "task": task, "seed": seed, "blocks": blocks, "frames_per_block": frames, "limit": SIDECAR_RATIO,
-        "wall_s": time.monotonic() - begun, "without_ms": off.figures(), "spinning_ms": spun.figures(),
-        "with_ms": on.figures(), "with_over_without": ratios(on.times, off.times),
-        "with_over_spinning": ratios(on.times, spun.times), "spinning_over_without": ratios(spun.times, off.times),
+        "task": task,
+        "seed": seed,
+        "blocks": blocks,
+        "frames_per_block": frames,
+        "limit": SIDECAR_RATIO,
+        "wall_s": time.monotonic() - begun,
+        "without_ms": off.figures(),
+        "spinning_ms": spun.figures(),
+        "with_ms": on.figures(),
+        "with_over_without": ratios(on.times, off.times),
+        "with_over_spinning": ratios(on.times, spun.times),
+        "spinning_over_without": ratios(spun.times, off.times),
         "without_over_without": ratios(off.times[::2], off.times[1::2]),
-    }  # fmt: skip
+    }
     show(figures)
     write_json(
         json_file, with_origin("sidecar", figures, ("onnxruntime", "torch", "ros-rclpy", "ros-fastrtps", "numpy"))

@@ -110,39 +110,80 @@ class Account:
         rate = successes / self.episodes if self.episodes else None
         interval = list(wilson_interval(successes, self.episodes)) if self.episodes else None
         return {
-            "episodes": {"count": self.episodes, "outcomes": dict(self.outcomes), "success_rate": rate,
-                         "success_ci95": interval},
-            "finetuning": {"rounds": dict(self.rounds), "offered": self.offered, "came_to": dict(self.stages),
-                           "swaps": self.swaps, "refusals": self.refusals, "last_refusal": self.last_refusal},
-        }  # fmt: skip
+            "episodes": {
+                "count": self.episodes,
+                "outcomes": dict(self.outcomes),
+                "success_rate": rate,
+                "success_ci95": interval,
+            },
+            "finetuning": {
+                "rounds": dict(self.rounds),
+                "offered": self.offered,
+                "came_to": dict(self.stages),
+                "swaps": self.swaps,
+                "refusals": self.refusals,
+                "last_refusal": self.last_refusal,
+            },
+        }
 
 
 @click.command()
 @click.option("--minutes", type=FiniteRange(min=0.05), default=60.0, show_default=True, help="Length of the run.")
-@click.option("--warm-up", type=FiniteRange(min=0.0), default=10.0, show_default=True,
-              help="Minutes before memory and processor count.")  # fmt: skip
-@click.option("--every", type=FiniteRange(min=0.5), default=5.0, show_default=True,
-              help="Seconds between two samples of memory and processor.")  # fmt: skip
+@click.option(
+    "--warm-up",
+    type=FiniteRange(min=0.0),
+    default=10.0,
+    show_default=True,
+    help="Minutes before memory and processor count.",
+)
+@click.option(
+    "--every",
+    type=FiniteRange(min=0.5),
+    default=5.0,
+    show_default=True,
+    help="Seconds between two samples of memory and processor.",
+)
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
 @click.option("--vehicle", default="worn_brakes", show_default=True, help="Vehicle preset, or a YAML file.")
-@click.option("--seed", type=SEED, default=5000, show_default=True,
-              help="Seed of the first episode; the others follow by 1.")  # fmt: skip
+@click.option(
+    "--seed", type=SEED, default=5000, show_default=True, help="Seed of the first episode; the others follow by 1."
+)
 @click.option(
     "--run", "run_folder", type=FOLDER, help="New folder of result, logs and state [default: runs/soak/TIME]."
 )
-@click.option("--after", "earlier", type=FOLDER,
-              help="Folder of an earlier soak: begin with a copy of its replay, progress and adapters.")  # fmt: skip
-@click.option("--source-dir", type=FOLDER, default=SOURCE_DIR, show_default=True,
-              help="The base model's source rollouts, which `adawm baseline --rollouts-only` drives.")  # fmt: skip
+@click.option(
+    "--after",
+    "earlier",
+    type=FOLDER,
+    help="Folder of an earlier soak: begin with a copy of its replay, progress and adapters.",
+)
+@click.option(
+    "--source-dir",
+    type=FOLDER,
+    default=SOURCE_DIR,
+    show_default=True,
+    help="The base model's source rollouts, which `adawm baseline --rollouts-only` drives.",
+)
 @click.option("--finetuner-params", type=FILE, help="ROS parameter file of the finetuner, over the shipped one.")
 @click.option("--planner-params", type=FILE, help="ROS parameter file of the planner, over the shipped one.")
 @model_options
 @json_option
 def soak(
-    minutes: float, warm_up: float, every: float, task: str, vehicle: str, seed: int, run_folder: Path | None,
-    earlier: Path | None, source_dir: Path, finetuner_params: Path | None, planner_params: Path | None,
-    model_dir: Path | None, provider: str, json_file: Path | None,
-) -> None:  # fmt: skip
+    minutes: float,
+    warm_up: float,
+    every: float,
+    task: str,
+    vehicle: str,
+    seed: int,
+    run_folder: Path | None,
+    earlier: Path | None,
+    source_dir: Path,
+    finetuner_params: Path | None,
+    planner_params: Path | None,
+    model_dir: Path | None,
+    provider: str,
+    json_file: Path | None,
+) -> None:
     """Real-time driving with the sidecar for an hour: memory, processor, missed ticks, swaps."""
     plan = Plan(load_task(task).name, load_vehicle(vehicle).name, seed, minutes, warm_up, every)
     require_ros()
@@ -294,12 +335,18 @@ class Run:
         plan = self.plan
         frames = self._heard["planner"].get("frames", self._frames_before) - self._frames_before
         return {
-            "task": plan.task, "vehicle": plan.vehicle, "seed": plan.seed, "minutes": plan.minutes,
-            "warm_up_minutes": plan.warm_up_minutes, "every_s": plan.every_s, "ran_s": self.ran_s,
-            "real_time_factor": frames * FRAME_S / self.ran_s if self.ran_s else 0.0, **self._heard,
+            "task": plan.task,
+            "vehicle": plan.vehicle,
+            "seed": plan.seed,
+            "minutes": plan.minutes,
+            "warm_up_minutes": plan.warm_up_minutes,
+            "every_s": plan.every_s,
+            "ran_s": self.ran_s,
+            "real_time_factor": frames * FRAME_S / self.ran_s if self.ran_s else 0.0,
+            **self._heard,
             **self.account.figures(),
             "processes": {name: summary(use, 60.0 * plan.warm_up_minutes) for name, use in self.watch.uses.items()},
-        }  # fmt: skip
+        }
 
 
 def finish(run: Run, more: dict[str, Any], targets: tuple[Path, ...], console: Console) -> None:
@@ -322,9 +369,14 @@ def show(figures: dict[str, Any], console: Console) -> None:
     for name, found in figures["processes"].items():
         cpu, rss, pss = found["cpu_percent"], found["rss_mib"], found["pss_mib"]
         view.add_row(
-            name, f"{cpu['mean']:.1f}", f"{cpu['max']:.1f}", f"{rss['median']:.1f}", f"{rss['max']:.1f}",
-            "-" if pss is None else f"{pss:.1f}", grown(found["growth"]),
-        )  # fmt: skip
+            name,
+            f"{cpu['mean']:.1f}",
+            f"{cpu['max']:.1f}",
+            f"{rss['median']:.1f}",
+            f"{rss['max']:.1f}",
+            "-" if pss is None else f"{pss:.1f}",
+            grown(found["growth"]),
+        )
     console.print(view)
     for node, stages in figures["stages_ms"].items():
         for name, found in stages.items():

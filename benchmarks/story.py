@@ -63,14 +63,31 @@ class Story:
 
 
 @click.command()
-@click.option("--shift", "shifts", multiple=True, type=click.Choice(SHIFTS), default=SHIFTS[:2], show_default=True,
-              help="May be given several times.")  # fmt: skip
+@click.option(
+    "--shift",
+    "shifts",
+    multiple=True,
+    type=click.Choice(SHIFTS),
+    default=SHIFTS[:2],
+    show_default=True,
+    help="May be given several times.",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=5, show_default=True, help="Stories per shift.")
 @click.option("--preset", default="default", show_default=True, help="Length of the phases: default or debug.")
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/story-campaign"),
-              show_default=True, help="Folder of the stories' own folders.")  # fmt: skip
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=RESULTS,
-              show_default="benchmarks/results/story", help="Folder of results and summary.")  # fmt: skip
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/story-campaign"),
+    show_default=True,
+    help="Folder of the stories' own folders.",
+)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=RESULTS,
+    show_default="benchmarks/results/story",
+    help="Folder of results and summary.",
+)
 @json_option
 def story(shifts: tuple[str, ...], seeds: int, preset: str, runs: Path, results: Path, json_file: Path | None) -> None:
     """Tell the story on every shift, several times; finished stories are kept."""
@@ -205,8 +222,10 @@ def to_markdown(summary: Document) -> str:
     ]
     for row in summary["rows"]:
         rates = [_rate(row["phases"][name]) for name in ("nominal", "shifted", "recovered", "rolled_back")]
-        times = [_spread(row["recovery"], key, unit) for key, unit in (("episodes", ""), ("driving_s", " s"),
-                                                                       ("wall_s", " s"))]  # fmt: skip
+        times = [
+            _spread(row["recovery"], key, unit)
+            for key, unit in (("episodes", ""), ("driving_s", " s"), ("wall_s", " s"))
+        ]
         counts = [f"{row['recovered']} of {row['stories']}", *times, f"{row['pins_kept']} of {row['stories']}"]
         commits = ", ".join(commit[:7] for commit in row["commits"])
         lines.append("| " + " | ".join([row["task"], row["vehicle"], *rates, *counts, commits]) + " |")

@@ -290,8 +290,13 @@ def swap(swaps: int, tick_ms: float, rank: int, busy: int, seed: int, json_file:
     sys.setswitchinterval(GIL_SWITCH_S)  # as the planner does
     pair, took = make_pair(model_dir, rank, seed)
     with load(busy):
-        quiet = drive(Car(OnnxEngine(model_dir, "cpu"), seed), None, References(model_dir, pair), 1e-3 * tick_ms,
-                      lambda count: count < 800)  # fmt: skip
+        quiet = drive(
+            Car(OnnxEngine(model_dir, "cpu"), seed),
+            None,
+            References(model_dir, pair),
+            1e-3 * tick_ms,
+            lambda count: count < 800,
+        )
         ticks, alternator = alternate(model_dir, pair, swaps, 1e-3 * tick_ms, seed)
     figures = {
         "seed": seed,

@@ -103,23 +103,47 @@ class Where:
 
 @click.command()
 @click.option("--shift", "shifts", multiple=True, help="TASK:VEHICLE; may be given several times [default: all eight].")
-@click.option("--strategy", "strategies", multiple=True, type=click.Choice(list(STRATEGIES)), default=list(STRATEGIES),
-              help="May be given several times [default: all].")  # fmt: skip
+@click.option(
+    "--strategy",
+    "strategies",
+    multiple=True,
+    type=click.Choice(list(STRATEGIES)),
+    default=list(STRATEGIES),
+    help="May be given several times [default: all].",
+)
 @click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per cell.")
 @click.option(
     "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time, one core each."
 )
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/table"), show_default=True,
-              help="Folder of the runs.")  # fmt: skip
-@click.option("--results", type=click.Path(file_okay=False, path_type=Path), default=None,
-              help="Folder of results, table and figures [default: benchmarks/results/adaptation, or with a preset "
-              "the folder of its runs].")  # fmt: skip
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/table"),
+    show_default=True,
+    help="Folder of the runs.",
+)
+@click.option(
+    "--results",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    help="Folder of results, table and figures [default: benchmarks/results/adaptation, or with a preset "
+    "the folder of its runs].",
+)
 @run_options
 @json_option
 def table(
-    shifts: tuple[str, ...], strategies: tuple[str, ...], seeds: int, workers: int, runs: Path, results: Path | None,
-    preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
-) -> None:  # fmt: skip
+    shifts: tuple[str, ...],
+    strategies: tuple[str, ...],
+    seeds: int,
+    workers: int,
+    runs: Path,
+    results: Path | None,
+    preset: str,
+    config_file: Path | None,
+    model_dir: Path,
+    cache: Path,
+    json_file: Path | None,
+) -> None:
     """Adapt with every strategy on every shift; finished runs are kept."""
     wanted = Wanted(digest(model_dir), load_adaptation(config_file, preset))
     baseline_of(
@@ -134,8 +158,9 @@ def table(
         shared += ["--config", str(config_file)]
     console = Console()
     done = finished(cells, where, wanted)
-    waiting = [(cell, [*shared, "--steps", str(wanted.steps(cell.task, cell.vehicle))]) for cell in cells
-               if cell not in done]  # fmt: skip
+    waiting = [
+        (cell, [*shared, "--steps", str(wanted.steps(cell.task, cell.vehicle))]) for cell in cells if cell not in done
+    ]
     try:
         with interruptible():
             failed = run_all(waiting, where, workers, console)

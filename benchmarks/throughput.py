@@ -98,8 +98,13 @@ def run_block(contender: Contender, seconds: float, seed: int) -> None:
 
 
 @click.command()
-@click.option("--task", type=click.Choice(BUILT_IN_TASKS), default="right_turn_moderate", show_default=True,
-              help="Built-in task of this project.")  # fmt: skip
+@click.option(
+    "--task",
+    type=click.Choice(BUILT_IN_TASKS),
+    default="right_turn_moderate",
+    show_default=True,
+    help="Built-in task of this project.",
+)
 @click.option("--blocks", type=click.IntRange(min=1), default=5, show_default=True, help="Alternations of the two.")
 @click.option("--seconds", type=FiniteRange(min=0.1), default=4.0, show_default=True, help="Length of a block.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the first episode.")

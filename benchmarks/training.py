@@ -157,15 +157,26 @@ def _resident(name: str) -> int:
 @click.command()
 @click.option("--blocks", type=click.IntRange(min=1), default=3, show_default=True, help="Alternations of the four.")
 @click.option("--updates", type=click.IntRange(min=2), default=26, show_default=True, help="Updates per block.")
-@click.option("--decisions", type=click.IntRange(min=1), default=1000, show_default=True,
-              help="Decisions to drive and learn from.")  # fmt: skip
+@click.option(
+    "--decisions",
+    type=click.IntRange(min=1),
+    default=1000,
+    show_default=True,
+    help="Decisions to drive and learn from.",
+)
 @click.option("--memory/--no-memory", default=True, show_default=True, help="Measure resident memory as well.")
 @config_options
 @json_option
 def training(
-    blocks: int, updates: int, decisions: int, memory: bool, preset: str, config_file: Path | None, model_dir: Path,
+    blocks: int,
+    updates: int,
+    decisions: int,
+    memory: bool,
+    preset: str,
+    config_file: Path | None,
+    model_dir: Path,
     json_file: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Seconds, parameters and memory of low-rank updates against updates of all weights."""
     config, base = load_adaptation(config_file, preset), load_agent(model_dir)
     torch.set_num_threads(config.threads)
@@ -223,8 +234,9 @@ def ratios(full: Mapping[str, Any], low_rank: Mapping[str, Any]) -> dict[str, fl
 def show(figures: Mapping[str, Any], console: Console) -> None:
     """Print the four, and the ratio of each two; `s a round` is what a round costs besides its updates."""
     batch, imagined = (" x ".join(map(str, figures[name])) for name in ("batch", "imagined"))
-    view = Table(title=f"one update: sequences {batch}, imagined {imagined}; {figures['threads']} thread",
-                 box=SIMPLE_HEAD)  # fmt: skip
+    view = Table(
+        title=f"one update: sequences {batch}, imagined {imagined}; {figures['threads']} thread", box=SIMPLE_HEAD
+    )
     for column in ("update", "ms", "s a round", "trainable", "gradient and Adam MiB", "peak MiB"):
         view.add_column(column, justify="left" if column == "update" else "right")
     for part in PARTS:

@@ -12,8 +12,15 @@ from launch.substitutions import LaunchConfiguration
 from adawm_planner.ros.launch_actions import arguments, drivers, guards, rviz, sidecars
 from adawm_planner.ros.node_table import STACKS
 
-INPUTS = ("odometry", "objects", "vehicle_status", "vehicle_info", "waypoints", "collision",
-          "vehicle_control_manual_override")  # fmt: skip
+INPUTS = (
+    "odometry",
+    "objects",
+    "vehicle_status",
+    "vehicle_info",
+    "waypoints",
+    "collision",
+    "vehicle_control_manual_override",
+)
 """Topics below /carla/<role_name> that planner and gate read; each is a launch argument."""
 
 

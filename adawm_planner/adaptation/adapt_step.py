@@ -69,9 +69,15 @@ FITS = {Part.DYNAMICS: fit_dynamics, Part.POLICY: fit_policy}
 
 
 def adapt_step(
-    index: int, student: Student, rollouts: Rollouts, replay: Replay, setting: Setting, past: Past, seed: int,
+    index: int,
+    student: Student,
+    rollouts: Rollouts,
+    replay: Replay,
+    setting: Setting,
+    past: Past,
+    seed: int,
     show: Progress,
-) -> Round:  # fmt: skip
+) -> Round:
     """One round on `rollouts`, driven by the student as it is, with `replay` of everything so far to learn from.
 
     The rollouts are looked at `config.steps` times, each time with the student as the step before left it: a policy is

@@ -149,8 +149,13 @@ def read_bundle(folder: Path, limits: AdapterLimits) -> dict[str, bytes]:
         check_names(names)
         return {name: _read(descriptor, name, size_limit(name, limits)) for name in names}
     except OSError as error:
-        refuse(Reason.UNREADABLE, "the disk must give what it holds", f"{folder}: {error.strerror}", "no error",
-               "Check the disk; fetch the bundle again")  # fmt: skip
+        refuse(
+            Reason.UNREADABLE,
+            "the disk must give what it holds",
+            f"{folder}: {error.strerror}",
+            "no error",
+            "Check the disk; fetch the bundle again",
+        )
     finally:
         os.close(descriptor)
 
@@ -161,8 +166,13 @@ def check_names(names: list[str]) -> None:
         if name != os.path.basename(name) or name in ("", ".", ".."):
             refuse(Reason.FILE_NAME, "files must have plain names", repr(name), "no folder", "Do not trust its sender")
         if name not in BUNDLE_FILES:
-            refuse(Reason.EXTRA_FILE, "a bundle must hold no other file", name, ", ".join(BUNDLE_FILES),
-                   "Remove the file, or fetch the bundle again")  # fmt: skip
+            refuse(
+                Reason.EXTRA_FILE,
+                "a bundle must hold no other file",
+                name,
+                ", ".join(BUNDLE_FILES),
+                "Remove the file, or fetch the bundle again",
+            )
 
 
 def size_limit(name: str, limits: AdapterLimits) -> int:
@@ -195,5 +205,10 @@ def _read(folder: int, name: str, limit: int) -> bytes:
 def check_size(name: str, size: int, limit: int) -> None:
     """Raises Refused for a file larger than its limit."""
     if size > limit:
-        refuse(Reason.FILE_SIZE, f"{name} must not be larger than its limit", f"{size} bytes", f"{limit} bytes",
-               "No adapter of this model is that large: do not trust its sender")  # fmt: skip
+        refuse(
+            Reason.FILE_SIZE,
+            f"{name} must not be larger than its limit",
+            f"{size} bytes",
+            f"{limit} bytes",
+            "No adapter of this model is that large: do not trust its sender",
+        )

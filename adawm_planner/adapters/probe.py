@@ -100,8 +100,13 @@ def check_probe(probe: Probe, session: Any, run: Runner, tolerance: float) -> Re
         found = _outputs(inputs, run, probe.seed)
         difference = _difference(found, {name: np.array(each) for name, each in probe.outputs.items()})
         if not difference <= tolerance:
-            refuse(Reason.PROBE, "the probe's outputs must be the manifest's", f"difference {difference:.3g}",
-                   f"{tolerance:g}", remedy)  # fmt: skip
+            refuse(
+                Reason.PROBE,
+                "the probe's outputs must be the manifest's",
+                f"difference {difference:.3g}",
+                f"{tolerance:g}",
+                remedy,
+            )
     except Refused as refused:
         return refused.refusal
     return None

@@ -33,9 +33,14 @@ LOCK_FILE = "lock"
 BUNDLES = "bundles"
 STAGING = "staging"
 OF_THIS_START = {
-    Reason.OTHER_BASE, Reason.OTHER_VEHICLE, Reason.NO_VEHICLE, Reason.RANK, Reason.NORM, Reason.UNREADABLE,
+    Reason.OTHER_BASE,
+    Reason.OTHER_VEHICLE,
+    Reason.NO_VEHICLE,
+    Reason.RANK,
+    Reason.NORM,
+    Reason.UNREADABLE,
     Reason.PROBE,
-}  # fmt: skip
+}
 """Refusals that a planner started with other parameters, rights, or another provider would not give."""
 
 KEEP = 16
@@ -153,11 +158,21 @@ class AdapterStore:
         bundle = self._bundle(digest)
         state = self._state.part(bundle.part)
         if state.pinned:
-            refuse(Reason.PINNED, "the part must not be pinned", f"{bundle.part} is pinned", "not pinned",
-                   "Unpin it if updates are wanted again")  # fmt: skip
+            refuse(
+                Reason.PINNED,
+                "the part must not be pinned",
+                f"{bundle.part} is pinned",
+                "not pinned",
+                "Unpin it if updates are wanted again",
+            )
         if state.active is not None and state.active != digest:
-            refuse(Reason.BUSY, "one adapter of a part is tried at a time", state.active, "none on probation",
-                   "Wait until it is committed, or roll it back")  # fmt: skip
+            refuse(
+                Reason.BUSY,
+                "one adapter of a part is tried at a time",
+                state.active,
+                "none on probation",
+                "Wait until it is committed, or roll it back",
+            )
         self._note(Event.ACTIVATED, bundle.part, digest, now_unix_s)
 
     def commit(self, part: str, now_unix_s: int) -> str:
@@ -213,9 +228,12 @@ class AdapterStore:
         return verify(files, context, now_unix_s, expected_digest=digest, fresh=False)
 
     def restore(
-        self, part: str, context: Context, now_unix_s: int,
+        self,
+        part: str,
+        context: Context,
+        now_unix_s: int,
         unfit: Callable[[VerifiedAdapter], Refusal | None] = lambda adapter: None,
-    ) -> tuple[VerifiedAdapter | None, list[Refusal]]:  # fmt: skip
+    ) -> tuple[VerifiedAdapter | None, list[Refusal]]:
         """What a part drives with after a restart: the committed adapter, else the last good one, else the base.
 
         Args:
@@ -244,8 +262,13 @@ class AdapterStore:
 
     def _bundle(self, digest: str) -> Installed:
         if digest not in self._state.bundles or digest in self._state.removed:
-            refuse(Reason.UNKNOWN_BUNDLE, "the bundle must be in the store", digest, "an installed digest",
-                   f"`adawm adapter list {self.root}` shows them")  # fmt: skip
+            refuse(
+                Reason.UNKNOWN_BUNDLE,
+                "the bundle must be in the store",
+                digest,
+                "an installed digest",
+                f"`adawm adapter list {self.root}` shows them",
+            )
         return self._state.bundles[digest]
 
     def _folder(self, digest: str) -> Path:
@@ -262,8 +285,13 @@ class AdapterStore:
 
     def _roll_back_at_start(self, part: str, digest: str, now_unix_s: int, why: str) -> None:
         """Roll back on a full disk too: what is not written yet, the next start would find and roll back again."""
-        values = {"event": Event.ROLLED_BACK.value, "part": part, "digest": digest, "time_unix_s": now_unix_s,
-                  "why": why}  # fmt: skip
+        values = {
+            "event": Event.ROLLED_BACK.value,
+            "part": part,
+            "digest": digest,
+            "time_unix_s": now_unix_s,
+            "why": why,
+        }
         try:
             self._write(values)
         except OSError as error:

@@ -167,8 +167,13 @@ def _signature(work: _Work) -> None:
     except ValueError as error:
         refuse(Reason.SIGNATURE_FORMAT, f"{b.SIGNATURE_FILE} must be readable", error, "its schema", SENDER)
     if work.key_id not in trust:
-        refuse(Reason.UNTRUSTED_KEY, "the signer must be trusted", work.key_id, ", ".join(trust) or "no key",
-               "Add the signer's .pub to the trust list only if you know it")  # fmt: skip
+        refuse(
+            Reason.UNTRUSTED_KEY,
+            "the signer must be trusted",
+            work.key_id,
+            ", ".join(trust) or "no key",
+            "Add the signer's .pub to the trust list only if you know it",
+        )
     if not is_signed_by(trust[work.key_id], signature, work.files[b.MANIFEST_FILE]):
         refuse(Reason.BAD_SIGNATURE, "the signature must be of this manifest", "it is not", work.key_id, SENDER)
 
@@ -204,28 +209,45 @@ def _vehicle(work: _Work) -> None:
     if theirs is None and work.context.limits.require_vehicle:
         refuse(Reason.NO_VEHICLE, "the bundle must name its vehicle", "none", ours or "any vehicle", AGAIN)
     if theirs is not None and theirs != ours:
-        refuse(Reason.OTHER_VEHICLE, "the bundle must be for this vehicle", theirs,
-               ours or "bundles for any vehicle, because this planner has no vehicle id", AGAIN)  # fmt: skip
+        refuse(
+            Reason.OTHER_VEHICLE,
+            "the bundle must be for this vehicle",
+            theirs,
+            ours or "bundles for any vehicle, because this planner has no vehicle id",
+            AGAIN,
+        )
 
 
 def _pin(work: _Work) -> None:
     if work.manifest.part in work.context.seen.pinned:
-        refuse(Reason.PINNED, "the part must not be pinned", f"{work.manifest.part} is pinned", "not pinned",
-               "Unpin it if updates are wanted again")  # fmt: skip
+        refuse(
+            Reason.PINNED,
+            "the part must not be pinned",
+            f"{work.manifest.part} is pinned",
+            "not pinned",
+            "Unpin it if updates are wanted again",
+        )
 
 
 def _clock(work: _Work) -> None:
     tolerance, latest = work.context.limits.clock_tolerance_s, work.context.seen.latest_unix_s
     if work.now_unix_s < latest - tolerance:
-        refuse(Reason.CLOCK, "this machine's clock must not be behind the adapters it holds",
-               f"{work.now_unix_s} s since 1970 ({utc(work.now_unix_s)})",
-               f"{latest - tolerance} or later: {work.context.seen.latest} was made at {latest} ({utc(latest)})",
-               "Set the clock if it is wrong. If it is right, that adapter was made while a clock was ahead: roll it "
-               "back (~/rollback_adapter), then newer ones are taken again")  # fmt: skip
+        refuse(
+            Reason.CLOCK,
+            "this machine's clock must not be behind the adapters it holds",
+            f"{work.now_unix_s} s since 1970 ({utc(work.now_unix_s)})",
+            f"{latest - tolerance} or later: {work.context.seen.latest} was made at {latest} ({utc(latest)})",
+            "Set the clock if it is wrong. If it is right, that adapter was made while a clock was ahead: roll it "
+            "back (~/rollback_adapter), then newer ones are taken again",
+        )
     if work.manifest.created_unix_s > work.now_unix_s + tolerance:
-        refuse(Reason.NOT_YET_VALID, "the bundle must not come from the future",
-               f"created at {work.manifest.created_unix_s} s since 1970", f"{work.now_unix_s + tolerance} or earlier",
-               "Set the clock of this machine or of the signer's")  # fmt: skip
+        refuse(
+            Reason.NOT_YET_VALID,
+            "the bundle must not come from the future",
+            f"created at {work.manifest.created_unix_s} s since 1970",
+            f"{work.now_unix_s + tolerance} or earlier",
+            "Set the clock of this machine or of the signer's",
+        )
 
 
 def _expiry(work: _Work) -> None:
@@ -246,24 +268,44 @@ def _counter(work: _Work) -> None:
             Reason.DUPLICATE, "a bundle is taken once", work.digest, "a new one", "Nothing to do: it is known already"
         )
     if counter <= highest:
-        refuse(Reason.COUNTER, "the counter must be above the highest seen", counter, f"above {highest}",
-               "An older bundle is not taken; roll back on the planner instead")  # fmt: skip
+        refuse(
+            Reason.COUNTER,
+            "the counter must be above the highest seen",
+            counter,
+            f"above {highest}",
+            "An older bundle is not taken; roll back on the planner instead",
+        )
     most = highest + work.context.limits.counter_step
     if counter > most:
-        refuse(Reason.COUNTER_STEP, "the counter must not leap", counter, f"at most {most}",
-               "It would lock later updates out; do not trust its sender")  # fmt: skip
+        refuse(
+            Reason.COUNTER_STEP,
+            "the counter must not leap",
+            counter,
+            f"at most {most}",
+            "It would lock later updates out; do not trust its sender",
+        )
 
 
 def _digests(work: _Work) -> None:
     for name, entry in work.manifest.files.items():
         content = work.files[name]
         if len(content) != entry.bytes:
-            refuse(Reason.FILE_SIZE, f"{name} must have the manifest's size", f"{len(content)} bytes",
-                   f"{entry.bytes} bytes", "Fetch the bundle again")  # fmt: skip
+            refuse(
+                Reason.FILE_SIZE,
+                f"{name} must have the manifest's size",
+                f"{len(content)} bytes",
+                f"{entry.bytes} bytes",
+                "Fetch the bundle again",
+            )
         found = hashlib.sha256(content).hexdigest()
         if found != entry.sha256:
-            refuse(Reason.FILE_DIGEST, f"{name} must be the manifest's", f"sha256 {found}", entry.sha256,
-                   "Fetch the bundle again")  # fmt: skip
+            refuse(
+                Reason.FILE_DIGEST,
+                f"{name} must be the manifest's",
+                f"sha256 {found}",
+                entry.sha256,
+                "Fetch the bundle again",
+            )
 
 
 def _layers(work: _Work) -> None:
@@ -284,8 +326,13 @@ def _layers(work: _Work) -> None:
 
 def _config(work: _Work) -> None:
     if work.files[CONFIG_FILE] != peft_config(work.manifest.part, work.manifest.layers):
-        refuse(Reason.PEFT_CONFIG, f"{CONFIG_FILE} must follow from the layers alone", "other settings",
-               "those of `adawm adapter sign`", AGAIN)  # fmt: skip
+        refuse(
+            Reason.PEFT_CONFIG,
+            f"{CONFIG_FILE} must follow from the layers alone",
+            "other settings",
+            "those of `adawm adapter sign`",
+            AGAIN,
+        )
 
 
 def _tensors(work: _Work) -> None:
@@ -296,8 +343,13 @@ def _tensors(work: _Work) -> None:
         refuse(Reason.TENSOR_FORMAT, f"{TENSOR_FILE} must be readable", error, "safetensors", AGAIN)
     wanted = tensor_names(part, layers)
     if set(tensors) != wanted:
-        refuse(Reason.TENSOR_NAMES, f"{TENSOR_FILE} must hold the manifest's layers, no more, no less",
-               sorted(set(tensors) ^ wanted), "no difference", AGAIN)  # fmt: skip
+        refuse(
+            Reason.TENSOR_NAMES,
+            f"{TENSOR_FILE} must hold the manifest's layers, no more, no less",
+            sorted(set(tensors) ^ wanted),
+            "no difference",
+            AGAIN,
+        )
     for name, each in tensors.items():
         if each.dtype != np.float32:
             refuse(Reason.DTYPE, f"{name} must be float32", each.dtype, "float32", AGAIN)
@@ -306,8 +358,13 @@ def _tensors(work: _Work) -> None:
         down, up = factors_of(part, name, tensors)
         shapes = (entry.inputs, entry.rank), (entry.rank, entry.outputs)
         if (down.shape, up.shape) != shapes:
-            refuse(Reason.SHAPE, f"factors of {name} must have the manifest's shapes", (down.shape, up.shape), shapes,
-                   AGAIN)  # fmt: skip
+            refuse(
+                Reason.SHAPE,
+                f"factors of {name} must have the manifest's shapes",
+                (down.shape, up.shape),
+                shapes,
+                AGAIN,
+            )
         work.factors[name] = down, up
 
 
@@ -321,8 +378,13 @@ def _values(work: _Work) -> None:
             refuse(Reason.ENTRY, f"numbers of {name} must be within their limit", f"{largest:g}", limits.entry, AGAIN)
         norm, base = update_norm(down, up), work.context.base.layers[name].norm
         if not norm <= limits.norm_ratio * base:
-            refuse(Reason.NORM, f"the change of {name} must not be large against its weights", f"norm {norm:g}",
-                   f"{limits.norm_ratio * base:g}, {limits.norm_ratio:g} times the weights'", AGAIN)  # fmt: skip
+            refuse(
+                Reason.NORM,
+                f"the change of {name} must not be large against its weights",
+                f"norm {norm:g}",
+                f"{limits.norm_ratio * base:g}, {limits.norm_ratio:g} times the weights'",
+                AGAIN,
+            )
         moved = max(moved, norm)
     if moved == 0.0:
         refuse(Reason.NO_EFFECT, "an adapter must change something", "every change is zero", "one above zero", AGAIN)
@@ -336,8 +398,13 @@ def _onnx(work: _Work) -> None:
     wanted = runtime_inputs(work.factors)
     differing = sorted(set(found) ^ set(wanted)) or [n for n in wanted if not _same(found[n], wanted[n])]
     if differing:
-        refuse(Reason.ONNX_DIFFERS, f"{ONNX_FILE} must hold the factors of {TENSOR_FILE}", differing, "no difference",
-               AGAIN)  # fmt: skip
+        refuse(
+            Reason.ONNX_DIFFERS,
+            f"{ONNX_FILE} must hold the factors of {TENSOR_FILE}",
+            differing,
+            "no difference",
+            AGAIN,
+        )
 
 
 def _same(left: np.ndarray, right: np.ndarray) -> bool:

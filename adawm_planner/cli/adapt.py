@@ -26,11 +26,20 @@ def config_options(command: Any) -> Any:
     """`--preset`, `--config` and `--model-dir`: which model is adapted, and how."""
     options = (
         click.option("--preset", default="default", show_default=True, help="Named patch of the configuration."),
-        click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-                     help="Configuration instead of the packaged adaptation.yaml."),
-        click.option("--model-dir", type=MODEL_FOLDER, default=default_model_dir, show_default="models/base",
-                     help="Folder of the base model."),
-    )  # fmt: skip
+        click.option(
+            "--config",
+            "config_file",
+            type=click.Path(exists=True, dir_okay=False, path_type=Path),
+            help="Configuration instead of the packaged adaptation.yaml.",
+        ),
+        click.option(
+            "--model-dir",
+            type=MODEL_FOLDER,
+            default=default_model_dir,
+            show_default="models/base",
+            help="Folder of the base model.",
+        ),
+    )
     for option in reversed(options):
         command = option(command)
     return command
@@ -48,10 +57,19 @@ def run_options(command: Any) -> Any:
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task name, or a YAML file.")
 @vehicle_option
-@click.option("--strategy", type=click.Choice(list(STRATEGIES)), default="adawm", show_default=True,
-              help="What each round repairs.")  # fmt: skip
-@click.option("--steps", type=click.IntRange(1, MOST_STEPS), default=None,
-              help="Decisions to drive in all [default: the configuration's].")  # fmt: skip
+@click.option(
+    "--strategy",
+    type=click.Choice(list(STRATEGIES)),
+    default="adawm",
+    show_default=True,
+    help="What each round repairs.",
+)
+@click.option(
+    "--steps",
+    type=click.IntRange(1, MOST_STEPS),
+    default=None,
+    help="Decisions to drive in all [default: the configuration's].",
+)
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the run.")
 @click.option(
     "--run",
@@ -64,9 +82,18 @@ def run_options(command: Any) -> Any:
 @run_options
 @json_option
 def adapt(
-    task: str, vehicle: str, strategy: str, steps: int | None, seed: int, run_folder: Path | None, preset: str,
-    config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None,
-) -> None:  # fmt: skip
+    task: str,
+    vehicle: str,
+    strategy: str,
+    steps: int | None,
+    seed: int,
+    run_folder: Path | None,
+    preset: str,
+    config_file: Path | None,
+    model_dir: Path,
+    cache: Path,
+    json_file: Path | None,
+) -> None:
     """Finetune the base model on a task and vehicle; called again, a killed run goes on."""
     from adawm_planner.adaptation.harness import Adaptation, Cell
     from adawm_planner.config.adaptation import load_adaptation, with_steps
@@ -82,8 +109,11 @@ def adapt(
 
 
 @click.command()
-@click.option("--rollouts-only", is_flag=True,
-              help="Only drive the source rollouts, if they are missing; the baseline stays as it is.")  # fmt: skip
+@click.option(
+    "--rollouts-only",
+    is_flag=True,
+    help="Only drive the source rollouts, if they are missing; the baseline stays as it is.",
+)
 @run_options
 @json_option
 def baseline(

@@ -81,8 +81,14 @@ def list_(store: Path, json_file: Path | None) -> None:
     view.columns[3].no_wrap = True
     for each in found:
         status = each.status.value + (", pinned" if each.pinned else "")
-        view.add_row(each.bundle.part, each.bundle.name, str(each.bundle.counter), status,
-                     at(each.bundle.expires_unix_s), each.bundle.digest[:SHORT])  # fmt: skip
+        view.add_row(
+            each.bundle.part,
+            each.bundle.name,
+            str(each.bundle.counter),
+            status,
+            at(each.bundle.expires_unix_s),
+            each.bundle.digest[:SHORT],
+        )
     Console().print(view)
     rows = [{**asdict(each.bundle), "status": each.status.value, "pinned": each.pinned} for each in found]
     write_json(json_file, {"schema": "adawm.adapter_list/1", "adapters": rows})
@@ -104,8 +110,15 @@ def inspect(bundle: Path, json_file: Path | None) -> None:
     signer = parse_signature(files[SIGNATURE_FILE])[0] if SIGNATURE_FILE in files else None
     digest = bundle_digest(files[MANIFEST_FILE])
     show({"digest": digest, "signed by": signer or "nobody", **rows_of(manifest)}, "not verified")
-    write_json(json_file, {"schema": "adawm.adapter_inspection/1", "digest": digest, "key_id": signer,
-                      "manifest": json.loads(files[MANIFEST_FILE])})  # fmt: skip
+    write_json(
+        json_file,
+        {
+            "schema": "adawm.adapter_inspection/1",
+            "digest": digest,
+            "key_id": signer,
+            "manifest": json.loads(files[MANIFEST_FILE]),
+        },
+    )
 
 
 def whole_digest(context: click.Context, parameter: click.Parameter, digest: str | None) -> str | None:
@@ -126,9 +139,15 @@ def whole_digest(context: click.Context, parameter: click.Parameter, digest: str
 @model_option
 @json_option
 def verify(
-    bundle: Path, trust: tuple[Path, ...], allow_unsigned: bool, vehicle_id: str | None, store: Path | None,
-    digest: str | None, model_dir: Path, json_file: Path | None,
-) -> None:  # fmt: skip
+    bundle: Path,
+    trust: tuple[Path, ...],
+    allow_unsigned: bool,
+    vehicle_id: str | None,
+    store: Path | None,
+    digest: str | None,
+    model_dir: Path,
+    json_file: Path | None,
+) -> None:
     """Check BUNDLE as the planner would, probe included; exit code 1 when it is refused."""
     from adawm_planner.adapters.base_model import open_planner, read_base_model
     from adawm_planner.adapters.keys import read_trust
@@ -139,8 +158,12 @@ def verify(
     if bool(trust) == allow_unsigned:
         raise ValueError("give either --trust with the signer's .pub, or --allow-unsigned")
     session = open_planner(model_dir)
-    context = Context(read_base_model(model_dir, session), None if allow_unsigned else read_trust(trust),
-                      vehicle=vehicle_id, seen=read_state(store).seen() if store else Seen())  # fmt: skip
+    context = Context(
+        read_base_model(model_dir, session),
+        None if allow_unsigned else read_trust(trust),
+        vehicle=vehicle_id,
+        seen=read_state(store).seen() if store else Seen(),
+    )
     found = verify_folder(bundle, context, int(time.time()), digest)
     refusal = None
     if isinstance(found, VerifiedAdapter):
@@ -152,8 +175,15 @@ def verify(
     else:
         refusal = found
     accepted = refusal is None
-    write_json(json_file, {"schema": "adawm.adapter_verification/1", "bundle": str(bundle), "accepted": accepted,
-                      "refusal": refusal.to_json() if refusal else None})  # fmt: skip
+    write_json(
+        json_file,
+        {
+            "schema": "adawm.adapter_verification/1",
+            "bundle": str(bundle),
+            "accepted": accepted,
+            "refusal": refusal.to_json() if refusal else None,
+        },
+    )
     if refusal is not None:
         Console().print(Text(f"refused, {refusal}"), soft_wrap=True)
         raise SystemExit(REFUSED_EXIT)
@@ -185,15 +215,24 @@ def sign_options(command: Callable[..., None]) -> Callable[..., None]:
     options = (
         click.option("--part", type=click.Choice(list(PARTS)), required=True, help="Which factors to take."),
         click.option("--name", required=True, help="Of the bundle: letters, digits, dots, dashes, underscores."),
-        click.option("--counter", type=click.IntRange(min=1), required=True,
-                     help="Above that of every earlier bundle of the part."),
+        click.option(
+            "--counter",
+            type=click.IntRange(min=1),
+            required=True,
+            help="Above that of every earlier bundle of the part.",
+        ),
         click.option("--key", type=PATH, required=True, help="Private key of `keygen`."),
         click.option("--output", type=PATH, required=True, help="Folder to write; must not exist."),
-        click.option("--expires-days", type=float, default=None, callback=finite_days,
-                     help="From now on; without it the bundle never expires."),
+        click.option(
+            "--expires-days",
+            type=float,
+            default=None,
+            callback=finite_days,
+            help="From now on; without it the bundle never expires.",
+        ),
         click.option("--vehicle-id", default=None, help="Only vehicle that may take it [default: any]."),
         click.option("--parent", default=None, help="Digest of the bundle it was trained on top of."),
-    )  # fmt: skip
+    )
     for option in reversed(options):
         command = option(command)
     return command
@@ -205,9 +244,18 @@ def sign_options(command: Callable[..., None]) -> Callable[..., None]:
 @model_option
 @json_option
 def sign(
-    run: Path, part: str, name: str, counter: int, key: Path, output: Path, expires_days: float | None,
-    vehicle_id: str | None, parent: str | None, model_dir: Path, json_file: Path | None,
-) -> None:  # fmt: skip
+    run: Path,
+    part: str,
+    name: str,
+    counter: int,
+    key: Path,
+    output: Path,
+    expires_days: float | None,
+    vehicle_id: str | None,
+    parent: str | None,
+    model_dir: Path,
+    json_file: Path | None,
+) -> None:
     """Make a signed bundle of one part of RUN: a folder of `adawm adapt`, or its adapter_factors.safetensors."""
     from adawm_planner.adapters.base_model import open_planner, read_base_model
     from adawm_planner.adapters.bundle import MANIFEST_FILE, Draft, build_bundle, sign_bundle, write_bundle

@@ -23,12 +23,22 @@ MOST_ROUNDS = 1_000_000
 @click.option(
     "--round", "round_index", type=click.IntRange(0, MOST_ROUNDS), default=0, show_default=True, help="Round to fill."
 )
-@click.option("--weights", type=click.Path(exists=True, file_okay=False, path_type=Path), default=None,
-              help="Drive with this clone or model instead of expert and bad drivers.")  # fmt: skip
+@click.option(
+    "--weights",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    default=None,
+    help="Drive with this clone or model instead of expert and bad drivers.",
+)
 @click.option("--workers", type=click.IntRange(min=0), default=2, show_default=True, help="Processes; 0: this one.")
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Decides which episodes.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=Path("data/collected"),
-              show_default=True, callback=writable_folder, help="Folder to store in.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("data/collected"),
+    show_default=True,
+    callback=writable_folder,
+    help="Folder to store in.",
+)
 @json_option
 def collect(
     task: str,

@@ -66,8 +66,13 @@ def run() -> list[Check]:
 @click.command()
 @click.option("--graph", is_flag=True, help="Also listen to the running ROS graph: who publishes what, time, frames.")
 @click.option("--role-name", default="ego_vehicle", show_default=True, help="Whose topics to look for.")
-@click.option("--seconds", type=FiniteRange(0.5, 600.0), default=3.0, show_default=True,
-              help="How long to listen to the graph [s]; signs are judged only while the vehicle turns.")  # fmt: skip
+@click.option(
+    "--seconds",
+    type=FiniteRange(0.5, 600.0),
+    default=3.0,
+    show_default=True,
+    help="How long to listen to the graph [s]; signs are judged only while the vehicle turns.",
+)
 @json_option
 def doctor(graph: bool, role_name: str, seconds: float, json_file: Path | None) -> None:
     """Say what is missing or wrong in this installation, and on the running ROS graph."""

@@ -76,25 +76,37 @@ class Run:
 @click.option("--realtime", is_flag=True, help="Pace the frames to the wall clock; else as fast as possible.")
 @model_options
 @click.option(
-    "--gate/--no-gate", default=True, show_default=True,
+    "--gate/--no-gate",
+    default=True,
+    show_default=True,
     help="Let the safety gate check and publish the planner's commands.",
-)  # fmt: skip
+)
 @click.option(
-    "--finetuner/--no-finetuner", default=None, show_default="if it can run",
+    "--finetuner/--no-finetuner",
+    default=None,
+    show_default="if it can run",
     help="Learn from the driving, and push adapters to the planner.",
-)  # fmt: skip
+)
 @click.option(
-    "--signing-key", type=FILE, show_default="one made in --state-dir",
+    "--signing-key",
+    type=FILE,
+    show_default="one made in --state-dir",
     help="Private key of the finetuner, from `adawm adapter keygen`.",
-)  # fmt: skip
+)
 @click.option(
-    "--state-dir", type=FOLDER, default=Path("data/finetuner"), show_default=True,
+    "--state-dir",
+    type=FOLDER,
+    default=Path("data/finetuner"),
+    show_default=True,
     help="Replay, bundles and progress of the finetuner, kept between runs.",
-)  # fmt: skip
+)
 @click.option(
-    "--log-dir", type=FOLDER, callback=writable_folder, show_default="a new folder in the system's own",
+    "--log-dir",
+    type=FOLDER,
+    callback=writable_folder,
+    show_default="a new folder in the system's own",
     help="Where the logs of the processes go.",
-)  # fmt: skip
+)
 @json_option
 def drive(
     task: str,
@@ -158,12 +170,20 @@ def stack_settings(
     """
     preset = load_vehicle(vehicle)
     return {
-        "task": absolute(task), "vehicle": absolute(vehicle), "episodes": episodes, "seed": seed,
-        "realtime": realtime, "provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else "",
-        "vehicle.length_m": preset.length, "vehicle.width_m": preset.width,
-        "use_gate": gate, "await_planner": gate, "release_on_new_episode": gate,
+        "task": absolute(task),
+        "vehicle": absolute(vehicle),
+        "episodes": episodes,
+        "seed": seed,
+        "realtime": realtime,
+        "provider": provider,
+        "model_dir": str(model_dir.resolve()) if model_dir else "",
+        "vehicle.length_m": preset.length,
+        "vehicle.width_m": preset.width,
+        "use_gate": gate,
+        "await_planner": gate,
+        "release_on_new_episode": gate,
         "wait_s": 0.2 if realtime else 0.8,  # a world that is not paced stands still while it waits
-    }  # fmt: skip
+    }
 
 
 def finetuner_settings(chosen: Path | None, state_dir: Path, source_dir: Path = SOURCE_DIR) -> dict[str, Any]:
@@ -181,9 +201,12 @@ def finetuner_settings(chosen: Path | None, state_dir: Path, source_dir: Path = 
     check_folder(state_dir)
     key = key_of(chosen, state_dir).resolve()
     return {
-        "state_dir": str(state_dir.resolve()), "source_dir": str(source_dir.resolve()), "signing_key": str(key),
-        "adapters.store": str(state_dir.resolve() / "planner"), "adapters.trust": str(key.with_suffix(PUBLIC_SUFFIX)),
-    }  # fmt: skip
+        "state_dir": str(state_dir.resolve()),
+        "source_dir": str(source_dir.resolve()),
+        "signing_key": str(key),
+        "adapters.store": str(state_dir.resolve() / "planner"),
+        "adapters.trust": str(key.with_suffix(PUBLIC_SUFFIX)),
+    }
 
 
 def wants_finetuner(asked: bool | None, key: Path | None, console: Console, source_dir: Path = SOURCE_DIR) -> bool:

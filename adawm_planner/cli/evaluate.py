@@ -32,35 +32,53 @@ LOG_PERIOD_S = 10.0
 
 @click.command()
 @click.option(
-    "--task", "tasks", multiple=True, default=("right_turn_moderate",), show_default=True,
+    "--task",
+    "tasks",
+    multiple=True,
+    default=("right_turn_moderate",),
+    show_default=True,
     help="Task name, a YAML file, or 'all'; may be given several times.",
-)  # fmt: skip
+)
 @click.option(
-    "--driver", "drivers", multiple=True, default=(WORLD_MODEL,), show_default=True, type=click.Choice(PILOTS),
+    "--driver",
+    "drivers",
+    multiple=True,
+    default=(WORLD_MODEL,),
+    show_default=True,
+    type=click.Choice(PILOTS),
     help="Who drives; may be given several times.",
-)  # fmt: skip
+)
 @episodes_option(20)
 @seed_option(EVALUATION_SEED)
 @vehicle_option
 @click.option("--workers", type=click.IntRange(min=1), default=1, show_default=True, help="Processes to use.")
 @model_options
 @click.option(
-    "--adapter", "adapters", multiple=True, type=click.Path(exists=True, path_type=Path),
+    "--adapter",
+    "adapters",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
     help="Adapter bundle to drive with; once per part.",
-)  # fmt: skip
+)
 @click.option(
-    "--trust", multiple=True, type=click.Path(exists=True, path_type=Path),
+    "--trust",
+    multiple=True,
+    type=click.Path(exists=True, path_type=Path),
     help="Public key of the bundles' signer, or a folder of them.",
-)  # fmt: skip
+)
 @click.option(
-    "--gate/--no-gate", default=False, show_default=True,
+    "--gate/--no-gate",
+    default=False,
+    show_default=True,
     help="Let the safety gate decide what reaches the vehicle, and count its interventions.",
-)  # fmt: skip
+)
 @click.option("--allow-unsigned", is_flag=True, help="Take bundles without asking for a signature.")
 @click.option(
-    "--compare", "reference", type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    "--compare",
+    "reference",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="JSON of an earlier `evaluate` or `drive`: show where the outcome of a seed differs.",
-)  # fmt: skip
+)
 @json_option
 def evaluate(
     tasks: tuple[str, ...],
@@ -83,7 +101,7 @@ def evaluate(
     configs = [
         EvaluationConfig(
             task, vehicle, driver, episodes, seed, workers, model_dir, provider, adapters, trust, allow_unsigned, gate
-        )  # fmt: skip
+        )
         for task in expand(tasks)
         for driver in drivers
     ]

@@ -23,15 +23,25 @@ FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 @click.command()
 @click.option("--agent", type=FOLDER, default=None, help="Folder with config.yaml and weights.safetensors.")
 @click.option("--run", "run_folder", type=FOLDER, default=None, help="Pretraining run: its result, its facts.")
-@click.option("--output", type=click.Path(file_okay=False, path_type=Path), default=default_model_dir,
-              show_default="models/base", callback=writable_folder, help="Model folder to write.")  # fmt: skip
+@click.option(
+    "--output",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=default_model_dir,
+    show_default="models/base",
+    callback=writable_folder,
+    help="Model folder to write.",
+)
 @click.option("--scores", type=FILE, multiple=True, help="JSON of `adawm evaluate` for the card; repeat for more.")
 @overwrite_option
 @json_option
 def export(
-    agent: Path | None, run_folder: Path | None, output: Path, scores: tuple[Path, ...], overwrite: bool,
+    agent: Path | None,
+    run_folder: Path | None,
+    output: Path,
+    scores: tuple[Path, ...],
+    overwrite: bool,
     json_file: Path | None,
-) -> None:  # fmt: skip
+) -> None:
     """Write planner.onnx, imagine.onnx, weights, config and the model card, all together or nothing."""
     from adawm_planner.pretraining.model_card import write_card
     from adawm_planner.pretraining.pipeline import FINAL_FOLDER

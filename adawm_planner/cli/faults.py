@@ -49,17 +49,36 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 @click.command()
 @click.option("--fault", "names", multiple=True, metavar="NAME", show_default="all", help="May be given several times.")
 @click.option("--list", "only_list", is_flag=True, help="Show the faults and what is due, and end.")
-@click.option("--episodes", type=click.IntRange(0, MOST_EPISODES), default=100, show_default=True,
-              help="Normal episodes in real time, for the rate of needless stops.")  # fmt: skip
+@click.option(
+    "--episodes",
+    type=click.IntRange(0, MOST_EPISODES),
+    default=100,
+    show_default=True,
+    help="Normal episodes in real time, for the rate of needless stops.",
+)
 @click.option("--task", default="right_turn_moderate", show_default=True, help="Task of the normal episodes.")
-@click.option("--seed", type=SEED, default=5000, show_default=True,
-              help="Seed of the first normal episode; the others follow by 1.")  # fmt: skip
+@click.option(
+    "--seed",
+    type=SEED,
+    default=5000,
+    show_default=True,
+    help="Seed of the first normal episode; the others follow by 1.",
+)
 @click.option("--speed", type=FiniteRange(1.0, 20.0), default=13.89, show_default=True, help="At the fault [m/s].")
-@click.option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("runs/faults"),
-              show_default=True, callback=writable_folder,
-              help="Folder of what has been measured, and of the logs.")  # fmt: skip
-@click.option("--page", type=click.Path(dir_okay=False, path_type=Path), callback=writable,
-              help="Write docs/faults.md to this file.")  # fmt: skip
+@click.option(
+    "--runs",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=Path("runs/faults"),
+    show_default=True,
+    callback=writable_folder,
+    help="Folder of what has been measured, and of the logs.",
+)
+@click.option(
+    "--page",
+    type=click.Path(dir_okay=False, path_type=Path),
+    callback=writable,
+    help="Write docs/faults.md to this file.",
+)
 @json_option
 def faults(
     names: tuple[str, ...],
@@ -211,8 +230,11 @@ def report(
     if not rows and normal is None:
         return
     figures = {
-        "settings": asdict(campaign.settings), "summary": summarise(rows, normal), "normal": normal, "rows": rows,
-    }  # fmt: skip
+        "settings": asdict(campaign.settings),
+        "summary": summarise(rows, normal),
+        "normal": normal,
+        "rows": rows,
+    }
     document = with_origin("faults", figures, PACKAGES, start)
     console = Console()
     console.print(table(rows))

@@ -15,13 +15,23 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 
 @click.command()
 @click.option("--preset", default="default", show_default=True, help="Named patch of the configuration.")
-@click.option("--config", "config_file", type=click.Path(exists=True, dir_okay=False, path_type=Path),
-              help="Configuration instead of the packaged pretraining.yaml.")  # fmt: skip
+@click.option(
+    "--config",
+    "config_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="Configuration instead of the packaged pretraining.yaml.",
+)
 @click.option(
     "--data", type=FOLDER, default=None, callback=writable_folder, help="Driven episodes [default: data/PRESET]."
 )
-@click.option("--run", "run_folder", type=FOLDER, default=None, callback=writable_folder,
-              help="Checkpoints and logs [default: runs/PRESET].")  # fmt: skip
+@click.option(
+    "--run",
+    "run_folder",
+    type=FOLDER,
+    default=None,
+    callback=writable_folder,
+    help="Checkpoints and logs [default: runs/PRESET].",
+)
 @click.option(
     "--output", type=FOLDER, default=None, callback=writable_folder, help="Model folder to write [default: RUN/model]."
 )

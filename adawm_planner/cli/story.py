@@ -92,26 +92,52 @@ class Files:
 
 @click.command()
 @click.option("--shift", default=SHIFT, show_default=True, help="TASK:VEHICLE that the world becomes; names or files.")
-@click.option("--seed", type=SEED, default=1000, show_default=True,
-              help="Seed of the first episode; the others follow by 1, through all phases.")  # fmt: skip
+@click.option(
+    "--seed",
+    type=SEED,
+    default=1000,
+    show_default=True,
+    help="Seed of the first episode; the others follow by 1, through all phases.",
+)
 @click.option("--preset", default="default", show_default=True, help="Length of the phases: default or debug.")
-@click.option("--run", "run_folder", type=click.Path(file_okay=False, path_type=Path), callback=writable_folder,
-              help="New folder of figure, JSON, logs and state [default: runs/story/TIME].")  # fmt: skip
-@click.option("--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True,
-              help="What the finetuner repairs.")  # fmt: skip
-@click.option("--signing-key", type=FILE,
-              help="Private key of the finetuner [default: made for this story, in its folder].")  # fmt: skip
-@click.option("--source-dir", type=click.Path(file_okay=False, path_type=Path), default=SOURCE_DIR, show_default=True,
-              help="The base model's source rollouts; driven once where they are missing.")  # fmt: skip
+@click.option(
+    "--run",
+    "run_folder",
+    type=click.Path(file_okay=False, path_type=Path),
+    callback=writable_folder,
+    help="New folder of figure, JSON, logs and state [default: runs/story/TIME].",
+)
+@click.option(
+    "--strategy", type=click.Choice(STRATEGIES), default="adawm", show_default=True, help="What the finetuner repairs."
+)
+@click.option(
+    "--signing-key", type=FILE, help="Private key of the finetuner [default: made for this story, in its folder]."
+)
+@click.option(
+    "--source-dir",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=SOURCE_DIR,
+    show_default=True,
+    help="The base model's source rollouts; driven once where they are missing.",
+)
 @click.option("--finetuner-params", type=FILE, help="ROS parameter file of the finetuner, over the shipped one.")
 @click.option("--planner-params", type=FILE, help="ROS parameter file of the planner, over the shipped one.")
 @model_options
 @json_option
 def story(
-    shift: str, seed: int, preset: str, run_folder: Path | None, strategy: str, signing_key: Path | None,
-    source_dir: Path, finetuner_params: Path | None, planner_params: Path | None, model_dir: Path | None,
-    provider: str, json_file: Path | None,
-) -> None:  # fmt: skip
+    shift: str,
+    seed: int,
+    preset: str,
+    run_folder: Path | None,
+    strategy: str,
+    signing_key: Path | None,
+    source_dir: Path,
+    finetuner_params: Path | None,
+    planner_params: Path | None,
+    model_dir: Path | None,
+    provider: str,
+    json_file: Path | None,
+) -> None:
     """Show the whole story: drive, shift, fall, find the cause, adapt, recover, roll back, pin."""
     shifted, console = parse_shift(shift), Console(highlight=False)
     config = load_story(preset)
@@ -130,12 +156,20 @@ def story(
     key = key_of(signing_key, files.state)
     preset_of = load_vehicle(NOMINAL.vehicle)
     settings = {
-        "strategy": strategy, "seed": seed, "episodes": record.setting.config.nominal_episodes, "provider": provider,
-        "model_dir": str(model.resolve()), "vehicle.length_m": preset_of.length, "vehicle.width_m": preset_of.width,
-        "signing_key": str(key.resolve()), "state_dir": str(files.state.resolve()),
-        "source_dir": str(source_dir.resolve()), "adapters.store": str((files.state / "planner").resolve()),
-        "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)), **vars(NOMINAL),
-    }  # fmt: skip
+        "strategy": strategy,
+        "seed": seed,
+        "episodes": record.setting.config.nominal_episodes,
+        "provider": provider,
+        "model_dir": str(model.resolve()),
+        "vehicle.length_m": preset_of.length,
+        "vehicle.width_m": preset_of.width,
+        "signing_key": str(key.resolve()),
+        "state_dir": str(files.state.resolve()),
+        "source_dir": str(source_dir.resolve()),
+        "adapters.store": str((files.state / "planner").resolve()),
+        "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)),
+        **vars(NOMINAL),
+    }
     more = {
         PLANNER.name: tuple(filter(None, [planner_params])),
         FINETUNER.name: tuple(filter(None, [finetuner_params])),

@@ -159,10 +159,13 @@ def summary(document: dict[str, object]) -> Table:
     for row in phases:
         low, high = row["success_ci95"]
         view.add_row(
-            row["phase"], f"{row['task']}, {row['vehicle']}", str(row["episodes"]),
-            f"{row['success_rate']:.2f} ({low:.2f}-{high:.2f})", f"{row['mean_speed_mps']:.1f}",
+            row["phase"],
+            f"{row['task']}, {row['vehicle']}",
+            str(row["episodes"]),
+            f"{row['success_rate']:.2f} ({low:.2f}-{high:.2f})",
+            f"{row['mean_speed_mps']:.1f}",
             ", ".join(row["adapters"]) or "-",
-        )  # fmt: skip
+        )
     return view
 
 

@@ -62,9 +62,14 @@ def _judged(part: str, version: str) -> Check:
 
 
 _NO_INTERFACES = Check(
-    "version", False, "none installed", "types with the upstream hashes",
-    "make setup, then source scripts/ros_env.sh; or source your ROS 2 first", required=False, subject="message types",
-)  # fmt: skip
+    "version",
+    False,
+    "none installed",
+    "types with the upstream hashes",
+    "make setup, then source scripts/ros_env.sh; or source your ROS 2 first",
+    required=False,
+    subject="message types",
+)
 
 
 def judge_interfaces(installed: Mapping[str, str]) -> list[Check]:

@@ -37,9 +37,13 @@ class GatedPilot:
         """Propose, and let it pass or not; counts the frames in which a rule changed the command."""
         proposed = self._pilot.command(world, frame)
         reading = Reading(
-            frame.ego, frame.objects, world.vehicle_info, frame.route,
-            wheel_speed=abs(frame.ego.speed), near=world.scene(frame).near,
-        )  # fmt: skip
+            frame.ego,
+            frame.objects,
+            world.vehicle_info,
+            frame.route,
+            wheel_speed=abs(frame.ego.speed),
+            near=world.scene(frame).near,
+        )
         answer = step(Heard(reading, Proposal(proposed), FRAME_S), self._memory, self._config)
         self._memory = answer.memory
         if answer.verdict is not None and answer.command != proposed:

@@ -62,9 +62,16 @@ def drive_normally(task: str, seed: int, episodes: int, folder: Path) -> Account
         ChildDied: a process ended, or no episode did.
     """
     settings = {
-        "task": task, "seed": seed, "episodes": episodes, "realtime": True, "provider": "cpu",
-        "use_gate": True, "await_planner": True, "release_on_new_episode": True, "wait_s": 0.2,
-    }  # fmt: skip
+        "task": task,
+        "seed": seed,
+        "episodes": episodes,
+        "realtime": True,
+        "provider": "cpu",
+        "use_gate": True,
+        "await_planner": True,
+        "release_on_new_episode": True,
+        "wait_s": 0.2,
+    }
     account = Account()
     with Children(folder) as children:
         for node in (*STACKS["sim"], *GUARDS):
@@ -93,9 +100,13 @@ def main(words: list[str]) -> int:
     with interruptible():
         account = drive_normally(task, int(seed), int(episodes), Path(folder))
     document: dict[str, Any] = {
-        "task": task, "seed": int(seed), "episodes": account.episodes, "needless": account.needless,
-        "stops": dict(account.stops), "responses": dict(account.responses),
-    }  # fmt: skip
+        "task": task,
+        "seed": int(seed),
+        "episodes": account.episodes,
+        "needless": account.needless,
+        "stops": dict(account.stops),
+        "responses": dict(account.responses),
+    }
     Path(file).write_text(json.dumps(document), encoding="utf-8")
     return 0
 

@@ -26,9 +26,14 @@ LAST_COMMANDS = 10
 """Commands at the end that show whether the planner drives then, which asks for throttle in each."""
 
 WEIGHT = (
-    State.STANDBY, State.OVERRIDDEN, State.PASSING, State.RESPONDING,
-    State.COMFORTABLE_STOP, State.EMERGENCY_STOP, State.HOLD,
-)  # fmt: skip
+    State.STANDBY,
+    State.OVERRIDDEN,
+    State.PASSING,
+    State.RESPONDING,
+    State.COMFORTABLE_STOP,
+    State.EMERGENCY_STOP,
+    State.HOLD,
+)
 """States from the least to the furthest."""
 
 

@@ -15,9 +15,19 @@ from adawm_planner.faults.table import FAULTS, Due, find
 
 Row = Mapping[str, Any]
 COLUMNS = (
-    "fault", "injected", "due", "limit s", "brake s", "frames", "state", "standstill s", "standstill m", "rule",
-    "runs", "promise",
-)  # fmt: skip
+    "fault",
+    "injected",
+    "due",
+    "limit s",
+    "brake s",
+    "frames",
+    "state",
+    "standstill s",
+    "standstill m",
+    "rule",
+    "runs",
+    "promise",
+)
 
 INTRODUCTION = """# Injected faults
 

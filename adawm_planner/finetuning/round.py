@@ -110,9 +110,17 @@ class Learned:
 
 
 def run_round(
-    workshop: Workshop, memory: Memory, material: Material, driving: Mapping[str, Made], name: str,
-    last_chunk: int, newest_chunk: Callable[[], int], tell: Told, show: Progress, forced: int = 0,
-) -> RoundDone:  # fmt: skip
+    workshop: Workshop,
+    memory: Memory,
+    material: Material,
+    driving: Mapping[str, Made],
+    name: str,
+    last_chunk: int,
+    newest_chunk: Callable[[], int],
+    tell: Told,
+    show: Progress,
+    forced: int = 0,
+) -> RoundDone:
     """Measure, repair, judge, and leave on disk what comes of it.
 
     Args:
@@ -142,16 +150,29 @@ def run_round(
         made, last_chunk = (*made, learned.made), newest_chunk()
     trained = learned.step.fits[0].part if learned.step.fits else Part.NOTHING.value
     memory.keep(
-        replace(known, round=report.round, last_chunk=last_chunk, last_part=trained,
-                counters=counters, made=made, report=asdict(report), failed="")
-    )  # fmt: skip
+        replace(
+            known,
+            round=report.round,
+            last_chunk=last_chunk,
+            last_part=trained,
+            counters=counters,
+            made=made,
+            report=asdict(report),
+            failed="",
+        )
+    )
     return report
 
 
 def learn(
-    workshop: Workshop, memory: Memory, material: Material, driving: Mapping[str, Made], name: str,
-    tell: Told, show: Progress,
-) -> Learned:  # fmt: skip
+    workshop: Workshop,
+    memory: Memory,
+    material: Material,
+    driving: Mapping[str, Made],
+    name: str,
+    tell: Told,
+    show: Progress,
+) -> Learned:
     """The round itself; the bundle is on disk when it returns, and counts for nothing until the memory names it."""
     config, index = workshop.config, memory.known.round + 1
     torch.manual_seed(index)
@@ -260,17 +281,33 @@ def _allowed(workshop: Workshop, material: Material, name: str) -> Strategy:
 
 
 def _bundle(
-    workshop: Workshop, memory: Memory, student: Student, driving: Mapping[str, Made], step: Step,
-    gate: GateReport, data: str,
-) -> Made:  # fmt: skip
+    workshop: Workshop,
+    memory: Memory,
+    student: Student,
+    driving: Mapping[str, Made],
+    step: Step,
+    gate: GateReport,
+    data: str,
+) -> Made:
     """Write the signed bundle and the student behind it. Raises Unfit when no planner would take it."""
     settings, part, now = workshop.settings, gate.part, int(time.time())
     counter = memory.known.counters.get(part, 0) + 1
     parent = driving[part].digest if part in driving else None
     scores = {"dynamics_mismatch": step.mismatch.dynamics.value, "policy_mismatch": step.mismatch.policy.value}
     expires = now + int(settings.expires_h * HOUR_S) if settings.expires_h else None
-    draft = Draft(f"{part}-{counter}", part, workshop.base.digest, counter, now, parent, expires,
-                  settings.vehicle_id or None, scores, data, gate.to_json())  # fmt: skip
+    draft = Draft(
+        f"{part}-{counter}",
+        part,
+        workshop.base.digest,
+        counter,
+        now,
+        parent,
+        expires,
+        settings.vehicle_id or None,
+        scores,
+        data,
+        gate.to_json(),
+    )
     try:
         files = build_bundle(draft, _factors(student, workshop, part), workshop.session, AdapterLimits())
     except ValueError as error:

@@ -26,8 +26,15 @@ def claim_values(config: CollectionConfig, seed: int, round_index: int, weights:
     settings = {key: value for key, value in to_mapping(config).items() if key not in SIZES}
     places = {key: _place(settings[key]) for key in ("task", "vehicle")}
     policy = _digest(Path(weights)) if weights else "none"
-    return {"schema": SCHEMA, **settings, **places, "seed": seed, "round": round_index, "policy": policy,
-            "sample": sample}  # fmt: skip
+    return {
+        "schema": SCHEMA,
+        **settings,
+        **places,
+        "seed": seed,
+        "round": round_index,
+        "policy": policy,
+        "sample": sample,
+    }
 
 
 def claim_round(folder: Path, values: Mapping[str, Any], stored: bool) -> None:

@@ -86,13 +86,31 @@ class Episodes:
 OVERRULED = "overruled"
 _COLUMNS = [field.name for field in fields(Episodes) if field.name != OVERRULED]
 _KINDS = {
-    "bev": np.uint8, "state": np.float32, "action": np.int64, "label": np.int64, "reward": np.float32,
-    "first": np.bool_, "terminal": np.bool_, "held_out": np.bool_, OVERRULED: np.bool_,
-}  # fmt: skip
+    "bev": np.uint8,
+    "state": np.float32,
+    "action": np.int64,
+    "label": np.int64,
+    "reward": np.float32,
+    "first": np.bool_,
+    "terminal": np.bool_,
+    "held_out": np.bool_,
+    OVERRULED: np.bool_,
+}
 # What reading damaged bytes ends in. RuntimeError: an entry that says it is encrypted, or packed in a way that Python
 # cannot unpack; TokenError, MemoryError: a header that does not end, or that claims more rows than there is memory for.
-_DAMAGE = (OSError, KeyError, ValueError, EOFError, TypeError, RuntimeError, MemoryError, TokenError, BadZipFile,
-           zlib.error, lzma.LZMAError)  # fmt: skip
+_DAMAGE = (
+    OSError,
+    KeyError,
+    ValueError,
+    EOFError,
+    TypeError,
+    RuntimeError,
+    MemoryError,
+    TokenError,
+    BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+)
 
 
 def join(parts: Sequence[Episodes]) -> Episodes:

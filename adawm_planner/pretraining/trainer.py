@@ -82,8 +82,17 @@ def train_clone(
         loss = label_part + config.hazard * hazard_part
         return {"loss": loss, "label": label_part, "hazard": hazard_part, "accuracy": right / len(held_out)}
 
-    stage = Stage(name, update, validate, {"clone": clone}, {"adam": optimizer}, updates, config.minutes,
-                  config.validate_every, config.patience)  # fmt: skip
+    stage = Stage(
+        name,
+        update,
+        validate,
+        {"clone": clone},
+        {"adam": optimizer},
+        updates,
+        config.minutes,
+        config.validate_every,
+        config.patience,
+    )
     return fit(stage, run)
 
 
@@ -190,8 +199,17 @@ def train_world_model(agent: Agent, train: Replay, held_out: Replay, config: Dyn
     def validate() -> Metrics:
         return held_out_loss(agent, held_out, config, run.seed)
 
-    stage = Stage(name, update, validate, {"world_model": agent.world_model}, {"adam": optimizer}, config.updates,
-                  config.minutes, config.validate_every, config.patience)  # fmt: skip
+    stage = Stage(
+        name,
+        update,
+        validate,
+        {"world_model": agent.world_model},
+        {"adam": optimizer},
+        config.updates,
+        config.minutes,
+        config.validate_every,
+        config.patience,
+    )
     return fit(stage, run)
 
 
@@ -331,8 +349,9 @@ class ActorCritic:
 
     def update(self, replay: Replay, learn_actor: bool, learn_model: bool, rng: np.random.Generator) -> Metrics:
         """One update of the critic and, where asked, of actor and world model."""
-        batch = replay.draw(self.dynamics.batch, self.dynamics.length, self.dynamics.image_samples,
-                            self.config.fresh, rng)  # fmt: skip
+        batch = replay.draw(
+            self.dynamics.batch, self.dynamics.length, self.dynamics.image_samples, self.config.fresh, rng
+        )
         metrics: dict[str, float] = {}
         if learn_model:
             loss, seen, parts = world_model_loss(self.agent.world_model, batch, self.dynamics)
@@ -406,6 +425,7 @@ def train_policy(
     def validate() -> Metrics:
         return {"loss": float("-inf")}
 
-    stage = Stage(name, update, validate, learner.modules(), learner.optimizers(), updates, learner.config.minutes,
-                  updates, 2)  # fmt: skip
+    stage = Stage(
+        name, update, validate, learner.modules(), learner.optimizers(), updates, learner.config.minutes, updates, 2
+    )
     return fit(stage, run)

@@ -47,9 +47,12 @@ OVERRIDE = "manual_override"
 """Intervention in the experience while a person drives."""
 
 NO_STORE = Refusal(
-    Reason.NO_STORE, "this planner must have a store for adapters", "adapters.store is empty", "a folder",
+    Reason.NO_STORE,
+    "this planner must have a store for adapters",
+    "adapters.store is empty",
+    "a folder",
     "Set the parameters adapters.store and adapters.trust, and configure again",
-)  # fmt: skip
+)
 
 
 def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], History]) -> HotSwap:

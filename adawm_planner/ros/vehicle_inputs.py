@@ -50,9 +50,13 @@ class VehicleInputs:
     """Subscribes and converts; keeps nothing but the ego's own id and the newest route."""
 
     def __init__(
-        self, node: WatchedNode, values: dict[str, Any], sink: VehicleSink, before: Sequence[Topic] = (),
+        self,
+        node: WatchedNode,
+        values: dict[str, Any],
+        sink: VehicleSink,
+        before: Sequence[Topic] = (),
         after: Sequence[Topic] = (),
-    ) -> None:  # fmt: skip
+    ) -> None:
         """Open the inputs.
 
         Args:

@@ -144,8 +144,12 @@ def _write_files(agent: Agent, output: Path) -> None:
     action, first = torch.zeros(1, ACTION_COUNT), torch.ones(1, 1)
     ready = adaptable(agent)
     step = PlannerStep(ready), (bev, state, h, z, action, first)
-    _write(step, ("bev", "state", "h", "z", "action", "first"),
-           ("h_next", "z_next", "probabilities", "value", "surprise"), output / PLANNER_FILE)  # fmt: skip
+    _write(
+        step,
+        ("bev", "state", "h", "z", "action", "first"),
+        ("h_next", "z_next", "probabilities", "value", "surprise"),
+        output / PLANNER_FILE,
+    )
     _write((Imagination(ready), (h, z)), ("h", "z"), ("speed", "bev", "probabilities"), output / IMAGINE_FILE)
 
 
@@ -160,8 +164,16 @@ def _write(
         # The tracer is deprecated in favour of an exporter that renames weights, and the names are needed here.
         warnings.simplefilter("ignore")
         whole = Path(folder) / "whole.onnx"
-        torch.onnx.export(module, example, str(whole), dynamo=False, opset_version=OPSET, do_constant_folding=False,
-                          input_names=list(inputs), output_names=list(outputs))  # fmt: skip
+        torch.onnx.export(
+            module,
+            example,
+            str(whole),
+            dynamo=False,
+            opset_version=OPSET,
+            do_constant_folding=False,
+            input_names=list(inputs),
+            output_names=list(outputs),
+        )
         model = onnx.load(str(whole))
     _open_factors(model)
     _share_weights(model, path.parent / WEIGHTS_FILE)

@@ -271,9 +271,13 @@ class GateLoop:
 
     def _reading(self, frame: FrameInputs) -> Reading:
         return Reading(
-            frame.ego(), frame.objects.objects, self._vehicle, self._route,
-            wheel_speed=frame.status.speed, near=self._near,
-        )  # fmt: skip
+            frame.ego(),
+            frame.objects.objects,
+            self._vehicle,
+            self._route,
+            wheel_speed=frame.status.speed,
+            near=self._near,
+        )
 
     def _take(self, frame: FrameInputs) -> tuple[str, ...]:
         """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""

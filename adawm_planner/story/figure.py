@@ -21,8 +21,12 @@ from adawm_planner.evaluation.metrics import wilson_interval
 
 BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
 SHADES = {
-    "nominal": "#e8f1f8", "shifted": "#fbe6da", "adapting": "#fdf3dc", "recovered": "#dff2ea", "rolled_back": "#f0f0f0",
-}  # fmt: skip
+    "nominal": "#e8f1f8",
+    "shifted": "#fbe6da",
+    "adapting": "#fdf3dc",
+    "recovered": "#dff2ea",
+    "rolled_back": "#f0f0f0",
+}
 WINDOW = 20
 """Episodes of the running success rate; it begins anew with every phase but those that an adapter begins or ends."""
 
@@ -90,8 +94,17 @@ def _mismatch(axes: Axes, document: Document) -> None:
     x = [row["episode"] for row in rounds]
     for name, colour, mark in (("dynamics", VERMILION, "o"), ("policy", PURPLE, "s")):
         values, errors = ([row[f"{name}_{what}"] for row in rounds] for what in ("mismatch", "standard_error"))
-        axes.errorbar(x, values, 1.96 * np.asarray(errors), color=colour, marker=mark, markersize=4, capsize=2,
-                      linewidth=1.2, label=f"{name} mismatch")  # fmt: skip
+        axes.errorbar(
+            x,
+            values,
+            1.96 * np.asarray(errors),
+            color=colour,
+            marker=mark,
+            markersize=4,
+            capsize=2,
+            linewidth=1.2,
+            label=f"{name} mismatch",
+        )
     for row in rounds:
         if row["trained"] != "nothing":
             highest = max(row["dynamics_mismatch"], row["policy_mismatch"])
@@ -128,8 +141,16 @@ def _swaps(axes: Axes, document: Document) -> None:
         axes.axvline(row["episode"] + 0.5, color="black", linewidth=0.8, linestyle=":")
         if top is not None and not top.is_first_row():
             names = " + ".join(row["adapters"]) or "base model"
-            axes.text(row["episode"] + 0.5, 0.02, names, rotation=90, fontsize=6, va="bottom", ha="right",
-                      transform=axes.get_xaxis_transform())  # fmt: skip
+            axes.text(
+                row["episode"] + 0.5,
+                0.02,
+                names,
+                rotation=90,
+                fontsize=6,
+                va="bottom",
+                ha="right",
+                transform=axes.get_xaxis_transform(),
+            )
 
 
 def _title(document: Document) -> str:

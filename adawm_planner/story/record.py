@@ -229,8 +229,12 @@ def _at(kept: Kept) -> dict[str, Any]:
 
 
 def _round(event: Any) -> dict[str, Any]:
-    names = {"dynamics": "dynamics_mismatch", "dynamics_error": "dynamics_standard_error",
-             "policy": "policy_mismatch", "policy_error": "policy_standard_error"}  # fmt: skip
+    names = {
+        "dynamics": "dynamics_mismatch",
+        "dynamics_error": "dynamics_standard_error",
+        "policy": "policy_mismatch",
+        "policy_error": "policy_standard_error",
+    }
     return {names.get(key, key): value for key, value in vars(event).items()}
 
 

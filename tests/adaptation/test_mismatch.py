@@ -114,8 +114,9 @@ def test_returns_speak_only_of_actions_that_were_carried_out(agent: Agent, confi
     taken, advantage = own_advantages(agent, replay.episodes, visited, config.fit)
     scales = Scales(1.0, float(advantage.std()))
     eta = config.mismatch.temperature * scales.returns
-    means = {name: visited.by_episode(rows, returns_step(taken[rows], advantage[rows], eta))
-             for name, rows in scored.items()}  # fmt: skip
+    means = {
+        name: visited.by_episode(rows, returns_step(taken[rows], advantage[rows], eta)) for name, rows in scored.items()
+    }
     found = Measure(agent, replay, visited, config, np.random.default_rng(0)).policy_returns(scales)
     np.testing.assert_allclose(found, means["carried_out"])
     assert not np.allclose(means["carried_out"], means["acted"])

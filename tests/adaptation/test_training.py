@@ -55,8 +55,19 @@ def test_the_command_gives_ratios(model_dir: Path, tmp_path: Path, monkeypatch: 
     content = yaml.safe_load(ADAPTATION_FILE.read_text())
     content["presets"]["debug"]["fit"]["starts"] = 40  # more than the 32 rows of a batch
     (tmp_path / "more.yaml").write_text(yaml.safe_dump(content))
-    words = ["--preset", "debug", "--model-dir", str(model_dir), "--blocks", "1", "--updates", "2", "--no-memory",
-             "--config", str(tmp_path / "more.yaml")]  # fmt: skip
+    words = [
+        "--preset",
+        "debug",
+        "--model-dir",
+        str(model_dir),
+        "--blocks",
+        "1",
+        "--updates",
+        "2",
+        "--no-memory",
+        "--config",
+        str(tmp_path / "more.yaml"),
+    ]
     result = CliRunner().invoke(
         adawm, ["--debug", "benchmark", "training", *words, "--json", str(tmp_path / "x.json")], catch_exceptions=False
     )

@@ -99,12 +99,18 @@ def test_arbitrary_installation(vehicle: Vehicle, maker: Maker, signed: Files) -
 
 @pytest.mark.parametrize(
     "signature",
-    [b"", b"{}", b"[]\n", b"null\n", b'{"key_id":1,"schema":"adawm.signature/1","signature":2}\n',
-     canonical({"schema": "adawm.signature/1", "key_id": key_id(KEY.public_key()), "signature": "00"}),
-     canonical({"schema": "adawm.signature/1", "key_id": "\x1b[1A\x1b[2Ktrusted", "signature": "00" * 64}),
-     canonical({"schema": "adawm.signature/1", "key_id": key_id(KEY.public_key()), "signature": "zz" * 64}),
-     canonical({"schema": "adawm.signature/2", "key_id": key_id(KEY.public_key()), "signature": "00" * 64})],
-)  # fmt: skip
+    [
+        b"",
+        b"{}",
+        b"[]\n",
+        b"null\n",
+        b'{"key_id":1,"schema":"adawm.signature/1","signature":2}\n',
+        canonical({"schema": "adawm.signature/1", "key_id": key_id(KEY.public_key()), "signature": "00"}),
+        canonical({"schema": "adawm.signature/1", "key_id": "\x1b[1A\x1b[2Ktrusted", "signature": "00" * 64}),
+        canonical({"schema": "adawm.signature/1", "key_id": key_id(KEY.public_key()), "signature": "zz" * 64}),
+        canonical({"schema": "adawm.signature/2", "key_id": key_id(KEY.public_key()), "signature": "00" * 64}),
+    ],
+)
 def test_a_signature_of_another_form(vehicle: Vehicle, signed: Files, signature: bytes) -> None:
     vehicle.refuses({**signed, SIGNATURE_FILE: signature}, Reason.SIGNATURE_FORMAT)
 

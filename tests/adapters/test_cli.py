@@ -41,8 +41,15 @@ class Desk:
         return CliRunner().invoke(adawm, ["adapter", *map(str, words)])
 
     def sign(self, part: str = "policy", counter: int = 7, **more: Any) -> Result:
-        options = {"name": "wet-road", "key": self.folder / "key.pem", "output": self.folder / part,
-                   "model-dir": self.maker.model_dir, "part": part, "counter": counter, **more}  # fmt: skip
+        options = {
+            "name": "wet-road",
+            "key": self.folder / "key.pem",
+            "output": self.folder / part,
+            "model-dir": self.maker.model_dir,
+            "part": part,
+            "counter": counter,
+            **more,
+        }
         run = options.pop("run", self.folder / "run")
         return self.run("sign", run, *(word for name, value in options.items() for word in (f"--{name}", value)))
 
@@ -83,8 +90,10 @@ def test_a_run_becomes_one_bundle_per_part(desk: Desk) -> None:
         assert json_of(result, answer)["accepted"] is True
         shown = json_of(desk.run("inspect", bundle, "--json", answer), answer)
         assert shown["digest"] == signed["digest"] and shown["manifest"]["part"] == part
-        assert all(name.startswith({"dynamics": "world_model.", "policy": "actor."}[part])
-                   for name in shown["manifest"]["layers"])  # fmt: skip
+        assert all(
+            name.startswith({"dynamics": "world_model.", "policy": "actor."}[part])
+            for name in shown["manifest"]["layers"]
+        )
 
 
 def test_nothing_of_a_stranger_moves_the_terminal(desk: Desk, capsys: pytest.CaptureFixture[str]) -> None:
@@ -106,11 +115,24 @@ def json_of(result: Result, file: Path) -> dict[str, Any]:
 
 
 def test_what_the_run_measured_goes_into_the_manifest(desk: Desk) -> None:
-    scores = {"task": "t", "vehicle": "v", "episodes": 5, "success_rate": 0.5, "success_ci95": [0.1, 0.9],
-              "collision_rate": 0.5, "detail": []}  # fmt: skip
-    document = {"rounds": [{"dynamics_mismatch": 9.0, "policy_mismatch": 9.0},
-                           {"dynamics_mismatch": 0.25, "policy_mismatch": 0.5}],
-                "before": scores, "after": {**scores, "success_rate": 1.0}, "source_after": scores}  # fmt: skip
+    scores = {
+        "task": "t",
+        "vehicle": "v",
+        "episodes": 5,
+        "success_rate": 0.5,
+        "success_ci95": [0.1, 0.9],
+        "collision_rate": 0.5,
+        "detail": [],
+    }
+    document = {
+        "rounds": [
+            {"dynamics_mismatch": 9.0, "policy_mismatch": 9.0},
+            {"dynamics_mismatch": 0.25, "policy_mismatch": 0.5},
+        ],
+        "before": scores,
+        "after": {**scores, "success_rate": 1.0},
+        "source_after": scores,
+    }
     (desk.folder / "run" / "adaptation.json").write_text(json.dumps(document))
     (desk.folder / "run" / "rollouts-01.npz").write_bytes(b"data")
     assert desk.sign().exit_code == 0

@@ -348,11 +348,14 @@ def test_a_store_opens_on_a_full_disk_and_writes_later_what_it_rolled_back(
     store.close()
     records = read_log(root / LOG_FILE).records[-3:]
     assert [(each["event"], each["digest"]) for each in records] == [
-        ("rolled_back", adapters[2].digest), ("rolled_back", adapters[1].digest), ("pinned", adapters[0].digest),
-    ]  # fmt: skip
+        ("rolled_back", adapters[2].digest),
+        ("rolled_back", adapters[1].digest),
+        ("pinned", adapters[0].digest),
+    ]
     assert [each.get("why") for each in records[:2]] == [
-        "not committed before the restart", "refused at start: file_size",
-    ]  # fmt: skip
+        "not committed before the restart",
+        "refused at start: file_size",
+    ]
 
 
 def test_a_full_disk_leaves_the_store_as_it_was(

@@ -32,9 +32,14 @@ class Writer:
 
 
 def message(
-    order: str = "<", files: Sequence[tuple[str, bytes]] = FILES, frame: str = "", text: str = "policy",
-    claimed_files: int | None = None, claimed_data: int | None = None, signature: bytes = bytes(64),
-) -> bytes:  # fmt: skip
+    order: str = "<",
+    files: Sequence[tuple[str, bytes]] = FILES,
+    frame: str = "",
+    text: str = "policy",
+    claimed_files: int | None = None,
+    claimed_data: int | None = None,
+    signature: bytes = bytes(64),
+) -> bytes:
     out = Writer(order)
     out.number("i", 1)
     out.number("I", 2)

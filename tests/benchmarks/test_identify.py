@@ -72,10 +72,16 @@ def test_trials_are_counted_by_what_was_planted_and_what_was_named() -> None:
     pools = [pool("none"), pool("vehicle", "cause_vehicle"), pool("task", "cause_vehicle"), pool("both", "cause_task")]
     found = verdict([each for one in pools for each in judge().direct(one, 12, 2)])
     assert found["confusion"] == {
-        "none": {"none": 2}, "vehicle": {"vehicle": 2}, "task": {"vehicle": 2}, "both": {"task": 2},
-    }  # fmt: skip
+        "none": {"none": 2},
+        "vehicle": {"vehicle": 2},
+        "task": {"vehicle": 2},
+        "both": {"task": 2},
+    }
     assert {cause: each["share"] for cause, each in found["identified"].items()} == {
-        "none": 1.0, "vehicle": 1.0, "task": 0.0, "both": 0.0,
-    }  # fmt: skip
+        "none": 1.0,
+        "vehicle": 1.0,
+        "task": 0.0,
+        "both": 0.0,
+    }
     assert (found["identified_planted"]["share"], found["identified_planted"]["trials"]) == (pytest.approx(1 / 3), 6)
     assert found["nothing_is_wrong"]["share"] == 1.0

@@ -93,9 +93,14 @@ def test_means_are_per_frame_and_add_up() -> None:
     gate = {"receive": durations(100.0, 100.0), "gate": durations(0.5, 0.5)}
     found = means({"planner": planner, "gate": gate}, 6.0)
     assert found == pytest.approx(
-        {"planner receive": 1.0, "planner inference": 2.0, "gate gate": 0.5, "between the nodes": 2.5,
-         "round trip": 6.0}
-    )  # fmt: skip
+        {
+            "planner receive": 1.0,
+            "planner inference": 2.0,
+            "gate gate": 0.5,
+            "between the nodes": 2.5,
+            "round trip": 6.0,
+        }
+    )
     assert list(found)[-2:] == ["between the nodes", "round trip"]
 
 

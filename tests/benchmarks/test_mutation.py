@@ -12,9 +12,21 @@ from benchmarks.mutation import summarise
 
 ROOT = Path(__file__).resolve().parents[2]
 NONE = dict.fromkeys(
-    ("not_checked", "killed", "survived", "total", "no_tests", "skipped", "suspicious", "timeout",
-     "check_was_interrupted_by_user", "segfault", "caught_by_type_check"), 0
-)  # fmt: skip
+    (
+        "not_checked",
+        "killed",
+        "survived",
+        "total",
+        "no_tests",
+        "skipped",
+        "suspicious",
+        "timeout",
+        "check_was_interrupted_by_user",
+        "segfault",
+        "caught_by_type_check",
+    ),
+    0,
+)
 
 
 def test_a_mutant_that_hangs_is_killed_and_one_without_a_test_is_not() -> None:

@@ -33,41 +33,65 @@ STAGE = {**LEVELS, "mean": 1.5, "count": 6000}
 HEAD = {
     "schema": "adawm.benchmark/1",
     "command": ["adawm", "benchmark", "x", "--json", "somewhere/secret.json", "--seed", "1"],
-    "commit": "0123456789abcdef", "clean_checkout": True, "utc": "2026-01-01T00:00:00+00:00",
+    "commit": "0123456789abcdef",
+    "clean_checkout": True,
+    "utc": "2026-01-01T00:00:00+00:00",
     "machine": {"cpu": "Processor", "cores": 2, "load_before": 0.5},
-}  # fmt: skip
+}
 
 
 def latency(realtime: bool) -> dict[str, Any]:
     even = {"mean_error": 0.001, "rsd": 0.05, "largest_gap": 1.2}
     return {
-        "gate": True, "realtime": realtime, "task": "right_turn_moderate", "frames": 6000, "lost": 0,
-        "planner_ms": LEVELS, "planner_decision_frames_ms": LEVELS, "planner_other_frames_ms": LEVELS,
-        "echo_ms": LEVELS, "ratio": {**LEVELS, "p99": 1.75},
+        "gate": True,
+        "realtime": realtime,
+        "task": "right_turn_moderate",
+        "frames": 6000,
+        "lost": 0,
+        "planner_ms": LEVELS,
+        "planner_decision_frames_ms": LEVELS,
+        "planner_other_frames_ms": LEVELS,
+        "echo_ms": LEVELS,
+        "ratio": {**LEVELS, "p99": 1.75},
         "stages_ms": {"planner": {"receive": STAGE, "inference": STAGE}, "gate": {"gate": STAGE}},
         "mean_ms": {"planner receive": 1.0, "between the nodes": 2.0, "round trip": 3.0},
         "period": {"planner": even, "echo": even} if realtime else None,
-    }  # fmt: skip
+    }
 
 
 def soak(ran_s: float = 3600.5) -> dict[str, Any]:
     used = {
-        "rss_mib": {"first": 180.0, "median": 181.0, "max": 182.0, "last": 181.5}, "pss_mib": 100.0,
+        "rss_mib": {"first": 180.0, "median": 181.0, "max": 182.0, "last": 181.5},
+        "pss_mib": 100.0,
         "growth": {"percent_per_hour": 0.4, "ci95": [0.2, 0.6], "over_s": 3000.0},
-        "cpu_percent": {"mean": 12.0, "max": 20.0}, "samples": 600, "processes": 1,
-    }  # fmt: skip
+        "cpu_percent": {"mean": 12.0, "max": 20.0},
+        "samples": 600,
+        "processes": 1,
+    }
     return {
-        "task": "right_turn_moderate", "vehicle": "worn_brakes", "minutes": 60.0, "warm_up_minutes": 10.0,
-        "ran_s": ran_s, "ended": "the time was over", "real_time_factor": 0.98,
-        "planner": {"frames": 71000, "commands": 71000, "missed_ticks": 0}, "frames_without_command": 0,
+        "task": "right_turn_moderate",
+        "vehicle": "worn_brakes",
+        "minutes": 60.0,
+        "warm_up_minutes": 10.0,
+        "ran_s": ran_s,
+        "ended": "the time was over",
+        "real_time_factor": 0.98,
+        "planner": {"frames": 71000, "commands": 71000, "missed_ticks": 0},
+        "frames_without_command": 0,
         "gate": {"commands_in": 71000, "commands_out": 71000, "limited": 2000, "stops": 1000},
         "stages_ms": {"planner": {"receive": STAGE}, "gate": {"gate": STAGE}},
-        "finetuner_ended": None, "worker_deaths": 1,
+        "finetuner_ended": None,
+        "worker_deaths": 1,
         "episodes": {"count": 180, "outcomes": {"success": 150, "collision": 30}},
-        "finetuning": {"rounds": {"dynamics": 3, "nothing": 12}, "offered": 2, "came_to": {"committed": 2}, "swaps": 4,
-                       "refusals": 1},
+        "finetuning": {
+            "rounds": {"dynamics": 3, "nothing": 12},
+            "offered": 2,
+            "came_to": {"committed": 2},
+            "swaps": 4,
+            "refusals": 1,
+        },
         "processes": {"adawm_planner": used, "adawm_gate": used, "adawm_finetuner worker": {**used, "growth": None}},
-    }  # fmt: skip
+    }
 
 
 def documents() -> dict[str, dict[str, Any]]:
@@ -142,13 +166,18 @@ def changed(found: dict[str, dict[str, Any]], file: str, path: str, value: Any) 
         (SWAP, "flip_ms/max", 1.1, "swap of adapters", "**no**"),
         (SWAP, "missed_ticks", 0, "swaps beside a busy process", "yes"),
         (SOAK, "planner/missed_ticks", 1, "an hour with the sidecar: missed ticks", "**no**"),
-        (SOAK, "processes/adawm_gate/growth/ci95", [0.5, 1.5], "an hour with the sidecar: growth of the gate",
-         "not shown"),
+        (
+            SOAK,
+            "processes/adawm_gate/growth/ci95",
+            [0.5, 1.5],
+            "an hour with the sidecar: growth of the gate",
+            "not shown",
+        ),
         (SOAK, "ran_s", 150.0, "an hour with the sidecar: missed ticks", "not shown"),
         (THROUGHPUT, "ratio", 14.9, "environment: decisions", "**no**"),
         (TRAINING, "dynamics/ratio/seconds_per_update", 2.9, "dynamics update", "**no**"),
     ],
-)  # fmt: skip
+)
 def test_promises_are_judged_by_their_figures(
     file: str, path: str, value: Any, text: str, verdict: str, tmp_path: Path
 ) -> None:

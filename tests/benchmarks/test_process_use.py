@@ -61,8 +61,10 @@ def test_growth_begins_after_the_warm_up() -> None:
     assert summary(use, 0.0)["growth"]["percent_per_hour"] > 100.0
 
 
-@pytest.mark.parametrize(("pid", "name"), [(2, "node"), (3, "node worker"), (4, "node worker"), (1, "all"), (9, None),
-                                           (5, "all worker"), (8, None)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("pid", "name"),
+    [(2, "node"), (3, "node worker"), (4, "node worker"), (1, "all"), (9, None), (5, "all worker"), (8, None)],
+)
 def test_a_process_is_named_after_the_nearest_root(pid: int, name: str | None) -> None:
     parents = {1: 0, 2: 1, 3: 2, 4: 3, 5: 1, 8: 7, 7: 0, 9: 404}
     assert name_of(pid, parents, {1: "all", 2: "node"}) == name

@@ -43,21 +43,32 @@ def test_everything_that_happens_is_counted() -> None:
     events: list[Event] = [
         *(drove(outcome) for outcome in (Outcome.SUCCESS, Outcome.COLLISION, Outcome.SUCCESS)),
         *(Measured(k, 1.0, 0.1, 0.0, 0.1, part, "", "") for k, part in enumerate(("nothing", "dynamics", "nothing"))),
-        Offered("dynamics-1", "dynamics", "abc", 1000), Moved("dynamics", "abc", "shadow", ()),
-        Moved("dynamics", "abc", "committed", ()), Driving(("dynamics-1",), 1), Driving((), 2),
-        Refused(1, "expired: it is"), Refused(2, "pinned: it is"), Operated("pin_adapter", "", True, ""),
-    ]  # fmt: skip
+        Offered("dynamics-1", "dynamics", "abc", 1000),
+        Moved("dynamics", "abc", "shadow", ()),
+        Moved("dynamics", "abc", "committed", ()),
+        Driving(("dynamics-1",), 1),
+        Driving((), 2),
+        Refused(1, "expired: it is"),
+        Refused(2, "pinned: it is"),
+        Operated("pin_adapter", "", True, ""),
+    ]
     for event in events:
         account.take(event)
     found = account.figures()
     assert found["episodes"] == {
-        "count": 3, "outcomes": {"success": 2, "collision": 1}, "success_rate": 2 / 3,
+        "count": 3,
+        "outcomes": {"success": 2, "collision": 1},
+        "success_rate": 2 / 3,
         "success_ci95": list(wilson_interval(2, 3)),
-    }  # fmt: skip
+    }
     assert found["finetuning"] == {
-        "rounds": {"nothing": 2, "dynamics": 1}, "offered": 1, "came_to": {"shadow": 1, "committed": 1}, "swaps": 2,
-        "refusals": 2, "last_refusal": "pinned: it is",
-    }  # fmt: skip
+        "rounds": {"nothing": 2, "dynamics": 1},
+        "offered": 1,
+        "came_to": {"shadow": 1, "committed": 1},
+        "swaps": 2,
+        "refusals": 2,
+        "last_refusal": "pinned: it is",
+    }
 
 
 def test_nothing_counted_has_no_rate() -> None:
@@ -73,10 +84,14 @@ class ShortRun(soak.Run):
     def drive(self, children: Any) -> None:
         """Pretend."""
         self._heard = {
-            "planner": {"frames": 2000, "commands": 2000, "missed_ticks": 0}, "model_digest": "abc",
-            "frames_without_command": 0, "stages_ms": {}, "finetuner_ended": None, "worker_deaths": 0,
+            "planner": {"frames": 2000, "commands": 2000, "missed_ticks": 0},
+            "model_digest": "abc",
+            "frames_without_command": 0,
+            "stages_ms": {},
+            "finetuner_ended": None,
+            "worker_deaths": 0,
             "gate": {"commands_in": 9, "commands_out": 9, "limited": 0, "stops": 0},
-        }  # fmt: skip
+        }
         if self.began:
             self.watch, self.ran_s = ProcessWatch({"test": 0}), 100.0
         if self.error is not None:
@@ -213,9 +228,24 @@ def test_a_few_seconds_of_a_real_one(tmp_path: Path) -> None:
     home, file, params = place.model_dir.parent, tmp_path / "soak.json", tmp_path / "finetuner.yaml"
     values = {"preset": "debug", "config_file": str(home / "learning.yaml"), "round_decisions": 20}
     params.write_text(yaml.safe_dump({"/**": {"ros__parameters": values}}))
-    words = ["--minutes", "0.12", "--warm-up", "0", "--every", "0.5", "--model-dir", str(place.model_dir),
-             "--source-dir", str(home), "--run", str(tmp_path / "soaked"), "--finetuner-params", str(params),
-             "--json", str(file)]  # fmt: skip
+    words = [
+        "--minutes",
+        "0.12",
+        "--warm-up",
+        "0",
+        "--every",
+        "0.5",
+        "--model-dir",
+        str(place.model_dir),
+        "--source-dir",
+        str(home),
+        "--run",
+        str(tmp_path / "soaked"),
+        "--finetuner-params",
+        str(params),
+        "--json",
+        str(file),
+    ]
     command = [sys.executable, "-m", "adawm_planner.cli.main", "benchmark", "soak", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

@@ -31,13 +31,16 @@ def told(recovered: bool, wall_s: float = 100.0, pinned: bool = True) -> dict[st
     phases = [row(Phase.NOMINAL, 10), row(Phase.SHIFTED, 3), row(Phase.ADAPTING, 6), row(Phase.ROLLED_BACK, 4)]
     refusals = [{"phase": "rolled_back", "text": "pinned: it is"}] if pinned else []
     return {
-        "schema": "adawm.story/1", "model_digest": "abc", "seed": 5000, "commit": ("b" if recovered else "a") * 40,
+        "schema": "adawm.story/1",
+        "model_digest": "abc",
+        "seed": 5000,
+        "commit": ("b" if recovered else "a") * 40,
         "shifted": {"task": "right_turn_moderate", "vehicle": "worn_brakes"},
         "phases": [*phases, row(Phase.RECOVERED, 9)] if recovered else phases,
         "recovery": {"episodes": 50, "driving_s": 500.0, "wall_s": wall_s, "adapters": 2} if recovered else None,
         "refusals": [{"phase": "adapting", "text": "pinned: too early"}, *refusals],
         "ros": {"missed_ticks": 1, "frames": 1000, "frames_without_command": 0},
-    }  # fmt: skip
+    }
 
 
 def test_no_two_stories_drive_the_same_episode_and_none_a_seed_for_tuning() -> None:

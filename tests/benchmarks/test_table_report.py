@@ -131,8 +131,13 @@ def test_marks_say_which_side_of_adawm_a_strategy_is_on() -> None:
 
 
 def test_the_mean_says_how_many_shifts_it_is_of() -> None:
-    documents = [run("adawm", [1, 1]), run("none", [1, 0]), run("adawm", [0, 0], task="u"),
-                 run("none", [1, 1], task="w"), run("adawm", [1, 0], task="w")]  # fmt: skip
+    documents = [
+        run("adawm", [1, 1]),
+        run("none", [1, 0]),
+        run("adawm", [0, 0], task="u"),
+        run("none", [1, 1], task="w"),
+        run("adawm", [1, 0], task="w"),
+    ]
     summary = summarise(documents)
     assert summary["mean_over_shifts"] == {"shifts": 2, "success_rate": {"adawm": 0.75, "none": 0.75}}
     header, *_, last = [line for line in to_markdown(summary).splitlines() if line.startswith("|")]

@@ -67,9 +67,14 @@ def test_what_would_fail_later_is_refused_by_name(name: str, value: object, limi
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("imagination.starts", 512), ("imagination.score_episodes", 800), ("dynamics.image_samples", 512),
-     ("collection.rounds", 0), ("imagination.rounds", 0)],
-)  # fmt: skip
+    [
+        ("imagination.starts", 512),
+        ("imagination.score_episodes", 800),
+        ("dynamics.image_samples", 512),
+        ("collection.rounds", 0),
+        ("imagination.rounds", 0),
+    ],
+)
 def test_the_limits_themselves_can_be_used(name: str, value: int) -> None:
     changed(name, value)
 

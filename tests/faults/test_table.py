@@ -28,9 +28,18 @@ def test_names_are_unique_and_found() -> None:
 def test_every_part_of_a_frame_fails_in_every_way(where: str) -> None:
     found = {fault.kind for fault in FAULTS if fault.where == where}
     wanted = {
-        Kind.KILL, Kind.FREEZE, Kind.SLOW, Kind.DELAY, Kind.DUPLICATE, Kind.REORDER, Kind.NAN, Kind.WRONG_FRAME,
-        Kind.TIME_FORWARD, Kind.TIME_BACKWARD, Kind.PLACE,
-    }  # fmt: skip
+        Kind.KILL,
+        Kind.FREEZE,
+        Kind.SLOW,
+        Kind.DELAY,
+        Kind.DUPLICATE,
+        Kind.REORDER,
+        Kind.NAN,
+        Kind.WRONG_FRAME,
+        Kind.TIME_FORWARD,
+        Kind.TIME_BACKWARD,
+        Kind.PLACE,
+    }
     assert found >= wanted
 
 

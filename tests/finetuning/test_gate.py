@@ -130,8 +130,11 @@ def test_a_model_that_moves_the_decisions_is_refused(workshop: Workshop) -> None
 def test_a_policy_for_other_rewards_is_refused(workshop: Workshop) -> None:
     """A policy that always takes what the model values least gains nothing, and moves too far."""
     bad = shaken(workshop.agent, "actor", 5.0, 0)
-    found = judge(trial(workshop, Part.POLICY, workshop.agent, bad, moved_by_policy=0.1),
-                  held_out(random_episodes(10, seed=3)), workshop.home)  # fmt: skip
+    found = judge(
+        trial(workshop, Part.POLICY, workshop.agent, bad, moved_by_policy=0.1),
+        held_out(random_episodes(10, seed=3)),
+        workshop.home,
+    )
     assert not found.passed and "decisions_moved" in found.reason
 
 

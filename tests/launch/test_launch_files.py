@@ -147,8 +147,15 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize(("chosen", "expected"), [({"realtime": "true"}, 0.2), ({"realtime": "1"}, 0.2),
-    ({"realtime": "false"}, 0.8), ({"realtime": "true", "wait_s": "0.1"}, 0.1)])  # fmt: skip
+@pytest.mark.parametrize(
+    ("chosen", "expected"),
+    [
+        ({"realtime": "true"}, 0.2),
+        ({"realtime": "1"}, 0.2),
+        ({"realtime": "false"}, 0.8),
+        ({"realtime": "true", "wait_s": "0.1"}, 0.1),
+    ],
+)
 def test_a_simulation_that_is_paced_waits_no_longer_than_a_vehicle(chosen: dict[str, str], expected: float) -> None:
     pytest.importorskip("launch_ros")
     from launch import LaunchContext
@@ -167,12 +174,15 @@ def test_a_simulation_that_is_paced_waits_no_longer_than_a_vehicle(chosen: dict[
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize(("how", "status", "starts", "ends"), [
-    ("end_if_refused", 78, 1, True),
-    ("leave_if_refused", 78, 1, False),
-    ("end_if_refused", 1, 2, False),
-    ("leave_if_refused", 1, 2, False),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("how", "status", "starts", "ends"),
+    [
+        ("end_if_refused", 78, 1, True),
+        ("leave_if_refused", 78, 1, False),
+        ("end_if_refused", 1, 2, False),
+        ("leave_if_refused", 1, 2, False),
+    ],
+)
 def test_a_node_that_refuses_its_start_is_not_started_again(
     how: str, status: int, starts: int, ends: bool, tmp_path: Path
 ) -> None:
@@ -197,13 +207,16 @@ def test_a_node_that_refuses_its_start_is_not_started_again(
 
 
 @pytest.mark.ros
-@pytest.mark.parametrize(("use_gate", "status", "starts", "ends"), [
-    ("true", 1, 2, False),
-    ("true", -9, 2, False),
-    ("true", 78, 1, False),
-    ("false", 1, 1, True),
-    ("false", 78, 1, True),
-])  # fmt: skip
+@pytest.mark.parametrize(
+    ("use_gate", "status", "starts", "ends"),
+    [
+        ("true", 1, 2, False),
+        ("true", -9, 2, False),
+        ("true", 78, 1, False),
+        ("false", 1, 1, True),
+        ("false", 78, 1, True),
+    ],
+)
 def test_a_gate_outlives_its_planner(use_gate: str, status: int, starts: int, ends: bool, tmp_path: Path) -> None:
     pytest.importorskip("launch_ros")
     from launch import LaunchDescription, LaunchService
@@ -214,8 +227,12 @@ def test_a_gate_outlives_its_planner(use_gate: str, status: int, starts: int, en
 
     log, late = tmp_path / "starts", tmp_path / "late"
     dies = f"exit {status}" if status >= 0 else f"kill {status} $$"
-    planner = ExecuteProcess(cmd=["sh", "-c", f"echo >> {log}; {dies}"], respawn=LaunchConfiguration("use_gate"),
-                             respawn_delay=0.2, on_exit=leave_to_the_gate)  # fmt: skip
+    planner = ExecuteProcess(
+        cmd=["sh", "-c", f"echo >> {log}; {dies}"],
+        respawn=LaunchConfiguration("use_gate"),
+        respawn_delay=0.2,
+        on_exit=leave_to_the_gate,
+    )
     end = TimerAction(period=2.0, actions=[OpaqueFunction(function=lambda _: late.touch()), Shutdown()])
     service = LaunchService(argv=[])
     asked = DeclareLaunchArgument("use_gate", default_value=use_gate)

@@ -35,8 +35,17 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
 def test_every_stage_leaves_its_facts(trained: tuple[Path, Path]) -> None:
     facts = json.loads((trained[0] / FACTS_FILE).read_text())
     stages = [fact["stage"] for fact in facts if not fact["stage"].startswith("collect")]
-    assert stages == ["clone-00", "clone-01", "score-clone", "world_model", "cloned", "score-cloned", "imagined-01",
-                      "score-imagined-01", "final"]  # fmt: skip
+    assert stages == [
+        "clone-00",
+        "clone-01",
+        "score-clone",
+        "world_model",
+        "cloned",
+        "score-cloned",
+        "imagined-01",
+        "score-imagined-01",
+        "final",
+    ]
     assert facts[-1]["chosen"] in ("cloned", "imagined-01")
 
 

@@ -20,8 +20,12 @@ def main() -> None:
         print(json.dumps(values), flush=True)
 
     def on_status(message: PlannerStatus) -> None:
-        say(frames=message.frames, swaps=message.swaps, refusal=message.last_refusal,
-            adapters=[each.digest for each in message.adapters])  # fmt: skip
+        say(
+            frames=message.frames,
+            swaps=message.swaps,
+            refusal=message.last_refusal,
+            adapters=[each.digest for each in message.adapters],
+        )
 
     def on_report(message: MismatchReport) -> None:
         say(round=message.round, produced=message.produced_digest, reason=message.reason)

@@ -83,10 +83,17 @@ class Bench(Spinner):
     def __init__(self, place: Workplace, **parameters: Any) -> None:
         home = place.model_dir.parent
         values = {
-            "model_dir": str(place.model_dir), "state_dir": str(place.state_dir), "source_dir": str(home),
-            "signing_key": str(place.key), "preset": "debug", "config_file": str(home / "learning.yaml"),
-            "strategy": "model", "round_decisions": 100, "chunk_decisions": 20, "nice": 0,
-        }  # fmt: skip
+            "model_dir": str(place.model_dir),
+            "state_dir": str(place.state_dir),
+            "source_dir": str(home),
+            "signing_key": str(place.key),
+            "preset": "debug",
+            "config_file": str(home / "learning.yaml"),
+            "strategy": "model",
+            "round_decisions": 100,
+            "chunk_decisions": 20,
+            "nice": 0,
+        }
         self.context = Context()
         rclpy.init(context=self.context, domain_id=DOMAIN)
         overrides = [Parameter(name, value=value) for name, value in {**values, **parameters}.items()]

@@ -40,13 +40,29 @@ def tell(place: Workplace, folder: Path) -> tuple[dict[str, Any], str]:
     """A story in debug settings. The limits of shadow driving are off: what a random model learns is no driving."""
     home, task = place.model_dir.parent, folder / "short.yaml"
     task.write_text(yaml.safe_dump({**yaml.safe_load(TASK_FILE.read_text()), "limits": {"time": SHORT_S}}))
-    finetuner = parameters(folder / "finetuner.yaml", preset="debug", config_file=str(home / "learning.yaml"),
-                           chunk_decisions=20, nice=0)  # fmt: skip
+    finetuner = parameters(
+        folder / "finetuner.yaml", preset="debug", config_file=str(home / "learning.yaml"), chunk_decisions=20, nice=0
+    )
     free = {"shadow_decisions": 1, "shadow_disagreement": 1.0, "shadow_variation": 1.0, "shadow_violations": 100000}
     planner = parameters(folder / "planner.yaml", **{f"adapters.{name}": value for name, value in free.items()})
-    words = ["--preset", "debug", "--strategy", "model", "--shift", f"{task}:nominal", "--run", str(folder / "told"),
-             "--model-dir", str(place.model_dir), "--source-dir", str(home),
-             "--finetuner-params", finetuner, "--planner-params", planner]  # fmt: skip
+    words = [
+        "--preset",
+        "debug",
+        "--strategy",
+        "model",
+        "--shift",
+        f"{task}:nominal",
+        "--run",
+        str(folder / "told"),
+        "--model-dir",
+        str(place.model_dir),
+        "--source-dir",
+        str(home),
+        "--finetuner-params",
+        finetuner,
+        "--planner-params",
+        planner,
+    ]
     command = [sys.executable, "-m", "adawm_planner.cli.main", "story", *words]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=300, check=False)
     assert done.returncode == 0, done.stdout + done.stderr

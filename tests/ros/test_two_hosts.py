@@ -96,8 +96,10 @@ def test_an_adapter_made_on_one_host_drives_the_car_on_the_other(hosts: tuple[Ho
         start_all(children, car, desk, place, tmp_path)
         observer = subprocess.Popen(
             car.on(sys.executable, "-m", "tests.ros.observer"),
-            env=environment(), stdout=subprocess.PIPE, text=True,
-        )  # fmt: skip
+            env=environment(),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
         try:
             assert observer.stdout is not None
             deadline = time.monotonic() + LIMIT_S
@@ -115,10 +117,15 @@ def test_an_adapter_made_on_one_host_drives_the_car_on_the_other(hosts: tuple[Ho
 
 def start_all(children: Children, car: Host, desk: Host, place: Workplace, folder: Path) -> None:
     settings = {
-        "model_dir": str(place.model_dir), "state_dir": str(place.state_dir), "source_dir": str(folder),
-        "signing_key": str(place.key), "adapters.store": str(folder / "store"), "strategy": "model",
-        "adapters.trust": str(place.key.with_suffix(".pub")), "provider": "cpu",
-    }  # fmt: skip
+        "model_dir": str(place.model_dir),
+        "state_dir": str(place.state_dir),
+        "source_dir": str(folder),
+        "signing_key": str(place.key),
+        "adapters.store": str(folder / "store"),
+        "strategy": "model",
+        "adapters.trust": str(place.key.with_suffix(".pub")),
+        "provider": "cpu",
+    }
     shadow = {"adapters.shadow_decisions": 3, "adapters.shadow_disagreement": 1.0, "adapters.shadow_variation": 1.0}
     learning = {"preset": "debug", "config_file": str(folder / "learning.yaml"), "round_decisions": 100}
     start(children, car, PLANNER, settings, **shadow)

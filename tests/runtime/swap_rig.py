@@ -55,8 +55,11 @@ class Rig:
         """One frame, with traffic that changes."""
         self.k += 1
         x = 1.0 + 0.25 * self.k + self.rng.uniform(15.0, 40.0)
-        answer = self.core.answer(frame(self.k, objects=others(self.k, (x, 2.0, 0.0, 1.0, 0.0, 4.0, 1.8),
-                                                                frame_id="odom" if spoilt else "map")))  # fmt: skip
+        answer = self.core.answer(
+            frame(
+                self.k, objects=others(self.k, (x, 2.0, 0.0, 1.0, 0.0, 4.0, 1.8), frame_id="odom" if spoilt else "map")
+            )
+        )
         self.thread.after_answer(Outgoing(answer, self.k, 0.0, is_frame=True))
         return answer
 

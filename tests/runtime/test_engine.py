@@ -170,8 +170,14 @@ def test_an_adapter_of_any_rank_equals_merged_weights(model_dir: Path, tmp_path:
 
     session = onnxruntime.InferenceSession(str(model_dir / "planner.onnx"), providers=["CPUExecutionProvider"])
     carry, seen = OnnxEngine(model_dir, "cpu").initial(), observations(1)[0]
-    feeds = {"bev": seen.bev[None], "state": seen.state[None], "h": carry.h, "z": carry.z, "action": carry.action,
-             "first": np.ones((1, 1), np.float32)}  # fmt: skip
+    feeds = {
+        "bev": seen.bev[None],
+        "state": seen.state[None],
+        "h": carry.h,
+        "z": carry.z,
+        "action": carry.action,
+        "first": np.ones((1, 1), np.float32),
+    }
     plain = session.run(["h_next", "z_next", "probabilities", "value"], feeds)
     adapted = session.run(["h_next", "z_next", "probabilities", "value"], feeds, options)
     theirs, probabilities, value, _ = TorchEngine(merged(agent, factors)).step(carry, seen, True)

@@ -388,7 +388,7 @@ BAD: dict[str, tuple[Callable[[Rig, Files], Files], Reason]] = {
         lambda rig, files: with_factors(rig.maker.files(counter=9), rig.maker.factors(seed=3)),
         Reason.PROBE,
     ),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD)

@@ -63,8 +63,10 @@ def test_a_place_that_is_stuck_is_told_once_the_way_is_over_the_limit() -> None:
 def test_a_twist_in_the_axes_of_the_map_is_told(yaw: float) -> None:
     """It has the true length; heading west it would say that the vehicle reverses, north that it stands."""
     check, along = WayCheck(1.0, 0.2), (math.cos(yaw), math.sin(yaw))
-    lines = [check.add(_frame(k, 0.7 * k * along[0], 0.7 * k * along[1], 14 * along[0], 14 * along[1], yaw))
-             for k in range(4)]  # fmt: skip
+    lines = [
+        check.add(_frame(k, 0.7 * k * along[0], 0.7 * k * along[1], 14 * along[0], 14 * along[1], yaw))
+        for k in range(4)
+    ]
     assert any("is the twist in the vehicle's axes" in line for line in lines)
 
 

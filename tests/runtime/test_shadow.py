@@ -59,8 +59,11 @@ def test_counts() -> None:
 
 def test_a_candidate_that_closes_up_is_a_violation() -> None:
     slow, fast = ACCELERATION_BINS[SLOWEST], ACCELERATION_BINS[FASTEST]
-    found = [x for x in np.arange(20.0, 40.0, 0.05) if too_close(scene((x, 0, 0, 0, 0, 4.0, 1.8)), fast)
-             and not too_close(scene((x, 0, 0, 0, 0, 4.0, 1.8)), slow)]  # fmt: skip
+    found = [
+        x
+        for x in np.arange(20.0, 40.0, 0.05)
+        if too_close(scene((x, 0, 0, 0, 0, 4.0, 1.8)), fast) and not too_close(scene((x, 0, 0, 0, 0, 4.0, 1.8)), slow)
+    ]
     near = scene((float(found[0]), 0.0, 0.0, 0.0, 0.0, 4.0, 1.8))
     counts = ShadowCounts().add(live(SLOWEST), PolicyOutput(one(FASTEST), 0.0), near)
     assert counts.violations == 1

@@ -309,8 +309,10 @@ def test_the_first_look_leaves_out_nobody_whom_the_second_would_find(monkeypatch
             patched.setattr(braking, "_can_be_met", lambda speed, path, *rest: braking._within_reach(speed, *rest))
             other = judge(me, around)
         assert (one.verdict, one.time_to_collision_s, one.met.tolist()) == (
-            other.verdict, other.time_to_collision_s, other.met.tolist(),
-        )  # fmt: skip
+            other.verdict,
+            other.time_to_collision_s,
+            other.met.tolist(),
+        )
         found += int(one.met.sum())
     assert found > 100
 

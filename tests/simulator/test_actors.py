@@ -141,8 +141,12 @@ def rotation(roll: float = 0.0, pitch: float = 0.0, yaw: float = 0.0) -> tuple[f
     """Quaternion x, y, z, w of fixed-axis angles [rad]."""
     half = [cmath.exp(0.5j * angle) for angle in (roll, pitch, yaw)]
     (cr, sr), (cp, sp), (cy, sy) = ((one.real, one.imag) for one in half)
-    return (sr * cp * cy - cr * sp * sy, cr * sp * cy + sr * cp * sy, cr * cp * sy - sr * sp * cy,
-            cr * cp * cy + sr * sp * sy)  # fmt: skip
+    return (
+        sr * cp * cy - cr * sp * sy,
+        cr * sp * cy + sr * cp * sy,
+        cr * cp * sy - sr * sp * cy,
+        cr * cp * cy + sr * sp * sy,
+    )
 
 
 def test_a_mount_s_yaw_and_tilt_are_its_rotation_s() -> None:

@@ -71,8 +71,15 @@ def test_a_phase_ends_when_it_should(now: Facts, after: Phase | None | str, word
 
 @given(st.data())
 def test_every_story_ends_within_its_limit(data: st.DataObject) -> None:
-    config = replace(CONFIG, nominal_episodes=3, shifted_limit=6, adapting_limit=9, window=4, recovered_episodes=3,
-                     rolled_back_episodes=2)  # fmt: skip
+    config = replace(
+        CONFIG,
+        nominal_episodes=3,
+        shifted_limit=6,
+        adapting_limit=9,
+        window=4,
+        recovered_episodes=3,
+        rolled_back_episodes=2,
+    )
     phase, successes, driven, visited = Phase.NOMINAL, dict[Phase, tuple[bool, ...]](), 0, [Phase.NOMINAL]
     while True:
         turn = next_turn(facts(phase, successes, data.draw(st.booleans())), config)

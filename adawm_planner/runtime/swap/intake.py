@@ -118,16 +118,25 @@ class Intake:
         """What may wait; raises Refused. Nothing of what waits has changed then."""
         found = _passed(verified)
         if found.digest == tried or any(found.digest == each.adapter.digest for each in self._waiting.values()):
-            refuse(Reason.DUPLICATE, "a bundle is taken once", found.digest, "a new one",
-                   "Nothing to do: it is on its way already")  # fmt: skip
+            refuse(
+                Reason.DUPLICATE,
+                "a bundle is taken once",
+                found.digest,
+                "a new one",
+                "Nothing to do: it is on its way already",
+            )
         if pushed:
             self._check_parent(found)
         waiting = self._waiting.get(found.manifest.part)
         if waiting is not None and found.manifest.counter <= waiting.adapter.manifest.counter:
             # Of neither has the store seen a counter yet.
-            refuse(Reason.COUNTER, "the counter must be above that of the bundle that waits",
-                   str(found.manifest.counter), f"above {waiting.adapter.manifest.counter}",
-                   "Nothing to do: the newer one is tried")  # fmt: skip
+            refuse(
+                Reason.COUNTER,
+                "the counter must be above that of the bundle that waits",
+                str(found.manifest.counter),
+                f"above {waiting.adapter.manifest.counter}",
+                "Nothing to do: the newer one is tried",
+            )
         return found
 
     def _check_parent(self, found: VerifiedAdapter) -> None:
@@ -137,9 +146,13 @@ class Intake:
         """
         parent = found.manifest.parent
         if parent is not None and self._store.is_rolled_back(parent):
-            refuse(Reason.PARENT, "a pushed bundle must not be trained on top of one that was rolled back", parent,
-                   "what drives, or the base model", "Nothing to do: the next round starts from what drives; "
-                   "an operator may load this one")  # fmt: skip
+            refuse(
+                Reason.PARENT,
+                "a pushed bundle must not be trained on top of one that was rolled back",
+                parent,
+                "what drives, or the base model",
+                "Nothing to do: the next round starts from what drives; an operator may load this one",
+            )
 
     def _displace(self, newer: VerifiedAdapter) -> None:
         """Drop what waits in the part of a newer bundle."""
@@ -159,5 +172,10 @@ def _passed(found: VerifiedAdapter | Refusal) -> VerifiedAdapter:
 
 
 def _superseded(digest: str) -> Refusal:
-    return Refusal(Reason.BUSY, "one bundle of a part waits at a time", f"a newer one, {digest}", "none",
-                   "Nothing to do: the newer one is tried instead")  # fmt: skip
+    return Refusal(
+        Reason.BUSY,
+        "one bundle of a part waits at a time",
+        f"a newer one, {digest}",
+        "none",
+        "Nothing to do: the newer one is tried instead",
+    )

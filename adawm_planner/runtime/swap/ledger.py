@@ -30,5 +30,10 @@ class Ledger:
 
 def fault(text: str) -> Refusal:
     """Refuse for an error of the planner or of its disk."""
-    return Refusal(Reason.FAULT, "nothing must go wrong while an adapter is tried", text, "no error",
-                   "See the log; push a newer bundle once the cause is found")  # fmt: skip
+    return Refusal(
+        Reason.FAULT,
+        "nothing must go wrong while an adapter is tried",
+        text,
+        "no error",
+        "See the log; push a newer bundle once the cause is found",
+    )

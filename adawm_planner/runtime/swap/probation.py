@@ -199,11 +199,12 @@ def verdict(test: Probation, config: SwapConfig) -> Refusal | None:
     if not test.is_worse(config):
         return None
     return Refusal(
-        Reason.PROBATION, "on probation it must not succeed less often than the record",
+        Reason.PROBATION,
+        "on probation it must not succeed less often than the record",
         f"{test.successes} of {test.episodes} episodes, evidence {test.evidence:.3g}",
         f"{test.bound:.3f} of them, evidence below {2.0 / config.probation_level:g}",
         "The last good adapter drives again; look at the rollouts it was made from",
-    )  # fmt: skip
+    )
 
 
 def lower_bound(successes: int, trials: int, level: float) -> float:

@@ -64,8 +64,15 @@ class Services:
             self._good.drop_above(part)
         self._store.pin(part, event.pinned, self._now())
         if event.pinned and self._trials.part == part:
-            self._trials.give_up(Refusal(Reason.PINNED, "the part must not be pinned", f"{part} is pinned",
-                                         "not pinned", "Unpin it if updates are wanted again"))  # fmt: skip
+            self._trials.give_up(
+                Refusal(
+                    Reason.PINNED,
+                    "the part must not be pinned",
+                    f"{part} is pinned",
+                    "not pinned",
+                    "Unpin it if updates are wanted again",
+                )
+            )
         event.answer(self._pinned(part, event.pinned))
 
     def list_all(self, event: m.ListAll) -> None:
@@ -89,8 +96,13 @@ class Services:
 
     def _withdraw(self, parts: Sequence[str], changed: Sequence[str]) -> bool:
         """Drop what is on its way in these parts, or was tried beside one that changes; tell whether there was any."""
-        refusal = Refusal(Reason.OPERATOR, "nobody must object", "an operator rolled it back", "none",
-                          "Push a newer bundle if it is wanted again")  # fmt: skip
+        refusal = Refusal(
+            Reason.OPERATOR,
+            "nobody must object",
+            "an operator rolled it back",
+            "none",
+            "Push a newer bundle if it is wanted again",
+        )
         waited = self._intake.withdraw(parts, refusal)
         tried = self._trials.withdraw(parts, changed, refusal)
         return waited or tried

@@ -61,8 +61,9 @@ def verdict(counts: ShadowCounts, config: SwapConfig) -> Refusal | None:
     if counts.violations > config.shadow_violations:
         return _refusal(
             "following distances must be kept where the live one keeps them",
-            f"{counts.violations} violations", str(config.shadow_violations),
-        )  # fmt: skip
+            f"{counts.violations} violations",
+            str(config.shadow_violations),
+        )
     if counts.decisions < config.shadow_decisions:
         return None
     for name, found, limit in (

@@ -40,9 +40,12 @@ MOST_WAITING = 16
 """Events that may wait before pushed bundles are turned away."""
 
 TOO_MANY = Refusal(
-    Reason.BUSY, "bundles must not come faster than they are checked", f"{MOST_WAITING} waiting", "fewer",
+    Reason.BUSY,
+    "bundles must not come faster than they are checked",
+    f"{MOST_WAITING} waiting",
+    "fewer",
     "Send it again later; find out who sends so many",
-)  # fmt: skip
+)
 
 GIL_SWITCH_S = 0.001
 """Longest that Python code of the other thread holds up the driving one [s]; Python's own default is 0.005."""
