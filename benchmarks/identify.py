@@ -1,8 +1,7 @@
 """Planted causes of mismatch, and what the estimators say of them.
 
-Only the vehicle changed, only the task, both, or nothing: the base model drives each, on seeds that nothing was tuned
-on, and its episodes are cut into disjoint trials. A trial is right when it names the planted cause from its own
-episodes alone.
+Only the vehicle changed, only the task, both, or nothing: the base model drives each, and its episodes are cut into
+disjoint trials. A trial is right when it names the planted cause from its own episodes alone.
 """
 
 from __future__ import annotations
@@ -66,6 +65,10 @@ PLANTED: dict[str, tuple[tuple[str, str], ...]] = {
 
 RESULT = ROOT / "benchmarks" / "results" / "adaptation" / "identify.json"
 EVERYTHING = 10**9
+FIRST_SEED = 100_000
+"""Of the first episode; on the seeds from 5000 it was seen what the rule of `cause_task` missed, and it was changed."""
+LOOKS = 16
+"""Rounds of a run, as `adawm adapt` has."""
 
 
 @dataclass(frozen=True)
@@ -96,9 +99,9 @@ class Pool:
 @click.command()
 @click.option("--trials", type=click.IntRange(min=1), default=48, show_default=True, help="Per cause.")
 @click.option("--clean", type=click.IntRange(min=1), default=100, show_default=True, help="Trials without any cause.")
-@click.option("--episodes", type=click.IntRange(min=2), default=20, show_default=True, help="Rollouts per trial.")
-@click.option("--sizes", default="2,4,8,12,20", show_default=True, help="Rollouts per trial to compare.")
-@click.option("--seed", type=SEED, default=5000, show_default=True, help="First episode seed.")
+@click.option("--episodes", type=click.IntRange(min=2), default=12, show_default=True, help="Rollouts per trial.")
+@click.option("--sizes", default="2,4,8,12", show_default=True, help="Rollouts per trial to compare.")
+@click.option("--seed", type=SEED, default=FIRST_SEED, show_default=True, help="First episode seed.")
 @click.option(
     "--estimator",
     type=click.Choice(["direct", "both"]),
@@ -136,6 +139,7 @@ def identify(
         ],
         "direct": verdict(rows),
         "direct_by_rollouts": by_size(pools, judge, rollouts_per_trial, trials, clean),
+        "false_repairs": false_repairs(pools[0], judge, episodes),
     }
     if estimator == "both":
         source = source_measure(base, config, cache, name)
@@ -231,6 +235,14 @@ class Judge:
             part = self._part(dynamics, policy, pool.tally(chosen))
             yield Judgement(pool.cause, self._name(scores["cause_vehicle"], scores["cause_task"]), part, pool.condition)
 
+    def repairs(self, pool: Pool, chosen: Int64) -> bool:
+        """Whether the rule repairs something after these episodes, none of them repaired after."""
+        dynamics, policy = (self._score(name, Sample.of(pool.values[name][chosen])) for name in pair_of(self.config))
+        seen = Failures.seen(
+            [pool.outcomes[number] for number in chosen], (), self.config.select.recovery, self.baseline.driving
+        )
+        return select_part(Evidence(dynamics, policy, seen), Part.NOTHING, self.config.select).part is not Part.NOTHING
+
     def visitation_all(
         self, pools: Sequence[Pool], source: Measure, episodes: int, trials: int, clean: int
     ) -> Iterator[Judgement]:
@@ -275,7 +287,10 @@ def verdict(rows: Sequence[Judgement]) -> dict[str, Any]:
     return {
         "confusion": matrix,
         "identified": {cause: _share(right[cause], total[cause]) for cause in CAUSES},
-        "identified_planted": _share(sum(right[c] for c in planted), sum(total[c] for c in planted)),
+        "identified_planted": {
+            **_share(sum(right[c] for c in planted), sum(total[c] for c in planted)),
+            "ci95_conditions": over_conditions(rows),
+        },
         "nothing_is_wrong": _share(
             sum(each.part is Part.NOTHING for each in rows if each.cause == "none"), total["none"]
         ),
@@ -291,6 +306,41 @@ def _share(successes: int, trials: int) -> dict[str, Any]:
     if not trials:
         return {"trials": 0}
     return {"share": successes / trials, "ci95": list(wilson_interval(successes, trials)), "trials": trials}
+
+
+def over_conditions(rows: Sequence[Judgement], draws: int = 10_000) -> list[float]:
+    """95 % interval of the share of planted trials named, had other conditions been planted.
+
+    Trials of one condition mostly end alike, so counting trials as independent flatters the interval. Here conditions
+    are drawn again, with replacement, among those of the same cause (cluster bootstrap, percentiles).
+    """
+    named = {
+        cause: np.array(
+            [
+                np.mean([each.named == cause for each in rows if each.condition == condition])
+                for condition in dict.fromkeys(each.condition for each in rows if each.cause == cause)
+            ]
+        )
+        for cause in CAUSES[1:]
+    }
+    rng = np.random.default_rng(0)
+    shares = [rng.choice(each, (draws, len(each))).mean(1) for each in named.values() if len(each)]
+    return [float(bound) for bound in np.quantile(np.mean(shares, axis=0), (0.025, 0.975))]
+
+
+def false_repairs(home: Pool, judge: Judge, episodes: int, runs: int = 1000) -> dict[str, Any]:
+    """Share of runs in which something is repaired though nothing is wrong, by the number of rounds so far.
+
+    A run looks again in every round, at all that it has driven, so it errs more often than one look. The runs are put
+    together from the episodes of the pool, drawn with replacement.
+    """
+    rng = np.random.default_rng(0)
+    wrong = np.zeros(LOOKS)
+    for _ in range(runs):
+        drawn = rng.integers(len(home.outcomes), size=episodes * LOOKS)
+        first = next((look for look in range(LOOKS) if judge.repairs(home, drawn[: episodes * (look + 1)])), LOOKS)
+        wrong[first:] += 1
+    return {"episodes": episodes, "runs": runs, "share_by_round": [float(each) for each in wrong / runs]}
 
 
 def by_size(
@@ -320,6 +370,9 @@ def to_markdown(result: Mapping[str, Any]) -> str:
         for text, key in verdicts:
             low, high = result[name][key]["ci95"]
             share = f"{result[name][key]['share']:.3f} ({low:.3f}-{high:.3f}, {result[name][key]['trials']} trials)"
+            if "ci95_conditions" in result[name][key]:
+                low, high = result[name][key]["ci95_conditions"]
+                share += f"; over conditions, {low:.2f}-{high:.2f}"
             lines += ["", f"`{name}`, {text}: {share}."]
     return "\n".join(lines)
 

@@ -13,7 +13,7 @@ from adawm_planner.config.policy import PolicyConfig
 from adawm_planner.config.world_model import WorldModelConfig
 
 EVALUATION_SEED = 5000
-"""Episode seeds from here on belong to evaluation and are never used in training, validation or tuning."""
+"""Episode seeds from here on belong to evaluation: training, validation and tuning refuse them."""
 
 
 @dataclass(frozen=True)

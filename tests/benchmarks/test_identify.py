@@ -14,7 +14,7 @@ from adawm_planner.adaptation.mismatch import pair_of
 from adawm_planner.adaptation.scores import DIRECT, Baseline, Sample, Scales, Tally
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.config.adaptation import load_adaptation
-from benchmarks.identify import Judge, Pool, verdict
+from benchmarks.identify import CAUSES, Judge, Judgement, Pool, false_repairs, over_conditions, verdict
 
 CONFIG = load_adaptation()
 NOISE = np.tile([-0.1, 0.1], 12)
@@ -85,3 +85,23 @@ def test_trials_are_counted_by_what_was_planted_and_what_was_named() -> None:
     }
     assert (found["identified_planted"]["share"], found["identified_planted"]["trials"]) == (pytest.approx(1 / 3), 6)
     assert found["nothing_is_wrong"]["share"] == 1.0
+
+
+def test_trials_that_end_alike_are_one_observation() -> None:
+    alike = [
+        Judgement(cause, cause if k % 2 else "none", Part.NOTHING, (f"task{k}", cause))
+        for cause in CAUSES[1:]
+        for k in range(4)
+        for _ in range(12)
+    ]
+    low, high = over_conditions(alike)
+    assert 0.5 - low == pytest.approx(1.96 * 0.5 / 12**0.5, abs=0.05), "twelve conditions, not 144 trials"
+    assert high - 0.5 == pytest.approx(0.5 - low, abs=0.05)
+    assert over_conditions([each for each in alike if each.named != "none"]) == [1.0, 1.0]
+
+
+def test_a_run_errs_more_often_than_one_look() -> None:
+    dynamics, _ = pair_of(CONFIG)
+    assert set(false_repairs(pool("none", dynamics), judge(), 12, 5)["share_by_round"]) == {1.0}
+    shares = false_repairs(pool("none"), judge(), 12, 100)["share_by_round"]
+    assert shares == sorted(shares) and shares[0] < shares[-1] < 0.1
