@@ -79,12 +79,13 @@ def select_next(seen: Evidence, repaired: Part, config: SelectConfig) -> Selecti
         config: significance.
 
     Returns:
-        The policy after the dynamics where driving failed significantly: it has not learned from the repaired model
-        yet. The dynamics after the policy where its score is significant. Else nothing.
+        The dynamics after the policy where its score is significant. Else the policy where driving failed
+        significantly: it has not learned from the repaired model yet, or what it learned has not been driven yet, and
+        only driving shows a recovery. Else nothing.
     """
     text = f"{repaired.value} repaired, now {seen}"
-    if repaired is Part.DYNAMICS and seen.failures.significant(config.significance):
-        return Selection(Part.POLICY, f"{text}: driving failed significantly")
     if repaired is Part.POLICY and seen.dynamics.significant(config.significance):
         return Selection(Part.DYNAMICS, f"{text}: the dynamics is significantly above its baseline")
+    if seen.failures.significant(config.significance):
+        return Selection(Part.POLICY, f"{text}: driving failed significantly")
     return Selection(Part.NOTHING, f"{text}: nothing is left to repair")

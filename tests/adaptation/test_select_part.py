@@ -65,7 +65,9 @@ def test_the_choice_does_not_flip_on_noise() -> None:
         (Part.DYNAMICS, 0.90, 0.90, FEW, Part.NOTHING, "nothing is left"),
         (Part.DYNAMICS, 0.01, 0.01, FEW, Part.NOTHING, "nothing is left"),
         (Part.POLICY, 0.20, 0.90, MANY, Part.DYNAMICS, "the dynamics is significantly"),
-        (Part.POLICY, 0.01, 0.90, MANY, Part.NOTHING, "nothing is left"),
+        (Part.POLICY, 0.20, 0.90, FEW, Part.DYNAMICS, "the dynamics is significantly"),
+        (Part.POLICY, 0.01, 0.90, MANY, Part.POLICY, "driving failed"),
+        (Part.POLICY, 0.01, 0.90, FEW, Part.NOTHING, "nothing is left"),
     ],
 )
 def test_after_a_repair(
