@@ -2,7 +2,7 @@
 
 A folder with `bundles/DIGEST/`, `log.jsonl` and `lock`. The log is the whole truth: each change is one durable line, so
 it has happened or it has not, whenever the process is killed. Bundles are written before the line that names them;
-what no line names is removed when the store is opened.
+what no line names is removed when the store is opened. What somebody else put there is not: it is told of.
 """
 
 from __future__ import annotations
@@ -10,17 +10,19 @@ from __future__ import annotations
 import fcntl
 import logging
 import os
+import re
 import shutil
 from collections.abc import Callable, Collection
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from adawm_planner.adapters.bundle import read_bundle
+from adawm_planner.adapters.bundle import BUNDLE_FILES, read_bundle
 from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.log import AppendLog, read_log
+from adawm_planner.adapters.manifest import HEX
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store_state import Event, Installed, PartState, Status, StoreState, replay
 from adawm_planner.adapters.verify import Context, Seen, VerifiedAdapter, verify
@@ -32,6 +34,9 @@ LOG_FILE = "log.jsonl"
 LOCK_FILE = "lock"
 BUNDLES = "bundles"
 STAGING = "staging"
+FINETUNER_FILE = "state.json"
+"""What `finetuning/memory` keeps in its folder, which has `bundles/` too."""
+
 OF_THIS_START = {
     Reason.OTHER_BASE,
     Reason.OTHER_VEHICLE,
@@ -45,6 +50,8 @@ OF_THIS_START = {
 
 KEEP = 16
 """Bundles whose files are kept; committed ones and the active one always are."""
+
+_OURS = re.compile(rf"{STAGING}|{BUNDLES}/{HEX.pattern}")
 
 
 @dataclass(frozen=True)
@@ -60,7 +67,7 @@ class AdapterStore:
     """The store of one planner, open for writing. Use as a context manager, or `close` it."""
 
     def __init__(self, root: Path, now_unix_s: int, keep: int = KEEP) -> None:
-        """Open or create the store, and tidy up after a process that was killed; `notes` tells what was found.
+        """Open or create the store, and tidy up after a process that was killed; `notes` has what was found and logged.
 
         An adapter that was on probation is rolled back: only committed ones survive a restart. On a full disk the line
         about it is written later, before any other: the planner drives meanwhile.
@@ -71,11 +78,12 @@ class AdapterStore:
             keep: number of bundles whose files are kept.
 
         Raises:
-            ValueError: the log is damaged, or another process has the store open.
+            ValueError: the log is damaged or lost, the folder is somebody else's, or another process has it open.
             OSError: the folder cannot be written.
         """
         if keep < 1:
             raise ValueError(f"keep is {keep}, must be at least 1 bundle")
+        _check_whose(root)
         self.root, self.keep, self.notes = root, keep, list[str]()
         self._owed: list[dict[str, Any]] = []  # records that count already and are not on disk yet
         (root / BUNDLES).mkdir(parents=True, exist_ok=True)
@@ -310,18 +318,26 @@ class AdapterStore:
 
     def _tidy(self, now_unix_s: int) -> None:
         if self._log.torn:
-            self.notes.append(f"{LOG_FILE}: {self._log.torn} bytes of a line that was never finished were cut off")
+            self._tell(f"{LOG_FILE}: {self._log.torn} bytes of a line that was never finished were cut off")
         held = set(self._state.bundles) - self._state.removed
         strays = [path for path in (self.root / BUNDLES).iterdir() if path.name not in held]
         for path in [*strays, *self.root.glob(STAGING)]:
+            place = path.relative_to(self.root)
+            if not _made_here(path, str(place)):
+                self._tell(f"{place}: was not made by this store and stays; move it to another folder")
+                continue
             why = remove(path)
             done = f"cannot be removed ({why}); remove it by hand" if why else "removed"
-            self.notes.append(f"{path.relative_to(self.root)}: of no adapter in the store, {done}")
+            self._tell(f"{place}: of no adapter in the store, {done}")
         sync(self.root / BUNDLES)
         for part, state in list(self._state.parts.items()):
             if state.active is not None:
                 self._roll_back_at_start(part, state.active, now_unix_s, "not committed before the restart")
-                self.notes.append(f"{part}: {state.active[:12]} was on probation, rolled back")
+                self._tell(f"{part}: {state.active[:12]} was on probation, rolled back")
+
+    def _tell(self, note: str) -> None:
+        self.notes.append(note)
+        _log.warning("%s: %s", self.root, note)
 
 
 def read_state(root: Path) -> StoreState:
@@ -355,6 +371,34 @@ def _known_part(part: str) -> str:
     if part not in PARTS:
         raise ValueError(f"part '{part}' is unknown; choose {' or '.join(PARTS)}")
     return part
+
+
+def _check_whose(root: Path) -> None:
+    """Raises ValueError for a folder that is somebody else's, or a store that has lost its log.
+
+    Taken for a new store, it would lose its bundles; and without its log, counters, pins and committed adapters.
+    """
+    if (root / FINETUNER_FILE).exists():
+        raise ValueError(
+            f"{root}: holds {FINETUNER_FILE}, so it is a finetuner's state_dir; name another adapters.store"
+        )
+    # The log is made before any bundle, so it is looked for last: another process may be making both.
+    left = min((str(path.relative_to(root)) for path in (*root.glob(f"{BUNDLES}/*"), *root.glob(STAGING))), default="")
+    if left and not (root / LOG_FILE).exists():
+        raise ValueError(
+            f"{root}: holds {left} but no {LOG_FILE}. If this folder is not the planner's own, name another "
+            f"adapters.store; if it is, restore {LOG_FILE}, or move the folder away: the planner then starts with the "
+            "base model"
+        )
+
+
+def _made_here(path: Path, place: str) -> bool:
+    """Whether a stray is a folder such as `install` makes; `place` is its path in the store."""
+    if not _OURS.fullmatch(place) or path.is_symlink() or not path.is_dir():
+        return False
+    with suppress(OSError):  # a folder that cannot be read is left alone as well
+        return {each.name for each in path.iterdir()} <= set(BUNDLE_FILES)
+    return False
 
 
 def _lock(path: Path) -> int:

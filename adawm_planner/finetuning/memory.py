@@ -23,10 +23,11 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from adawm_planner.adapters.store import FINETUNER_FILE, LOG_FILE
 from adawm_planner.durable import left_behind, remove, replacing
 
 SCHEMA = "adawm.finetuner/1"
-STATE_FILE = "state.json"
+STATE_FILE = FINETUNER_FILE
 BEGUN_FILE = "student.safetensors"
 STUDENTS, BUNDLES = "students", "bundles"
 BASE = "base"
@@ -67,13 +68,13 @@ class Memory:
         """Open or make it; what a killed round left is removed.
 
         Raises:
-            ValueError: state.json is lost, damaged, of another version, or of another base model.
+            ValueError: state.json is lost, damaged, of another version, or of another base model; or the folder is a
+                planner's store.
             OSError: the folder cannot be made or written.
         """
-        self.folder = folder
+        self.folder, known = folder, read_known(folder, base)
         for name in (STUDENTS, BUNDLES):
             (folder / name).mkdir(parents=True, exist_ok=True)
-        known = read_known(folder, base)
         if known is None:
             self.keep(Known(base))
         else:
@@ -126,9 +127,11 @@ def read_known(folder: Path, base: str) -> Known | None:
 
     Raises:
         ValueError: it is damaged, of another version, or of another base model than `base`; or it is lost, though what
-            it names is there.
+            it names is there; or the folder is a planner's store.
     """
     path = folder / STATE_FILE
+    if (folder / LOG_FILE).exists():
+        raise ValueError(f"{folder}: holds {LOG_FILE}, so it is a planner's adapters.store; name another state_dir")
     if not path.exists():
         left = _left(folder)
         if left:

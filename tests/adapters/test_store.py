@@ -21,6 +21,7 @@ from adawm_planner.adapters.store import BUNDLES, LOG_FILE, AdapterStore, entrie
 from adawm_planner.adapters.store_state import Status
 from adawm_planner.adapters.strict_json import canonical
 from adawm_planner.adapters.verify import VerifiedAdapter, verify
+from adawm_planner.finetuning.memory import Memory
 from tests.adapters.conftest import NOW, Maker
 
 STEPS = ("mkdir", "open", "write", "fsync", "rename", "ftruncate", "rmdir", "unlink")
@@ -423,25 +424,119 @@ def test_old_files_that_cannot_make_room_do_not_cost_the_new_bundle(
         assert [path.name for path in (tmp_path / "store" / BUNDLES).iterdir()] == [adapters[2].digest]
 
 
-def test_what_others_put_there_is_removed_or_told_and_stops_nobody(
-    tmp_path: Path, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
+def everything(folder: Path) -> dict[str, bytes | None]:
+    """All that a folder holds: path in it -> content, None for a folder."""
+    return {str(path.relative_to(folder)): None if path.is_dir() else path.read_bytes() for path in folder.rglob("*")}
+
+
+def test_what_others_put_there_is_told_and_stays_and_stops_nobody(
+    tmp_path: Path, adapters: list[VerifiedAdapter]
 ) -> None:
-    root, elsewhere = tmp_path / "store", tmp_path / "elsewhere"
+    root = tmp_path / "store"
     with AdapterStore(root, NOW) as store:
         committed(store, adapters[0])
-    elsewhere.mkdir()
     (root / BUNDLES / ".DS_Store").write_text("x")
-    (root / BUNDLES / "old").symlink_to(elsewhere)
+    (root / BUNDLES / "brakes-policy").mkdir()
+    (root / BUNDLES / "brakes-policy" / "manifest.json").write_text("{}")
+    (root / BUNDLES / ("a" * 64)).symlink_to(root / BUNDLES / "brakes-policy")
+    (root / BUNDLES / ("b" * 64)).mkdir()
+    (root / BUNDLES / ("b" * 64) / "notes.txt").write_text("x")
+    (root / "staging").mkdir()
+    (root / "staging" / "notes.txt").write_text("x")
+    before = everything(root)
     with AdapterStore(root, NOW) as store:
-        wanted = {f"{BUNDLES}/{name}: of no adapter in the store, removed" for name in (".DS_Store", "old")}
-        assert set(store.notes) == wanted and elsewhere.is_dir()
-        assert [path.name for path in (root / BUNDLES).iterdir()] == [adapters[0].digest]
-    (root / BUNDLES / "left").mkdir()
-    monkeypatch.setattr(shutil, "rmtree", fail)
-    with AdapterStore(root, NOW) as store:
-        [note] = store.notes
-        assert "bundles/left: " in note and "cannot be removed (No space left on device); remove it by hand" in note
+        places = ("staging", *(f"{BUNDLES}/{name}" for name in (".DS_Store", "brakes-policy", "a" * 64, "b" * 64)))
+        stays = "was not made by this store and stays; move it to another folder"
+        assert set(store.notes) == {f"{place}: {stays}" for place in places}
         assert store.part("policy").current == adapters[0].digest
+    assert everything(root) == before
+
+
+def test_what_a_kill_left_is_removed_or_told_and_stops_nobody(
+    tmp_path: Path, adapters: list[VerifiedAdapter], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    root, left = tmp_path / "store", (f"{BUNDLES}/{'a' * 64}", "staging")
+    with AdapterStore(root, NOW) as store:
+        committed(store, adapters[0])
+    for place in left:
+        (root / place).mkdir()
+        (root / place / "manifest.json").write_text("{}")
+    with monkeypatch.context() as patched:
+        patched.setattr(shutil, "rmtree", fail)
+        with AdapterStore(root, NOW) as store:
+            told = "of no adapter in the store, cannot be removed (No space left on device); remove it by hand"
+            assert store.notes == [f"{place}: {told}" for place in left]
+            assert store.part("policy").current == adapters[0].digest
+    with AdapterStore(root, NOW) as store:
+        assert store.notes == [f"{place}: of no adapter in the store, removed" for place in left]
+    assert [path.name for path in (root / BUNDLES).iterdir()] == [adapters[0].digest]
+
+
+def test_what_is_found_at_a_start_is_logged(
+    tmp_path: Path, adapters: list[VerifiedAdapter], caplog: pytest.LogCaptureFixture
+) -> None:
+    root = tmp_path / "store"
+    with AdapterStore(root, NOW) as store:
+        store.install(adapters[0], NOW)
+        store.activate(adapters[0].digest, NOW)
+    assert caplog.messages == []
+    (root / LOG_FILE).open("ab").write(b"{")
+    (root / BUNDLES / "mine").mkdir()
+    with AdapterStore(root, NOW) as store:
+        assert (
+            len(store.notes) == 3 and f"policy: {adapters[0].digest[:12]} was on probation, rolled back" in store.notes
+        )
+        assert caplog.messages == [f"{root}: {note}" for note in store.notes]
+
+
+@pytest.mark.parametrize("place", ["bundles/brakes-policy/manifest.json", "staging/notes.txt"])
+def test_a_folder_of_somebody_else_is_refused_and_left_alone(tmp_path: Path, place: str) -> None:
+    """As where the store is put into the folder whose `bundles` an operator fills, see docs/adapters.md."""
+    (tmp_path / place).parent.mkdir(parents=True)
+    (tmp_path / place).write_text("x")
+    before = everything(tmp_path)
+    left = "/".join(place.split("/")[:-1])
+    for _ in range(2):
+        with pytest.raises(ValueError, match=rf"holds {left} but no log.jsonl.* name another adapters.store"):
+            AdapterStore(tmp_path, NOW)
+    assert everything(tmp_path) == before
+
+
+def test_a_lost_log_is_refused_and_nothing_is_removed(tmp_path: Path, adapters: list[VerifiedAdapter]) -> None:
+    """A new one would forget counters, pins and what was committed."""
+    root = tmp_path / "store"
+    with AdapterStore(root, NOW) as store:
+        committed(store, adapters[0])
+        store.pin("policy", True, NOW)
+    log = (root / LOG_FILE).read_bytes()
+    (root / LOG_FILE).unlink()
+    with pytest.raises(ValueError, match="but no log.jsonl.*restore log.jsonl, or move the folder away"):
+        AdapterStore(root, NOW)
+    (root / LOG_FILE).write_bytes(log)
+    with AdapterStore(root, NOW) as store:
+        assert store.notes == [] and store.part("policy").current == adapters[0].digest
+
+
+def test_a_first_start_that_was_killed_before_there_was_a_log_is_no_loss(tmp_path: Path) -> None:
+    (tmp_path / BUNDLES).mkdir()
+    (tmp_path / "lock").touch()
+    AdapterStore(tmp_path, NOW).close()
+
+
+def test_store_and_finetuner_never_share_a_folder(tmp_path: Path, adapters: list[VerifiedAdapter]) -> None:
+    """Each would sweep the other's bundles away."""
+    theirs, ours, base = tmp_path / "finetuner", tmp_path / "store", "b" * 64
+    Memory(theirs, base)
+    before = everything(theirs)
+    with pytest.raises(ValueError, match=r"holds state.json, so it is a finetuner's state_dir; name another adapters"):
+        AdapterStore(theirs, NOW)
+    assert everything(theirs) == before
+    with AdapterStore(ours, NOW) as store:
+        committed(store, adapters[0])
+    before = everything(ours)
+    with pytest.raises(ValueError, match=r"holds log.jsonl, so it is a planner's adapters.store; name another state_d"):
+        Memory(ours, base)
+    assert everything(ours) == before
 
 
 # Killed at every step
