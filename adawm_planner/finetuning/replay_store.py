@@ -28,6 +28,8 @@ import json
 import logging
 import os
 import re
+import shutil
+import stat
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import TracebackType
@@ -78,6 +80,7 @@ class ReplayStore:
         self.lost = 0  # decisions that could not be written, since this was opened
         self.quarantined: list[str] = []  # reasons, since this was opened
         self._pending: list[Captured] = []
+        self._sizes: dict[Path, int] = {}  # of closed chunks [bytes]
         try:
             for path in left_behind(folder / FORMAT_FILE):
                 remove(path)
@@ -86,11 +89,10 @@ class ReplayStore:
                     staged.write_text(_format_text())
             (folder / QUARANTINE).mkdir(exist_ok=True)  # now, because on a full disk it could not be made
             self._next = self._sweep()
+            self._files = [file for file in chunk_files(folder) if file.path in self._sizes]
         except BaseException:
             os.close(self._lock)
             raise
-        self._files = chunk_files(folder)
-        self._sizes = {file.path: file.path.stat().st_size for file in self._files}
 
     def __enter__(self) -> ReplayStore:
         return self
@@ -183,14 +185,29 @@ class ReplayStore:
             self._lock = -1
 
     def _sweep(self) -> int:
-        """Quarantine what is no closed chunk though it is named like one; returns the next chunk's index."""
+        """Take up closed chunks, quarantine what is none though named like one; returns the next chunk's index."""
         for path in sorted(self.folder.glob("chunk-*")):
             if path.suffix == ".part":
                 self._quarantine(path, f"{path.name} was being written when its writer ended")
             elif ChunkFile.of(path) is None:
                 self._quarantine(path, f"{path.name} is not a chunk's name, must be chunk-INDEX-DECISIONS-SHA256.npz")
+            else:
+                self._take_up(path)
         names = [path.name for path in (*self.folder.glob("chunk-*"), *(self.folder / QUARANTINE).glob("chunk-*"))]
         return max((int(match[1]) for match in map(_INDEX.match, names) if match), default=-1) + 1
+
+    def _take_up(self, path: Path) -> None:
+        """Note the size of a closed chunk; one that the disk tells nothing of is left out, and stays."""
+        try:
+            found = path.lstat()
+        except OSError as error:
+            _log.warning("%s: left out: %s cannot be looked at (%s)", self.folder, path.name, error)
+            return
+        if stat.S_ISREG(found.st_mode):
+            self._sizes[path] = found.st_size
+        else:
+            what = "a link" if stat.S_ISLNK(found.st_mode) else "no regular file"
+            self._quarantine(path, f"{path.name} is {what}, must be a file")
 
     def _set_aside(self, file: ChunkFile, reason: str) -> None:
         self._quarantine(file.path, reason)
@@ -337,5 +354,8 @@ def _read_files(
 
 
 def _remove_quarantined(path: Path) -> None:
-    path.unlink(missing_ok=True)
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
     path.with_name(f"{path.name}{_REASON}").unlink(missing_ok=True)

@@ -153,6 +153,61 @@ def test_a_wrong_count_and_a_link_are_damage(tmp_path: Path) -> None:
         assert list(store.read()) == [] and "is a link" in store.quarantined[0]
 
 
+@pytest.mark.parametrize("kind", ["dangling link", "folder", "pipe"])
+def test_what_is_no_file_is_set_aside_though_it_is_named_like_a_chunk(tmp_path: Path, kind: str) -> None:
+    filled(tmp_path, 4)
+    stranger = tmp_path / chunk_name(5, 4, b"")
+    if kind == "dangling link":
+        stranger.symlink_to(tmp_path / "nowhere")
+    elif kind == "folder":
+        (stranger / "within").mkdir(parents=True)
+    else:
+        os.mkfifo(stranger)
+    with ReplayStore(tmp_path, SMALL) as store:
+        [reason] = store.quarantined
+        what = "a link" if kind == "dangling link" else "no regular file"
+        assert reason == f"{stranger.name} is {what}, must be a file"
+        assert (store.chunks, store.decisions) == (1, 4)
+        store.append(decision(4))
+    assert [file.index for file in chunk_files(tmp_path)] == [0, 6]
+    assert os.path.lexists(tmp_path / "quarantine" / stranger.name)
+    small = ReplayConfig(chunk_decisions=4, most_bytes=4 * 16_384 + 1)
+    (tmp_path / "chunk-00000009.part").write_bytes(bytes(small.most_bytes))
+    with ReplayStore(tmp_path, small) as store:
+        store.append(decision(5))
+    assert list((tmp_path / "quarantine").iterdir()) == [], "and makes room like all that is there"
+
+
+def test_a_chunk_that_the_disk_tells_nothing_of_is_left_out(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    filled(tmp_path)
+    victim, lstat = chunk_files(tmp_path)[2].path, Path.lstat
+
+    def broken(path: Path) -> os.stat_result:
+        if path == victim:
+            raise OSError(5, "Input/output error")
+        return lstat(path)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "lstat", broken)
+        with ReplayStore(tmp_path, SMALL) as store:
+            assert store.decisions == 16 and store.quarantined == [] and victim.exists()
+    with ReplayStore(tmp_path, SMALL) as store:
+        assert store.decisions == 20
+
+
+def test_a_store_that_cannot_be_opened_is_not_busy_afterwards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*arguments: object) -> None:
+        raise OSError(5, "Input/output error")
+
+    filled(tmp_path)
+    with monkeypatch.context() as patched:
+        patched.setattr(replay_store, "chunk_files", broken)
+        for _ in range(2):
+            with pytest.raises(OSError, match="Input/output error"):
+                ReplayStore(tmp_path)
+    ReplayStore(tmp_path).close()
+
+
 def test_torn_and_misnamed_files_are_set_aside_and_their_numbers_not_used_again(tmp_path: Path) -> None:
     filled(tmp_path, 4)
     (tmp_path / "chunk-00000007.part").write_bytes(b"torn")
