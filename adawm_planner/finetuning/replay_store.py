@@ -151,12 +151,15 @@ class ReplayStore:
             with replacing(final, part):
                 part.write_bytes(data)
         except OSError as error:
-            self.lost += len(decisions)
-            raise StoreWriteError(
-                f"{self.folder}: a chunk of {len(data)} bytes cannot be written ({error}); {len(decisions)} "
-                f"decisions are lost, {self.decisions} can still be read; free disk space or lower replay.most_bytes "
-                f"({self.config.most_bytes})"
-            ) from error
+            if not os.path.lexists(final):
+                self.lost += len(decisions)
+                raise StoreWriteError(
+                    f"{self.folder}: a chunk of {len(data)} bytes cannot be written ({error}); {len(decisions)} "
+                    f"decisions are lost, {self.decisions} can still be read; free disk space or lower "
+                    f"replay.most_bytes ({self.config.most_bytes})"
+                ) from error
+            # It is there, whole, with its content on the disk: only its name may still be lost with the power.
+            _log.warning("%s: %s would not survive a loss of power now (%s)", self.folder, final.name, error)
         file = ChunkFile.of(final)
         assert file is not None, final
         self._files.append(file)
@@ -239,8 +242,9 @@ class ReplayStore:
             _remove_quarantined(path)
             total -= length
         while total > self.config.most_bytes and len(self._files) > 1:
-            oldest = self._files.pop(0)
-            oldest.path.unlink(missing_ok=True)
+            oldest = self._files[0]
+            oldest.path.unlink(missing_ok=True)  # first: where it fails, the chunk still counts, and goes later
+            del self._files[0]
             total -= self._sizes.pop(oldest.path)
             self.evicted += 1
 

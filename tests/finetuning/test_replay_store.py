@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 
+from adawm_planner import durable
 from adawm_planner.config.finetuning import ReplayConfig
 from adawm_planner.data_types import RewardTerms
 from adawm_planner.durable import left_behind
@@ -373,6 +374,58 @@ def test_closing_on_a_full_disk_lets_others_write(tmp_path: Path, monkeypatch: p
         store.close()
     monkeypatch.undo()
     ReplayStore(tmp_path).close()
+
+
+def test_a_chunk_whose_name_is_not_durable_yet_is_written_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    sync = durable.sync
+
+    def no_folder(path: Path) -> None:
+        if path.is_dir():
+            raise OSError(5, "Input/output error")
+        sync(path)
+
+    with ReplayStore(tmp_path, SMALL) as store:
+        with monkeypatch.context() as patched:
+            patched.setattr(durable, "sync", no_folder)
+            for k in range(8):
+                store.append(decision(k))
+        assert (store.decisions, store.chunks, store.lost) == (8, 2, 0)
+        assert store.size_bytes == sum(file.path.stat().st_size for file in chunk_files(tmp_path))
+        assert [one.experience.sequence for one in store.read()] == list(range(8))
+    assert [file.index for file in chunk_files(tmp_path)] == [0, 1]
+    assert len(caplog.messages) == 2 and "would not survive a loss of power now ([Errno 5]" in caplog.text
+
+
+def test_a_chunk_that_could_not_be_evicted_goes_later_and_the_bound_holds(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, unlink = ReplayConfig(chunk_decisions=4, most_bytes=4 * 16_384 + 1), Path.unlink
+
+    def refused(path: Path, missing_ok: bool = False) -> None:
+        if path.suffix == ".npz":
+            raise OSError(30, "Read-only file system")
+        unlink(path, missing_ok)
+
+    with ReplayStore(tmp_path, config) as store:
+        k = 0
+        with monkeypatch.context() as patched:
+            patched.setattr(Path, "unlink", refused)
+            while store.lost < 8:
+                try:
+                    store.append(decision(k))
+                except StoreWriteError as error:
+                    assert "Read-only file system" in str(error)
+                k += 1
+        assert store.size_bytes == sum(path.stat().st_size for path in tmp_path.glob("chunk-*")) <= config.most_bytes
+        assert store.evicted == 0 and store.decisions == k - 8
+        for _ in range(4):
+            store.append(decision(k))
+            k += 1
+        assert store.evicted > 0
+        assert store.size_bytes == sum(path.stat().st_size for path in tmp_path.glob("chunk-*")) <= config.most_bytes
+        assert chunk_files(tmp_path)[0].index > 0
 
 
 def test_a_chunk_evicted_while_it_is_read_is_no_damage(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
