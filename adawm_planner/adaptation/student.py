@@ -7,6 +7,7 @@ agent that can drive, and survives being killed between rounds. `fit` trains it.
 from __future__ import annotations
 
 import copy
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -97,20 +98,27 @@ class Student:
         """Read what `save` wrote. Raises ValueError when it does not fit, lacks something or is not finite."""
         remedy = f"remove it and {path.with_suffix('.json').name}, then the round is repeated"
         try:
-            tensors = load_file(path)
-            broken = [name for name, tensor in tensors.items() if not tensor.isfinite().all()]
+            self.take(load_file(path))
+        except (OSError, ValueError, SafetensorError) as error:
+            raise ValueError(f"{path}: not a state of this run ({error}); {remedy}") from error
+
+    def take(self, tensors: Mapping[str, Tensor]) -> None:
+        """Put back what is in a file of `save`. Raises ValueError as `load`, which only names the file beside it."""
+        rest = dict(tensors)
+        try:
+            broken = [name for name, tensor in rest.items() if not tensor.isfinite().all()]
             if broken:
                 raise ValueError(f"{', '.join(broken[:3])}: not all numbers are finite")
-            self.spread.square.copy_(tensors.pop("spread"))
-            factors = tensor_factors(tensors)
-            missing, unknown = self.agent.load_state_dict(tensors, strict=False)
+            self.spread.square.copy_(rest.pop("spread"))
+            factors = tensor_factors(rest)
+            missing, unknown = self.agent.load_state_dict(rest, strict=False)
             lacking = [name for name in missing if not self.low_rank or name.startswith(OWN)]
             if unknown or lacking:
                 raise ValueError(f"unknown {unknown}, missing {lacking}")
             if self.low_rank:
                 self._load_factors(factors)
-        except (OSError, KeyError, RuntimeError, ValueError, SafetensorError) as error:
-            raise ValueError(f"{path}: not a state of this run ({error}); {remedy}") from error
+        except (KeyError, RuntimeError) as error:
+            raise ValueError(str(error)) from error
 
     def _load_factors(self, factors: Factors) -> None:
         load_lora_factors(self.agent, "world_model", factors)

@@ -44,6 +44,7 @@ class Made:
     digest: str  # sha256, hex
     part: str  # dynamics or policy
     counter: int
+    student: str = ""  # sha256 of the student's file, hex; empty: made before it was noted
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,8 @@ that the gate or the planner refused, or that was rolled back, so leaves no trac
 from __future__ import annotations
 
 import copy
+import hashlib
+import sys
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
@@ -15,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from safetensors import SafetensorError
-from safetensors.torch import load_file
+from safetensors.torch import load, load_file
 
 from adawm_planner.adaptation.adapt_step import Past, Setting, Step, adapt_step
 from adawm_planner.adaptation.harness import baseline_of
@@ -25,12 +27,12 @@ from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.source_file import source_remedy, source_there
 from adawm_planner.adaptation.strategies import Strategy, strategy_of
 from adawm_planner.adaptation.student import OWN, Student
-from adawm_planner.adapters.base_model import open_planner, read_base_model
+from adawm_planner.adapters.base_model import BaseModel, open_planner, read_base_model
 from adawm_planner.adapters.bundle import MANIFEST_FILE, Draft, build_bundle, sign_bundle, write_bundle
-from adawm_planner.adapters.factors import PARTS, part_of
+from adawm_planner.adapters.factors import PARTS, part_of, runtime_inputs
 from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.adapters.manifest import bundle_digest
-from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify
+from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_folder
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.config.finetuning import GateConfig, SplitConfig
@@ -177,7 +179,7 @@ def learn(
     config, index = workshop.config, memory.known.round + 1
     torch.manual_seed(index)
     student = workshop.student()
-    put_together(student, memory, driving)
+    put_together(student, workshop.base, memory, driving)
     before, replay = student.merged(), copy.copy(workshop.source)  # whose arrays `add` replaces, not changes
     if material.older is not None:
         replay.add(material.older)
@@ -233,45 +235,83 @@ def in_turn(strategy: Strategy, last: Part) -> Strategy:
 
 
 class LostStudentError(ValueError):
-    """The student behind a bundle that drives cannot be read."""
+    """A round cannot begin with what drives, and only who rolls it back, or restores a file, can help."""
 
 
 class Unfit(Exception):
     """An update that passed the gate cannot become a bundle; says why."""
 
 
-def put_together(student: Student, memory: Memory, driving: Mapping[str, Made]) -> None:
+def put_together(student: Student, base: BaseModel, memory: Memory, driving: Mapping[str, Made]) -> None:
     """Make a fresh student what the driving bundles were made of: each part from its bundle, the rest from the newest.
 
+    Where the student behind a bundle is lost, the factors of the bundle itself are taken: so what drives is what is
+    adapted all the same, and only critic and heads, which no bundle carries, begin at the base model's again.
+
     Raises:
-        LostStudentError: a student's file is missing or damaged.
+        LostStudentError: a driving bundle is damaged, or does not fit the configuration.
+        OSError: the disk does not give a file that is there, or takes none.
     """
-    base = memory.student(BASE)
-    student.save(base)
-    tensors = load_file(base)
-    newest = max(driving.values(), key=memory.known.made.index, default=None)
-    if newest is not None:
-        tensors |= _of_student(memory, newest, ("spread", *OWN))
-    for part, made in driving.items():
-        module = f"{PARTS[part]}."
+    fresh = memory.student(BASE)
+    student.save(fresh)
+    tensors = load_file(fresh)
+    for made in sorted(driving.values(), key=memory.known.made.index):  # so the newest one's critic is the last word
+        factors, module = _driving_factors(memory, base, made), f"{PARTS[made.part]}."
+        found = _of_student(memory, made, factors)
+        if isinstance(found, str):
+            print(f"{found}; the round begins with the bundle, which has no critic and no heads", file=sys.stderr)
+            tensors |= factors
+            continue
         tensors = {name: value for name, value in tensors.items() if not name.startswith(module)}
-        tensors |= _of_student(memory, made, (module,))
-    path = memory.folder / BEGUN_FILE
-    write_weights(path, tensors)
-    student.load(path)
-
-
-def _of_student(memory: Memory, made: Made, prefixes: tuple[str, ...]) -> dict[str, torch.Tensor]:
-    """Some tensors of the student behind a bundle."""
-    path = memory.student(made.digest)
+        tensors |= {name: value for name, value in found.items() if name.startswith((module, "spread", *OWN))}
+    write_weights(memory.folder / BEGUN_FILE, tensors)
     try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError) as error:
+        student.take(tensors)
+    except ValueError as error:
+        names = " and ".join(_named(made) for made in driving.values())
         raise LostStudentError(
-            f"{path}: the student behind adapter {made.part}-{made.counter}, which drives, cannot be read ({error}); "
-            "roll that adapter back in the planner"
+            f"{names} cannot be adapted further with this configuration ({error}); set config_file and preset as they "
+            "were when that was made, or roll it back in the planner"
         ) from error
-    return {name: value for name, value in tensors.items() if name.startswith(prefixes)}
+
+
+def _driving_factors(memory: Memory, base: BaseModel, made: Made) -> dict[str, torch.Tensor]:
+    """Factors of a driving bundle, as a student's file has them. Raises LostStudentError when it cannot be used."""
+    folder = bundle_folder(memory.folder, made)
+    context = Context(base, None, any_vehicle=True)
+    found = verify_folder(folder, context, int(time.time()), expected_digest=made.digest, fresh=False)
+    if not isinstance(found, VerifiedAdapter):
+        raise LostStudentError(
+            f"{folder}: the bundle of {_named(made)}, which drives, cannot be used ({found}); restore the folder, or "
+            "roll that adapter back in the planner"
+        )
+    return {name: torch.tensor(factor) for name, factor in runtime_inputs(found.factors).items()}
+
+
+def _of_student(memory: Memory, made: Made, factors: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor] | str:
+    """Tensors of the student behind a bundle of these factors, or why it is lost. Raises OSError as the disk does."""
+    path = memory.student(made.digest)
+    lost = f"{path}: the student behind {_named(made)}, which drives,"
+    try:
+        content = path.read_bytes()
+        if made.student and hashlib.sha256(content).hexdigest() != made.student:
+            return f"{lost} is not the file that was written"
+        tensors = load(content)
+    except FileNotFoundError:
+        return f"{lost} is missing"
+    except SafetensorError as error:
+        return f"{lost} cannot be read ({error})"
+    if not all(name in tensors and _same(tensors[name], factor) for name, factor in factors.items()):
+        return f"{lost} is not what its bundle was made of"
+    return tensors
+
+
+def _same(left: torch.Tensor, right: torch.Tensor) -> bool:
+    return left.dtype == right.dtype and torch.equal(left, right)
+
+
+def _named(made: Made) -> str:
+    return f"adapter {made.part}-{made.counter}"
 
 
 def _allowed(workshop: Workshop, material: Material, name: str) -> Strategy:
@@ -319,8 +359,9 @@ def _bundle(
     assert workshop.key is not None, "nothing is trained without a key"
     made = Made(bundle_digest(files[MANIFEST_FILE]), part, counter)
     write_bundle(bundle_folder(memory.folder, made), sign_bundle(files, workshop.key))
-    student.save(memory.student(made.digest))
-    return made
+    path = memory.student(made.digest)
+    student.save(path)
+    return replace(made, student=hashlib.sha256(path.read_bytes()).hexdigest())
 
 
 def _factors(student: Student, workshop: Workshop, part: str) -> dict[str, tuple[Float32, Float32]]:

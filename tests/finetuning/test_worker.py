@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import shutil
@@ -18,10 +19,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.patience import HANG_S
 
 pytest.importorskip("torch")
+
+import torch
+from safetensors.torch import load_file, save_file
 
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.strategies import strategy_of
@@ -228,7 +233,7 @@ def test_a_round_leaves_a_bundle_that_the_planner_takes_and_the_next_one_goes_on
     assert found.manifest.expires_unix_s is not None
 
     student = workshop.student()
-    put_together(student, memory, acting(memory, [made.digest]))  # type: ignore[arg-type]
+    put_together(student, workshop.base, memory, acting(memory, [made.digest]))  # type: ignore[arg-type]
     for name, (down, up) in found.factors.items():
         ours = student.factors()[name]
         assert (ours[0].numpy() == down).all() and (ours[1].numpy() == up).all()
@@ -262,12 +267,123 @@ def test_its_turn_comes_where_driving_fails(place: Workplace) -> None:
         assert (done.selected, done.updated) == ("dynamics", [wanted])
 
 
-def test_a_lost_student_is_told(place: Workplace) -> None:
+@pytest.fixture
+def after_one(place: Workplace) -> tuple[Workshop, Memory, Made]:
+    """A finetuner whose first adapter, of the dynamics, drives."""
     workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
-    done = one_round(place, workshop, memory, "model", material(place))
-    memory.student(done.produced).write_bytes(b"torn")
-    with pytest.raises(ValueError, match="the student behind adapter dynamics-1, which drives, cannot be read"):
-        one_round(place, workshop, memory, "model", material(place, (done.produced,)))
+    assert one_round(place, workshop, memory, "model", material(place)).produced
+    return workshop, memory, memory.known.made[0]
+
+
+def zeroed(path: Path, key: str) -> None:
+    """The same file with zeros for one tensor."""
+    tensors = load_file(path)
+    name = next(name for name, value in tensors.items() if name.startswith(key) and value.any())
+    save_file({**tensors, name: torch.zeros_like(tensors[name])}, path)
+
+
+DAMAGE: dict[str, tuple[str, Callable[[Path], object]]] = {
+    "removed": ("is missing", lambda path: path.unlink()),
+    "torn": ("is not the file that was written", lambda path: path.write_bytes(path.read_bytes()[:-5000])),
+    "last 5 kB": (
+        "is not the file that was written",
+        lambda path: path.write_bytes(path.read_bytes()[:-5000] + bytes(5000)),
+    ),
+    "critic": ("is not the file that was written", lambda path: zeroed(path, "critic.")),
+}
+
+
+@pytest.mark.parametrize("damage", DAMAGE)
+def test_a_student_that_is_lost_costs_no_more_than_what_no_bundle_has(
+    place: Workplace, after_one: tuple[Workshop, Memory, Made], damage: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    workshop, memory, made = after_one
+    why, harm = DAMAGE[damage]
+    harm(memory.student(made.digest))
+    student = workshop.student()
+    critic = student.merged().critic.state_dict()
+    put_together(student, workshop.base, memory, {"dynamics": made})
+    told = capsys.readouterr().err
+    assert f"students/{made.digest}.safetensors: the student behind adapter dynamics-1, which drives, {why}" in told
+    context = Context(workshop.base, None)
+    found = verify_folder(bundle_folder(place.state_dir, made), context, int(time.time()))
+    assert isinstance(found, VerifiedAdapter) and found.factors
+    for name, pair in found.factors.items():
+        assert all((ours.numpy() == theirs).all() for ours, theirs in zip(student.factors()[name], pair, strict=True))
+    assert all(torch.equal(value, critic[name]) for name, value in student.merged().critic.state_dict().items())
+    again = one_round(place, workshop, memory, "model", material(place, (made.digest,)))
+    assert again.round == 2 and again.acting == [place.base, made.digest]
+
+
+def test_a_student_whose_sum_was_not_noted_is_compared_with_its_bundle(
+    place: Workplace, after_one: tuple[Workshop, Memory, Made], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As in a state.json that was written before sums were noted."""
+    workshop, memory, made = after_one
+    path, state = memory.student(made.digest), place.state_dir / STATE_FILE
+    values = json.loads(state.read_text())
+    assert values["made"][0].pop("student") == hashlib.sha256(path.read_bytes()).hexdigest()
+    state.write_text(json.dumps(values))
+    memory = Memory(place.state_dir, place.base)
+    old = memory.known.made[0]
+    assert old == replace(made, student="")
+    put_together(workshop.student(), workshop.base, memory, {"dynamics": old})
+    assert capsys.readouterr().err == ""
+    whole = path.read_bytes()
+    for harm, why in (
+        (lambda: zeroed(path, "world_model.rssm"), "is not what its bundle was made of"),
+        (lambda: path.write_bytes(whole[:100]), "cannot be read"),
+    ):
+        path.write_bytes(whole)
+        harm()
+        put_together(workshop.student(), workshop.base, memory, {"dynamics": old})
+        assert f"which drives, {why}" in capsys.readouterr().err
+
+
+def test_a_bundle_that_drives_and_is_damaged_ends_the_round(
+    place: Workplace, after_one: tuple[Workshop, Memory, Made]
+) -> None:
+    workshop, memory, made = after_one
+    file = bundle_folder(place.state_dir, made) / "adapter_model.safetensors"
+    file.write_bytes(bytes(len(file.read_bytes())))
+    with pytest.raises(LostStudentError, match="dynamics-000001: the bundle of adapter dynamics-1.*restore the folder"):
+        one_round(place, workshop, memory, "model", material(place, (made.digest,)))
+
+
+def test_an_adapter_of_another_rank_sets_no_driving_aside(
+    place: Workplace, after_one: tuple[Workshop, Memory, Made], tmp_path: Path
+) -> None:
+    _, memory, made = after_one
+    fill(place, random_episodes(40, 5, level=1.0), (made.digest,))
+    values = yaml.safe_load(Path(place.settings().config_file).read_text())
+    values["presets"]["debug"]["lora"]["rank"] = 4
+    (tmp_path / "other.yaml").write_text(yaml.safe_dump(values))
+    loop, theirs = Pipe(duplex=True)
+    other = Worker(place.settings(config_file=str(tmp_path / "other.yaml")), theirs)
+    other._wish = WANTED
+    remedy = r"factors do not fit layer world_model.*; set config_file and preset as they were .* or roll it back"
+    with pytest.raises(LostStudentError, match=f"^adapter dynamics-1 cannot be adapted further .*{remedy}"):
+        other._collect()
+    loop.close()
+    assert read_known(place.state_dir, place.base) == memory.known
+
+
+def test_a_student_that_the_disk_does_not_give_sets_no_driving_aside(
+    place: Workplace, after_one: tuple[Workshop, Memory, Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, memory, made = after_one
+    fill(place, random_episodes(40, 5, level=1.0), (made.digest,))
+    victim, read_bytes = memory.student(made.digest), Path.read_bytes
+
+    def broken(path: Path) -> bytes:
+        if path == victim:
+            raise OSError(5, "Input/output error")
+        return read_bytes(path)
+
+    monkeypatch.setattr(Path, "read_bytes", broken)
+    with pytest.raises(OSError, match="Input/output error"):
+        collected(place, WANTED)
+    assert read_known(place.state_dir, place.base) == memory.known
 
 
 def test_an_update_that_does_not_drive_leaves_no_trace(place: Workplace) -> None:
@@ -559,8 +675,6 @@ def test_a_lost_student_sets_no_driving_aside(place: Workplace, monkeypatch: pyt
 
 
 def test_memory_that_is_short_sets_no_driving_aside(place: Workplace, monkeypatch: pytest.MonkeyPatch) -> None:
-    import torch
-
     fill(place, random_episodes(40, 5, level=1.0))
     monkeypatch.setattr("adawm_planner.finetuning.round.adapt_step", lambda *arguments: torch.empty(10**15))
     with pytest.raises(RuntimeError, match="can't allocate memory"):
