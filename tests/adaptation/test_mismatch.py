@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,15 @@ import pytest
 import torch
 
 from adawm_planner.adaptation import mismatch as module
-from adawm_planner.adaptation.improvement import imagined_step, own_advantages, pick_states, returns_step, tilt
+from adawm_planner.adaptation.improvement import (
+    action_values,
+    imagined_advantages,
+    imagined_step,
+    own_advantages,
+    pick_states,
+    returns_step,
+    tilt,
+)
 from adawm_planner.adaptation.mismatch import NULL_EPISODES, Measure, measure_baseline, measure_mismatch, pair_of
 from adawm_planner.adaptation.scores import (
     DIRECT,
@@ -33,6 +42,7 @@ from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.trainer import Replay
 from adawm_planner.world_model.rssm import most_probable
 from tests.adaptation.conftest import random_episodes
+from tests.pretraining.remembering import GOING, PAY, VALUE, Remembering, at
 
 
 def test_filtering_equals_one_step_at_a_time(agent: Agent) -> None:
@@ -173,6 +183,30 @@ def test_a_baseline_looks_at_as_many_states_of_an_episode_as_a_round(
     source = Replay(agent.world_model.encoder, random_episodes(episodes, 1), 0.99)
     measure_baseline(agent, source, Tally(0, 40), config, "x", {})
     assert asked[-1] == 4.0
+
+
+def test_each_action_has_the_return_that_follows_it(config: AdaptationConfig) -> None:
+    """With a policy that always takes action 1 afterwards, so that the returns can be written down."""
+    agent: Any = Remembering(torch.eye(5)[1])
+    worth = torch.tensor([1.0, 2.0, 0.5])
+    state = at(torch.tensor([3, 0, 2]), worth)
+    mismatch = replace(config.mismatch, horizon=1, samples=2)
+    one = worth[:, None] * PAY + 0.9 * GOING * VALUE
+    torch.testing.assert_close(action_values(agent, state, mismatch, 0.9), one)
+    two = worth[:, None] * PAY + 0.9 * GOING * one[:, 1:2]
+    torch.testing.assert_close(action_values(agent, state, replace(mismatch, horizon=2), 0.9), two)
+
+
+def test_the_advantage_of_an_action_is_over_what_the_policy_does(config: AdaptationConfig) -> None:
+    policy = torch.tensor([0.1, 0.2, 0.3, 0.15, 0.25])
+    agent: Any = Remembering(policy)
+    visited: Any = SimpleNamespace(state=at(torch.tensor([3, 0, 2]), torch.tensor([1.0, 2.0, 0.5])))
+    mismatch = replace(config.mismatch, horizon=1, samples=2)
+    probabilities, advantage = imagined_advantages(agent, visited, np.array([2, 1]), mismatch, 0.0)
+    torch.testing.assert_close(probabilities, policy.expand(2, 5))
+    worth = torch.tensor([[0.5], [2.0]])
+    torch.testing.assert_close(advantage, worth * (PAY - (policy * PAY).sum()))
+    assert advantage.argmax(-1).tolist() == [3, 3] and advantage.argmin(-1).tolist() == [1, 1]
 
 
 def test_a_good_action_is_raised() -> None:

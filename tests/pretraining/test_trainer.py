@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from typing import Any
 
 import numpy as np
 import pytest
@@ -17,6 +18,7 @@ from adawm_planner.pretraining.losses import world_model_loss
 from adawm_planner.pretraining.trainer import ActorCritic, Replay, dynamics_parameters, imagine
 from adawm_planner.world_model.rssm import State
 from tests.pretraining.crossing import crossing_rig
+from tests.pretraining.remembering import GOING, PAY, Remembering, at
 
 CONFIG = load_pretraining(preset="debug")
 
@@ -88,6 +90,21 @@ def test_imagination_has_the_right_shapes_and_keeps_real_ends(agent: Agent) -> N
     assert dream.latent.shape == (5, 3, CONFIG.world_model.latent)
     assert dream.action.shape == dream.reward.shape == (4, 3)
     assert torch.equal(dream.going[0], going) and dream.going.shape == (5, 3)
+
+
+def test_reward_and_end_are_those_of_the_action_just_taken() -> None:
+    torch.manual_seed(0)
+    agent: Any = Remembering(torch.full((5,), 0.2))
+    worth, going = torch.linspace(0.5, 2.0, 64), (torch.arange(64) % 2).float()
+    start = at(torch.arange(64) % 5, worth)
+    dream = imagine(agent, start, going, 6)
+    assert torch.equal(dream.latent[0], start.latent()) and torch.equal(dream.going[0], going)
+    for k in range(6):
+        action = dream.action[k]
+        assert len(action.unique()) == 5
+        assert torch.equal(dream.latent[k + 1], at(action, worth).latent())
+        torch.testing.assert_close(dream.reward[k], worth * PAY[action])
+        torch.testing.assert_close(dream.going[k + 1], GOING[action])
 
 
 def test_actor_critic_prefers_the_action_that_pays(
