@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +23,7 @@ from adawm_planner.evaluation.model_pilot import ModelPilot
 from adawm_planner.evaluation.report import Evaluation
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.collect import Driven, Job, Rig, drive_episode, driving_rig
-from adawm_planner.pretraining.dataset import Episodes, join, load_chunk, outcomes_of, save_chunk
+from adawm_planner.pretraining.dataset import Episodes, join, load_chunk, outcomes_of, save_chunk, seconds_of
 from adawm_planner.pretraining.learners import AgentLearner
 from adawm_planner.runtime.engine import Imagined
 from adawm_planner.world_model.rssm import State
@@ -125,21 +124,13 @@ def stored(path: Path, make: Callable[[], Rollouts]) -> Rollouts:
     if path.exists():
         try:
             episodes, meta = load_chunk(path)
-            return Rollouts(episodes, outcomes_of(path, episodes, meta), _seconds(path, meta))
+            return Rollouts(episodes, outcomes_of(path, episodes, meta), seconds_of(path, meta))
         except ValueError as error:
             raise ValueError(f"{error}; remove it, then it is driven again") from error
     begun, rollouts = time.monotonic(), make()
     rollouts = replace(rollouts, seconds=time.monotonic() - begun)
     save_chunk(path, rollouts.episodes, {"outcomes": list(rollouts.outcomes), "seconds": rollouts.seconds})
     return rollouts
-
-
-def _seconds(path: Path, meta: dict[str, Any]) -> float:
-    """What driving took, 0 where it was not stored. Raises ValueError naming the file unless it is a number."""
-    seconds = meta.get("seconds", np.zeros(()))
-    if seconds.shape != () or seconds.dtype.kind not in "fiu" or not np.isfinite(seconds):
-        raise ValueError(f"{path}: not a chunk of driving data (column 'meta_seconds' must be one finite number)")
-    return float(seconds)
 
 
 def source_rollouts(agent: Agent, config: RolloutConfig, path: Path, show: Progress = quiet) -> Rollouts:

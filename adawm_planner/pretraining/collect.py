@@ -22,7 +22,15 @@ from adawm_planner.config.pretraining import CollectionConfig
 from adawm_planner.data_types import Float64
 from adawm_planner.dims import ACTION_COUNT
 from adawm_planner.pretraining.claim import claim_round, claim_values
-from adawm_planner.pretraining.dataset import Episodes, chunk_files, join, load_chunk, outcomes_of, save_chunk
+from adawm_planner.pretraining.dataset import (
+    Episodes,
+    chunk_files,
+    join,
+    load_chunk,
+    outcomes_of,
+    save_chunk,
+    seconds_of,
+)
 from adawm_planner.workers import children_without_sigint, death_told, worker_pool
 
 CHUNK_DECISIONS = 2000
@@ -311,7 +319,7 @@ class RoundReport:
     added: int  # of them by this call
     episodes: int
     outcomes: dict[str, int]
-    seconds: float
+    seconds: float  # that driving all of it took, in whichever call
 
 
 def collect_round(
@@ -326,39 +334,45 @@ def collect_round(
     Raises:
         ValueError: the folder holds episodes of another round with this number, or a worker process died.
     """
-    begun, target, jobs = time.monotonic(), folder / f"round-{plan.index:02d}", plan.jobs()
+    target, jobs = folder / f"round-{plan.index:02d}", plan.jobs()
     files = chunk_files_of(target)
     claim_round(target, plan.claim(), stored=bool(files))
-    stored, outcomes = _stored(files)
+    stored, outcomes, seconds = _stored(files)
     for _ in outcomes:
         next(jobs)
     before, chunk, index = stored, [], len(files)
     on_progress(stored)
+    begun = time.monotonic()
     for driven in fleet.drive(jobs) if stored < decisions else ():
         chunk.append(driven)
         outcomes.append(driven.outcome)
         stored += len(driven.episodes)
         on_progress(stored)
         if sum(len(item.episodes) for item in chunk) >= CHUNK_DECISIONS or stored >= decisions:
-            _write(target / f"chunk-{index:04d}.npz", chunk)
-            chunk, index = [], index + 1
+            took, begun = time.monotonic() - begun, time.monotonic()
+            _write(target / f"chunk-{index:04d}.npz", chunk, took)
+            chunk, index, seconds = [], index + 1, seconds + took
         if stored >= decisions:
             break
     counts = {name: outcomes.count(name) for name in sorted(set(outcomes))}
-    return RoundReport(stored, stored - before, len(outcomes), counts, time.monotonic() - begun)
+    return RoundReport(stored, stored - before, len(outcomes), counts, seconds)
 
 
-def _stored(files: Sequence[Path]) -> tuple[int, list[str]]:
-    """Decisions of a round's chunks, and how their episodes ended. Raises ValueError for one that is damaged."""
-    stored, outcomes = 0, list[str]()
+def _stored(files: Sequence[Path]) -> tuple[int, list[str], float]:
+    """Decisions of a round's chunks, how their episodes ended, and what driving them took [s].
+
+    Raises ValueError for one that is damaged.
+    """
+    stored, outcomes, seconds = 0, list[str](), 0.0
     for file in files:
         try:
             episodes, meta = load_chunk(file)
             outcomes += outcomes_of(file, episodes, meta)
+            seconds += seconds_of(file, meta)
         except ValueError as error:  # what follows depends on how many episodes came before
             raise ValueError(f"{error}; remove {file.parent}, then the round is driven again") from error
         stored += len(episodes)
-    return stored, outcomes
+    return stored, outcomes, seconds
 
 
 def chunk_files_of(round_folder: Path) -> list[Path]:
@@ -366,8 +380,9 @@ def chunk_files_of(round_folder: Path) -> list[Path]:
     return [path for path in chunk_files(round_folder.parent) if path.parent == round_folder]
 
 
-def _write(path: Path, driven: Sequence[Driven]) -> None:
-    meta = {"outcomes": [item.outcome for item in driven], "seeds": [item.job.seed for item in driven]}
+def _write(path: Path, driven: Sequence[Driven], seconds: float) -> None:
+    outcomes, seeds = [item.outcome for item in driven], [item.job.seed for item in driven]
+    meta = {"outcomes": outcomes, "seeds": seeds, "seconds": seconds}
     save_chunk(path, join([item.episodes for item in driven]), meta)
 
 

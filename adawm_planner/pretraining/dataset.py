@@ -159,6 +159,17 @@ def outcomes_of(path: Path, episodes: Episodes, meta: dict[str, Any]) -> tuple[s
     return tuple(map(str, outcomes))
 
 
+def seconds_of(path: Path, meta: dict[str, Any]) -> float:
+    """What driving a chunk took [s], 0 where it was not stored.
+
+    Raises ValueError naming the file unless it is one finite number.
+    """
+    seconds = meta.get("seconds", np.zeros(()))
+    if seconds.shape != () or seconds.dtype.kind not in "fiu" or not np.isfinite(seconds):
+        raise ValueError(f"{path}: not a chunk of driving data (column 'meta_seconds' must be one finite number)")
+    return float(seconds)
+
+
 def _check_values(episodes: Episodes) -> None:
     """Raises ValueError for a column that holds what none was ever written with."""
     for name, kind in _KINDS.items():

@@ -2,7 +2,9 @@
 
 An update function goes in; the loop calls it with a step number, validates, keeps the best weights, stops when
 they no longer improve, and writes a checkpoint every few updates. What an update draws at random must follow from
-the seed and the step alone (`step_generator`), then a resumed run is the same run.
+the seed and the step alone (`step_generator`), then a resumed stage makes the same updates. How many follows from them
+too, unless its minutes end it: the checkpoint keeps the time that its updates took, and that depends on the machine and
+on what else it does, whether the stage was killed or not.
 """
 
 from __future__ import annotations
@@ -107,7 +109,7 @@ class FitReport:
     name: str
     updates: int
     best_loss: float
-    seconds: float
+    seconds: float  # that these updates took, in whichever call
     reason: str  # updates, minutes or patience
     validation: dict[str, float]
 

@@ -59,11 +59,17 @@ class Pipeline:
         """Folder of the run."""
         return self.run.folder
 
-    def note(self, stage: str, begun: float, **values: Any) -> None:
-        """Add a line to the run's facts, which the model card is made of, and show it."""
+    def note(self, stage: str, seconds: float, **values: Any) -> None:
+        """Add a line to the run's facts, which the model card is made of, and show it.
+
+        Args:
+            stage: what is over.
+            seconds: that it took, in all calls if there was more than one.
+            values: what else there is to say.
+        """
         path = self.folder / FACTS_FILE
         facts = read_facts(path)
-        fact = {"stage": stage, "seconds": round(time.monotonic() - begun, 1), **values}
+        fact = {"stage": stage, "seconds": round(seconds, 1), **values}
         with replacing(path) as staged:
             staged.write_text(json.dumps([*facts, fact], indent=1))
         self.console.print(" ".join(f"{key}={value}" for key, value in fact.items()), highlight=False)
@@ -148,19 +154,20 @@ def clone_from_driving(pipeline: Pipeline) -> Clone:
     return clone
 
 
-def collect(pipeline: Pipeline, index: int, weights: str, decisions: int, sample: bool) -> None:
-    """One round of driving, skipped where it is already stored."""
-    begun, config = time.monotonic(), pipeline.config
+def collect(pipeline: Pipeline, index: int, weights: str, decisions: int, sample: bool) -> float:
+    """One round of driving, skipped where it is already stored; returns what it took [s], in whichever call."""
+    config = pipeline.config
     plan = Round(config.collection, config.seed, index, weights, sample)
     with pipeline.run.progress(f"drive {index}", decisions) as show:
         report = collect_round(pipeline.fleet, plan, pipeline.data, decisions, lambda done: show(done, ""))
     if report.added:
-        pipeline.note(f"collect-{index:02d}", begun, decisions=report.decisions, outcomes=report.outcomes)
+        pipeline.note(f"collect-{index:02d}", report.seconds, decisions=report.decisions, outcomes=report.outcomes)
+    return report.seconds
 
 
 def _clone_round(pipeline: Pipeline, index: int, before: str, updates: int) -> Path:
     """Clone all rounds up to this one, starting from the last clone's weights."""
-    begun, folder = time.monotonic(), pipeline.folder / f"clone-{index:02d}"
+    folder = pipeline.folder / f"clone-{index:02d}"
     if (folder / CLONE_FILE).exists():
         return folder
     config = pipeline.config
@@ -169,7 +176,7 @@ def _clone_round(pipeline: Pipeline, index: int, before: str, updates: int) -> P
     episodes = load_rounds(pipeline.data, index)
     report = train_clone(clone, episodes, config.cloning, updates, folder.name, pipeline.run)
     save_clone(clone, folder)
-    pipeline.note(folder.name, begun, decisions=len(episodes), **_told(report))
+    pipeline.note(folder.name, report.seconds, decisions=len(episodes), **_told(report))
     return folder
 
 
@@ -190,7 +197,7 @@ def _told(report: Any) -> dict[str, Any]:
 
 def model_world(pipeline: Pipeline, clone: Clone, train: Replay, held_out: Replay) -> Agent:
     """World model on the clone's encoder, which stays as it is."""
-    begun, folder = time.monotonic(), pipeline.folder / "world_model"
+    folder = pipeline.folder / "world_model"
     if (folder / WEIGHTS_FILE).exists():
         return load_agent(folder)
     _seed_weights(pipeline.config, folder.name)
@@ -198,21 +205,21 @@ def model_world(pipeline: Pipeline, clone: Clone, train: Replay, held_out: Repla
     agent.world_model.encoder.load_state_dict(clone.encoder.state_dict())
     report = train_world_model(agent, train, held_out, pipeline.config.dynamics, pipeline.run)
     save_agent(agent, folder)
-    pipeline.note("world_model", begun, decisions=len(train), **_told(report))
+    pipeline.note("world_model", report.seconds, decisions=len(train), **_told(report))
     return agent
 
 
 def clone_on_latents(pipeline: Pipeline, agent: Agent, train: Replay, held_out: Replay) -> Agent:
     """Actor and critic from the data, then the critic alone on the imagination of that actor."""
-    begun, folder, config = time.monotonic(), pipeline.folder / "cloned", pipeline.config
+    folder, config = pipeline.folder / "cloned", pipeline.config
     if (folder / WEIGHTS_FILE).exists():
         return load_agent(folder)
     report = clone_actor_critic(agent, train, held_out, config.dynamics, config.imagination, pipeline.run)
     agent.slow_critic.load_state_dict(agent.critic.state_dict())
     learner = ActorCritic(agent, config.dynamics, config.imagination)
-    train_policy(learner, train, config.imagination.warmup_updates, "critic", pipeline.run, warmup=True)
+    critic = train_policy(learner, train, config.imagination.warmup_updates, "critic", pipeline.run, warmup=True)
     save_agent(agent, folder)
-    pipeline.note("cloned", begun, **_told(report))
+    pipeline.note("cloned", report.seconds + critic.seconds, **_told(report))
     return agent
 
 
@@ -222,7 +229,8 @@ def clone_on_latents(pipeline: Pipeline, agent: Agent, train: Replay, held_out: 
 def improve_by_imagination(pipeline: Pipeline, agent: Agent, replay: Replay) -> Path:
     """Rounds of fresh driving and actor-critic updates; the round that drives best is the result.
 
-    The limit of minutes is on what the stages noted, so that a run that was killed has no more rounds than another.
+    The limit of minutes is on what the stages noted, in all calls, so that being killed gives a run no more rounds. How
+    many it has depends on how fast the machine is all the same, where `rounds` does not end it first.
     """
     config, begun = pipeline.config.imagination, time.monotonic()
     learner = ActorCritic(agent, pipeline.config.dynamics, config)
@@ -239,23 +247,23 @@ def improve_by_imagination(pipeline: Pipeline, agent: Agent, replay: Replay) -> 
     best = max(reversed(folders), key=lambda folder: _scored(pipeline, folder.name))
     final = pipeline.folder / FINAL_FOLDER
     save_agent(load_agent(best), final)
-    pipeline.note("final", begun, chosen=best.name, success=_scored(pipeline, best.name))
+    pipeline.note("final", time.monotonic() - begun, chosen=best.name, success=_scored(pipeline, best.name))
     return final
 
 
 def _imagine_round(
     pipeline: Pipeline, learner: ActorCritic, replay: Replay, index: int, before: Path, folder: Path
 ) -> None:
-    begun, config = time.monotonic(), pipeline.config
+    config = pipeline.config
     data_round = config.collection.rounds + index
-    collect(pipeline, data_round, str(before), config.imagination.round_decisions, sample=True)
+    driving = collect(pipeline, data_round, str(before), config.imagination.round_decisions, sample=True)
     fresh = [load_chunk(path)[0] for path in sorted((pipeline.data / f"round-{data_round:02d}").glob("chunk-????.npz"))]
     episodes = join(fresh)
     replay.add(episodes.select(~episodes.held_out))
     report = train_policy(learner, replay, config.imagination.round_updates, folder.name, pipeline.run)
-    if not (folder / WEIGHTS_FILE).exists():
+    if not any(fact["stage"] == folder.name for fact in read_facts(pipeline.folder / FACTS_FILE)):
         save_agent(learner.agent, folder)
-        pipeline.note(folder.name, begun, decisions=len(replay), updates=report.updates)
+        pipeline.note(folder.name, driving + report.seconds, decisions=len(replay), updates=report.updates)
     _drive_and_note(pipeline, folder.name, str(folder))
 
 
@@ -266,7 +274,7 @@ def _drive_and_note(pipeline: Pipeline, name: str, weights: str) -> None:
     begun, config = time.monotonic(), pipeline.config
     low = config.collection.validation_seeds[0]
     driven = score(pipeline.fleet, weights, range(low, low + config.imagination.score_episodes))
-    pipeline.note(f"score-{name}", begun, **_rounded(asdict(driven)))
+    pipeline.note(f"score-{name}", time.monotonic() - begun, **_rounded(asdict(driven)))
 
 
 def _seconds(pipeline: Pipeline, stages: Collection[str]) -> float:

@@ -87,9 +87,11 @@ def test_processes_drive_what_one_process_drives() -> None:
 def test_a_stopped_round_goes_on_with_the_next_episode(tmp_path: Path) -> None:
     with Fleet(crossing_rig, 0) as fleet:
         whole = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "whole", 300)
-        collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 120)
+        begun = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 120)
         (tmp_path / "parts" / "round-00" / "chunk-0009.part.npz").write_bytes(b"half a chunk")
         parts = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 300)
+        again = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 300)
+    assert 0.0 < begun.seconds < parts.seconds == again.seconds, "of all calls"
     assert parts.outcomes == whole.outcomes and parts.decisions == whole.decisions >= 300
     left, right = load_folder(tmp_path / "whole"), load_folder(tmp_path / "parts")
     assert np.array_equal(left.state, right.state) and np.array_equal(left.held_out, right.held_out)

@@ -6,7 +6,11 @@ import fcntl
 import json
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+from unittest.mock import MagicMock
 
+import numpy as np
 import pytest
 import torch
 from rich.console import Console
@@ -14,7 +18,8 @@ from rich.console import Console
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.policy.agent import load_agent
 from adawm_planner.pretraining import pipeline
-from adawm_planner.pretraining.fit import Run
+from adawm_planner.pretraining.collect import RoundReport
+from adawm_planner.pretraining.fit import FitReport, Run
 from adawm_planner.pretraining.model_card import write_card
 from adawm_planner.pretraining.pipeline import FACTS_FILE, Pipeline, improve_by_imagination, pretrain, read_facts
 from adawm_planner.runtime.engine import OnnxEngine
@@ -121,6 +126,41 @@ def test_the_limit_of_minutes_is_of_all_calls(tmp_path: Path, monkeypatch: pytes
     facts = read_facts(tmp_path / FACTS_FILE)
     assert [fact["stage"] for fact in facts if fact["stage"].startswith("imagined")] == ["imagined-01", "imagined-02"]
     assert [fact["chosen"] for fact in facts if fact["stage"] == "final"] == ["imagined-02"] * 2
+
+
+def test_a_killed_round_takes_what_all_its_calls_took(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = load_pretraining(preset="debug")
+    one = Pipeline(config, tmp_path / "data", Run(tmp_path, 0, 1, 1), None, QUIET)  # type: ignore[arg-type]
+    driven = [RoundReport(60, 60, 3, {"success": 3}, 40.0), RoundReport(60, 0, 3, {"success": 3}, 40.0)]
+    report = FitReport("imagined-01", 5, 0.0, 100.0, "updates", {})  # most of it before the kill
+    trained = iter([KeyboardInterrupt(), report, report])
+    saved: list[Path] = []
+
+    def train(*_: object) -> FitReport:
+        outcome = next(trained)
+        if isinstance(outcome, FitReport):
+            return outcome
+        raise outcome
+
+    def save(_: object, folder: Path) -> None:
+        saved.append(folder)
+        if len(saved) == 1:
+            raise KeyboardInterrupt  # before it is noted
+
+    monkeypatch.setattr(pipeline, "collect_round", lambda *_: driven.pop(0) if len(driven) > 1 else driven[0])
+    monkeypatch.setattr(pipeline, "train_policy", train)
+    monkeypatch.setattr(pipeline, "save_agent", save)
+    monkeypatch.setattr(pipeline, "_drive_and_note", lambda *_: None)
+    monkeypatch.setattr(pipeline, "join", lambda _: SimpleNamespace(held_out=np.zeros(1, bool), select=lambda _: None))
+    learner: Any = SimpleNamespace(agent=None)
+    replay: Any = MagicMock()
+    folder = tmp_path / "imagined-01"
+    for _ in range(2):
+        with pytest.raises(KeyboardInterrupt):
+            pipeline._imagine_round(one, learner, replay, 1, tmp_path, folder)
+    pipeline._imagine_round(one, learner, replay, 1, tmp_path, folder)
+    facts = [(fact["stage"], fact["seconds"]) for fact in read_facts(tmp_path / FACTS_FILE)]
+    assert facts == [("collect-02", 40.0), ("imagined-01", 140.0)] and saved == [folder, folder]
 
 
 def test_a_kill_while_the_config_is_written_leaves_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
