@@ -14,7 +14,7 @@ from adawm_planner.world_model.heads import TwoHotHead
 
 
 class Critic(nn.Module):
-    """Expected discounted return of the policy."""
+    """Discounted return of the policy, by its expected symlog: see `TwoHotHead.mean`."""
 
     def __init__(self, model: WorldModelConfig, config: PolicyConfig) -> None:
         """Layers of the configured sizes."""

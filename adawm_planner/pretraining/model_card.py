@@ -31,7 +31,7 @@ LIMITS = """## Limits
 - Steering is not learned. The encoder was trained by cloning and then frozen: what the expert never needed to look
   at may be missing from the embedding, and from imagined pictures.
 - Reward and critic take the expectation in symlog: a rare large cost counts for less than it costs (a chance of 30 % of
-  -1.9 reads as -0.35, not -0.55), so imagined futures look somewhat safer than they are.
+  -1.9 reads as -0.376, not -0.570), so imagined futures look somewhat safer than they are.
 - It is a research model. Nothing in it bounds what it does; the safety gate of the stack has the last word."""
 
 

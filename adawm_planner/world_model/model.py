@@ -50,7 +50,7 @@ class WorldModel(nn.Module):
         return self.rssm.observe_step(state, action, first, self.encoder(bev, vector), sample=False)
 
     def reward(self, latent: Tensor) -> Tensor:
-        """Expected reward (...) of latents (..., D + G * N)."""
+        """Reward (...) of latents (..., D + G * N) by its expected symlog: see `TwoHotHead.mean`."""
         return self.reward_head.mean(self.reward_head(latent))
 
     def continuation(self, latent: Tensor) -> Tensor:

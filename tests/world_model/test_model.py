@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
 
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.paths import default_model_dir
+from adawm_planner.pretraining.model_card import LIMITS
 from adawm_planner.world_model.heads import TwoHotHead, symexp, symlog
 from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import draw, most_probable
 
+ROOT = Path(__file__).resolve().parents[2]
 CONFIG = load_pretraining(preset="debug").world_model
 
 
@@ -102,6 +106,17 @@ def test_symlog_and_two_hot_keep_numbers() -> None:
     torch.testing.assert_close(symexp((weights * head.bins).sum(-1)), numbers, rtol=1e-4, atol=1e-4)
     assert head.two_hot(torch.tensor(99.0))[-1] == 1.0
     assert head.mean(head(torch.randn(3, 4))).abs().max() < 1e-6, "starts at 0"
+
+
+def test_a_rare_cost_counts_for_less_as_the_pages_say() -> None:
+    head = TwoHotHead(4, 8, 1, bins=127, limit=3.0)
+    cost = torch.tensor(-1.9)
+    chances = 0.7 * head.two_hot(torch.tensor(0.0)) + 0.3 * head.two_hot(cost)
+    read, expected = f"{float(head.mean(chances.log())):.3f}", f"{float(0.3 * cost):.3f}"
+    assert (read, expected) == ("-0.376", "-0.570")
+    told = [ROOT / "docs" / "adaptation.md", default_model_dir() / "MODEL_CARD.md"]
+    for text in (LIMITS, TwoHotHead.mean.__doc__ or "", *(path.read_text(encoding="utf-8") for path in told)):
+        assert read in text and expected in text
 
 
 @pytest.mark.parametrize(
