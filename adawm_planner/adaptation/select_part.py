@@ -60,13 +60,23 @@ def select_part(seen: Evidence, last: Part, config: SelectConfig) -> Selection:
         if seen.dynamics.significant(config.significance):
             return Selection(Part.DYNAMICS, f"{seen}: only the dynamics is significantly above its baseline")
         return Selection(Part.NOTHING, f"{seen}: neither is significant")
-    margin = {Part.DYNAMICS: 1.0 / (1.0 + config.hysteresis), Part.POLICY: 1.0 + config.hysteresis}.get(last, 1.0)
-    limit = config.c * margin * seen.policy.value
+    limit = config.c * _margin(seen.policy.value, last, config) * seen.policy.value
     part = Part.DYNAMICS if seen.dynamics.value > limit else Part.POLICY
     sign = ">" if part is Part.DYNAMICS else "<="
-    kept = "" if margin == 1.0 else f" (hysteresis for {last.value})"
+    kept = "" if last is Part.NOTHING or not config.hysteresis else f" (hysteresis for {last.value})"
     rule = f"{seen.dynamics.value:.4f} {sign} C x policy = {limit:.4f}{kept}"
     return Selection(part, f"{seen}: driving fails significantly, {rule}")
+
+
+def _margin(policy: float, last: Part, config: SelectConfig) -> float:
+    """What the policy's score is multiplied by, so that the part that was repaired before is not given up too soon.
+
+    The limit falls for the dynamics and rises for the policy; a limit below zero falls by being multiplied by more.
+    """
+    if last is Part.NOTHING:
+        return 1.0
+    more = 1.0 + config.hysteresis
+    return more if (last is Part.POLICY) == (policy > 0.0) else 1.0 / more
 
 
 def select_next(seen: Evidence, repaired: Part, config: SelectConfig) -> Selection:

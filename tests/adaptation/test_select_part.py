@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
+from dataclasses import replace
 
 import pytest
 from scipy import stats
@@ -55,6 +56,20 @@ def test_the_choice_does_not_flip_on_noise() -> None:
         assert select_part(seen(value, 0.1, MANY), Part.POLICY, CONFIG).part is Part.POLICY
     assert select_part(seen(0.30, 0.1, MANY), Part.POLICY, CONFIG).part is Part.DYNAMICS
     assert select_part(seen(0.10, 0.1, MANY), Part.DYNAMICS, CONFIG).part is Part.POLICY
+
+
+@pytest.mark.parametrize(
+    ("last", "expected", "limit"),
+    [
+        (Part.NOTHING, Part.DYNAMICS, "> C x policy = -0.0600"),
+        (Part.DYNAMICS, Part.DYNAMICS, "> C x policy = -0.0720 (hysteresis for dynamics)"),
+        (Part.POLICY, Part.POLICY, "<= C x policy = -0.0500 (hysteresis for policy)"),
+    ],
+)
+def test_below_the_baseline_the_choice_does_not_flip_on_noise_either(last: Part, expected: Part, limit: str) -> None:
+    selection = select_part(seen(-0.055, -0.060, MANY), last, replace(CONFIG, c=1.0))
+    assert selection.part is expected
+    assert limit in selection.reason
 
 
 @pytest.mark.parametrize(
