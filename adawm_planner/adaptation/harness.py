@@ -30,6 +30,7 @@ from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.durable import replacing
 from adawm_planner.evaluation.report import MEASURES, to_document
+from adawm_planner.place_key import own_net, place_key
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
 from adawm_planner.pretraining.fit import Run, lock_run
 from adawm_planner.pretraining.trainer import Replay
@@ -87,7 +88,7 @@ class Adaptation:
         self.baseline = baseline_of(model_dir, self.digest, config)
         self.student = Student(self.base, config, self.strategy.low_rank, cell.seed)
         # Only now, because a folder must not be taken by a run that cannot begin.
-        self._claim = _claim(folder, {**asdict(cell), "model": self.digest, **to_mapping(config)})
+        self._claim = _claim(folder, settings_of(cell, self.digest, config))
         self.run = Run(folder, cell.seed, config.threads, 1)
         self.encoder = self.student.agent.world_model.encoder
         self.cache = cache
@@ -284,9 +285,13 @@ def make_source(model_dir: Path, config: AdaptationConfig, cache: Path, run: Run
 
 
 def evaluation_file(cache: Path, agent: str, place: Place, seed: int, episodes: int) -> Path:
-    """Where the evaluation of an agent (its digest) at a place is kept, with the figures as they are defined now."""
+    """Where the evaluation of an agent (its digest) at a place is kept, with the figures as they are defined now.
+
+    Task and vehicle count with all their values, and the task's net with its content where it is not a built-in one.
+    """
     world = place.rig.env.world
-    key = hashlib.sha256(f"{agent}{world.task}{world.vehicle}{seed} {episodes} {MEASURES}".encode()).hexdigest()
+    net = own_net(world.task.folder, world.task.map)
+    key = hashlib.sha256(f"{agent}{world.task}{world.vehicle}{seed} {episodes} {MEASURES}{net}".encode()).hexdigest()
     return cache / "evaluations" / f"{key[:24]}.json"
 
 
@@ -305,15 +310,18 @@ def baseline_of(model_dir: Path, name: str, config: AdaptationConfig) -> Baselin
 
 
 def measured_with(config: AdaptationConfig) -> dict[str, Any]:
-    """Every setting that the scores of a baseline depend on, by its name in the configuration."""
+    """Every setting that the scores of a baseline depend on, by its name in the configuration.
+
+    Raises ValueError as `place_key`.
+    """
     mismatch = {key: value for key, value in to_mapping(config.mismatch).items() if key not in NOT_COMPARED}
     return {
         **{f"mismatch.{key}": value for key, value in mismatch.items()},
         "fit.discount": config.fit.discount,
         "fit.trace": config.fit.trace,
         "rollouts.sampled": config.rollouts.sampled,
-        "rollouts.source_task": config.rollouts.source_task,
-        "rollouts.source_vehicle": config.rollouts.source_vehicle,
+        "rollouts.source_task": place_key(config.rollouts.source_task),
+        "rollouts.source_vehicle": place_key(config.rollouts.source_vehicle),
     }
 
 
@@ -334,6 +342,15 @@ def make_baseline(model_dir: Path, config: AdaptationConfig, cache: Path, run: R
     baseline = measure_baseline(base, replay, Tally.of(rollouts.outcomes), config, name, origin)
     write_baseline(model_dir / BASELINE_FILE, baseline)
     return baseline
+
+
+def settings_of(cell: Cell, model: str, config: AdaptationConfig) -> dict[str, Any]:
+    """What a run on a model (its digest) is started with; tasks and vehicles of one's own count with their content."""
+    values = {**asdict(cell), "model": model, **to_mapping(config)}
+    values |= {key: place_key(values[key]) for key in ("task", "vehicle")}
+    rollouts = values["rollouts"]
+    values["rollouts"] = rollouts | {key: place_key(rollouts[key]) for key in ("source_task", "source_vehicle")}
+    return values
 
 
 def _claim(folder: Path, settings: dict[str, Any]) -> TextIO:

@@ -8,11 +8,14 @@ from pathlib import Path
 
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.mapping import to_mapping
+from adawm_planner.place_key import place_key
 
 
 def source_file(name: str, config: AdaptationConfig, cache: Path) -> Path:
-    """Where the source rollouts of a model (its digest) are kept."""
-    settings = json.dumps(to_mapping(config.rollouts) | {"decisions": 0, "train_seeds": 0}, sort_keys=True)
+    """Where the source rollouts of a model (its digest) are kept. Raises ValueError as `place_key`."""
+    rollouts = to_mapping(config.rollouts)
+    driven = {key: place_key(rollouts[key]) for key in ("source_task", "source_vehicle")}
+    settings = json.dumps({**rollouts, **driven, "decisions": 0, "train_seeds": 0}, sort_keys=True)
     key = hashlib.sha256(f"{name}{settings}".encode()).hexdigest()[:16]
     return cache / f"source-{key}.npz"
 

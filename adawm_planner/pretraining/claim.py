@@ -13,6 +13,7 @@ from typing import Any
 
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.pretraining import CollectionConfig
+from adawm_planner.place_key import place_key
 from adawm_planner.result_file import write_json
 
 CLAIM_FILE = "claim.json"
@@ -24,7 +25,7 @@ SIZES = ("workers", "first_decisions", "rounds", "round_decisions")
 def claim_values(config: CollectionConfig, seed: int, round_index: int, weights: str, sample: bool) -> dict[str, Any]:
     """What a round's episodes follow from; a policy is told by its weights, so that its run may move."""
     settings = {key: value for key, value in to_mapping(config).items() if key not in SIZES}
-    places = {key: _place(settings[key]) for key in ("task", "vehicle")}
+    places = {key: place_key(settings[key]) for key in ("task", "vehicle")}
     policy = _digest(Path(weights)) if weights else "none"
     return {
         "schema": SCHEMA,
@@ -69,12 +70,6 @@ def _read(path: Path, remedy: str) -> dict[str, Any]:
     if not isinstance(found, dict):
         raise ValueError(f"{path}: damaged (must hold a mapping); {remedy}")
     return found
-
-
-def _place(name: str) -> str:
-    """A built-in name as it is; a file by name and content, because files are edited."""
-    path = Path(name)
-    return f"{path.name} (sha256 {_sha256(path)[:12]})" if path.is_file() else name
 
 
 def _digest(weights: Path) -> str:
