@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -202,7 +202,7 @@ def finished(cells: Sequence[Cell], where: Where, wanted: Wanted) -> set[Cell]:
     """Cells whose results are there already. Raises ValueError as `result_of`."""
     there = {cell for cell in cells if where.result(cell).exists()}
     for cell in there:
-        result_of(where.result(cell), wanted)
+        result_of(where.result(cell), wanted, cell)
     return there
 
 
@@ -221,11 +221,15 @@ def everything(where: Where, wanted: Wanted) -> list[dict[str, Any]]:
     return sorted(documents, key=place)
 
 
-def result_of(path: Path, wanted: Wanted) -> dict[str, Any]:
-    """A result. Raises ValueError for a damaged one or one of another model or configuration."""
+def result_of(path: Path, wanted: Wanted, cell: Cell | None = None) -> dict[str, Any]:
+    """A result, of this cell if one is given: a file's name has no folder of a task or vehicle given by path.
+
+    Raises ValueError for a damaged one, or one of another cell, model or configuration.
+    """
     try:
         document: dict[str, Any] = json.loads(path.read_text())
         settings = wanted.settings(document["task"], document["vehicle"])
+        settings |= asdict(cell) if cell else {}
         unused = UNUSED.get(document["strategy"], ())
         difference = first_difference(
             without(unused, {key: document[key] for key in settings}), without(unused, settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -13,8 +14,9 @@ from rich.console import Console
 pytest.importorskip("torch")
 
 from adawm_planner.adaptation.harness import Cell
+from adawm_planner.config.adaptation import load_adaptation
 from benchmarks import table
-from benchmarks.table import UNKNOWN, Where, finish, start
+from benchmarks.table import UNKNOWN, Wanted, Where, finish, finished, start
 
 CELL = Cell("right_turn_dense", "nominal", "none", 0)
 OLD, NEW = ({"commit": commit, "clean_checkout": True} for commit in ("old", "new"))
@@ -72,3 +74,19 @@ def test_of_a_run_that_was_begun_without_noting_it_the_first_commit_is_not_known
     started(where, monkeypatch, NEW)
     result = ended(where)
     assert {key: result[key] for key in UNKNOWN} == UNKNOWN and result["went_on_at"] == [NEW]
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("task", "elsewhere/right_turn_dense.yaml"), ("vehicle", "mine/nominal.yaml"), ("strategy", "model"), ("seed", 1)],
+)
+def test_another_cells_result_is_not_taken_for_this_ones(where: Where, field: str, value: str | int) -> None:
+    wanted, path = Wanted("digest", load_adaptation(preset="debug")), where.result(CELL)
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps({**asdict(CELL), **wanted.settings(CELL.task, CELL.vehicle)}))
+    assert finished([CELL], where, wanted) == {CELL}
+    of = {**asdict(CELL), field: value}
+    path.write_text(json.dumps({**of, **wanted.settings(str(of["task"]), str(of["vehicle"]))}))
+    with pytest.raises(ValueError, match=f"of another run, its {field} is {value} and not") as refused:
+        finished([CELL], where, wanted)
+    assert str(path) in str(refused.value) and "--results or remove it" in str(refused.value)
