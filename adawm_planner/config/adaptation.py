@@ -51,6 +51,12 @@ class RolloutConfig:
             low, high = getattr(self, name)
             if not 0 <= low < high <= EVALUATION_SEED:
                 raise ValueError(f"rollouts.{name} is [{low}, {high}), must lie in [0, {EVALUATION_SEED})")
+        (low, high), (other_low, other_high) = self.source_seeds, self.train_seeds
+        if low < other_high and other_low < high:
+            raise ValueError(
+                f"rollouts.source_seeds is [{low}, {high}), must not overlap rollouts.train_seeds, "
+                f"[{other_low}, {other_high}): the baseline would be of traffic that rounds drive too"
+            )
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,7 @@ def test_models(mistake: Mistake, measured: Path) -> None:
         ("fit.entropy", float("inf"), "entropy is inf, must be a finite number"),
         ("rollouts.train_seeds", [0, "abc"], "train_seeds[1] is 'abc', must be of type int"),
         ("rollouts.train_seeds", [0], "train_seeds is [0], must be a list of 2 values"),
+        ("rollouts.source_seeds", [3999, 4999], "[3999, 4999), must not overlap rollouts.train_seeds, [0, 4000)"),
         ("fit.batch", 16.5, "batch is 16.5, must be of type int"),
         ("mismatch.burn_in", 100000, "mismatch.burn_in is 100000, must be at most 59: two episodes among the 120"),
         ("fit.length", 100000, "fit.length is 100000, must be at most rollouts.source_decisions, 200"),
