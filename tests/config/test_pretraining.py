@@ -8,6 +8,7 @@ import pytest
 import yaml
 
 from adawm_planner.config.mapping import from_mapping, to_mapping
+from adawm_planner.config.policy import LEAST_UNIMIX
 from adawm_planner.config.presets import PRETRAINING_FILE, load_pretraining
 from adawm_planner.config.pretraining import PretrainingConfig
 from adawm_planner.config.world_model import WorldModelConfig
@@ -40,6 +41,9 @@ def test_the_shipped_model_is_of_sizes_that_can_be_used() -> None:
         ("checkpoint_every", 0, "at least 1"),
         ("world_model.channels", [0, 8, 8], "each must be at least 1"),
         ("world_model.decoder_channels", [8, 8, -4], "each must be at least 1"),
+        ("policy.unimix", 0.0, r"must be in \[1e-06, 1\): .* so none may be 0"),
+        ("policy.unimix", 1e-50, r"must be in \[1e-06, 1\)"),
+        ("policy.unimix", 1.0, r"must be in \[1e-06, 1\)"),
         ("collection.workers", -1, "at least 0"),
         ("collection.rounds", -1, "at least 0"),
         ("collection.validation", 0.0, "above 0 and below 1"),
@@ -73,6 +77,7 @@ def test_what_would_fail_later_is_refused_by_name(name: str, value: object, limi
         ("dynamics.image_samples", 512),
         ("collection.rounds", 0),
         ("imagination.rounds", 0),
+        ("policy.unimix", LEAST_UNIMIX),
     ],
 )
 def test_the_limits_themselves_can_be_used(name: str, value: int) -> None:

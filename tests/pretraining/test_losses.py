@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 
+from adawm_planner.config.policy import LEAST_UNIMIX
 from adawm_planner.config.presets import load_pretraining
+from adawm_planner.policy.actor import Actor
 from adawm_planner.pretraining.losses import (
     Dream,
     actor_loss,
@@ -54,6 +58,18 @@ def test_the_actor_moves_towards_a_good_action_and_entropy_pulls_back() -> None:
     assert gradient[0, 0, 0] > 0.0, "a bonus for entropy lowers the highest logit"
     loss, _ = actor_loss(logits.softmax(-1), action, torch.ones(1, 1), torch.zeros(1, 1), 0.01)
     assert loss.item() == 0.0, "no weight, no loss"
+
+
+def test_an_action_that_is_nearly_ruled_out_leaves_loss_and_gradient_finite() -> None:
+    sizes = load_pretraining(preset="debug")
+    actor = Actor(4, replace(sizes.policy, unimix=LEAST_UNIMIX))
+    with torch.no_grad():
+        actor.net[-1].bias.copy_(torch.tensor([0.0, 500.0, 0.0, 0.0, 0.0]))
+    action, ones = torch.zeros(2, 3, dtype=torch.int64), torch.ones(2, 3)
+    loss, entropy = actor_loss(actor(torch.zeros(2, 3, 4)), action, ones, ones, 0.01)
+    loss.backward()
+    assert torch.isfinite(loss) and torch.isfinite(entropy)
+    assert all(torch.isfinite(parameter.grad).all() for parameter in actor.parameters() if parameter.grad is not None)
 
 
 def test_kl_is_zero_for_equal_and_balanced_with_free_nats() -> None:
