@@ -64,14 +64,22 @@ class Episodes:
 
         A crash is an end that costs.
         """
-        ends = np.flatnonzero(np.append(self.first[1:], True))
-        lengths = np.diff(np.concatenate([[-1], ends]))
-        crashed = np.repeat(self.terminal[ends] & (self.reward[ends] < 0.0), lengths)
-        left = np.repeat(ends, lengths) - np.arange(len(self))
+        ends = self._ends()
+        crashed = self.terminal[ends] & (self.reward[ends] < 0.0)
+        left = ends - np.arange(len(self))
         return (crashed[:, None] & (left[:, None] <= np.asarray(horizons))).astype(np.float32)
 
+    def over(self) -> Bool:
+        """Rows (N,) of episodes that ended for good; what follows the others is not known: a time limit cut them."""
+        return self.terminal[self._ends()]
+
+    def _ends(self) -> Int64:
+        """Last row (N,) of each row's episode."""
+        ends = np.flatnonzero(np.append(self.first[1:], True))
+        return np.repeat(ends, np.diff(np.concatenate([[-1], ends])))
+
     def returns(self, discount: float) -> Float32:
-        """Discounted sum (N,) of the rewards that come after each row in its episode."""
+        """Discounted sum (N,) of the rewards that come after each row in its episode; a part of them unless `over`."""
         total = np.zeros(len(self) + 1, np.float32)
         last = np.append(self.first[1:], True)
         for t in reversed(range(len(self) - 1)):

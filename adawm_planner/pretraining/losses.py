@@ -37,6 +37,7 @@ class Sequences:
     overruled: Tensor  # (B, T) 1.0 where the action before it was not carried out as it was
     label: Tensor  # (B, T) int64
     returns: Tensor  # (B, T) discounted sum of the rewards that really followed
+    over: Tensor  # (B, T) 1.0 where nothing more would have followed: the episode ended for good
     picture_rows: Tensor  # (M,) indices into the flattened B * T rows
     pictures: Tensor  # (M, C, H, W) uint8, the BEV of those rows
 

@@ -137,7 +137,7 @@ class Replay:
     def _set(self, episodes: Episodes, embedding: Float32) -> None:
         self.episodes, self.embedding = episodes, embedding
         self.action, self.ended = episodes.previous_action(), _ended(episodes)
-        self.returns = episodes.returns(self._discount)
+        self.returns, self.over = episodes.returns(self._discount), episodes.over().astype(np.float32)
 
     def draw(self, batch: int, length: int, pictures: int, fresh: float, rng: np.random.Generator) -> Sequences:
         """A batch of windows; see `sequence_starts` for `fresh`."""
@@ -158,6 +158,7 @@ class Replay:
             overruled=torch.from_numpy(self.episodes.overruled[rows].astype(np.float32)),
             label=torch.from_numpy(self.episodes.label[rows]),
             returns=torch.from_numpy(self.returns[rows]),
+            over=torch.from_numpy(self.over[rows]),
             picture_rows=torch.from_numpy(chosen),
             pictures=torch.from_numpy(self.episodes.bev[rows.reshape(-1)[chosen]]),
         )
@@ -249,6 +250,8 @@ def clone_actor_critic(
 ) -> FitReport:
     """Actor cloned from the expert's labels, critic from the returns that followed; the world model stands still.
 
+    The critic learns nothing from an episode that a limit of time cut: what would have followed is not known.
+
     A critic that starts at 0 takes thousands of imagined updates to see past the horizon, and until then waiting
     for a gap looks worthless: the policy would unlearn it first.
     """
@@ -261,7 +264,7 @@ def clone_actor_critic(
         probabilities, count = agent.actor(latent), (1.0 - batch.ended).sum().clamp(min=1.0)
         right = ((probabilities.argmax(-1) == batch.label) * (1.0 - batch.ended)).sum() / count
         label = label_loss(torch.log(probabilities), batch.label, batch.ended).sum() / count
-        value = agent.critic.loss(latent, batch.returns).mean()
+        value = (agent.critic.loss(latent, batch.returns) * batch.over).sum() / batch.over.sum().clamp(min=1.0)
         return label + value, {"label": float(label.detach()), "value": float(value.detach()), "accuracy": float(right)}
 
     def update(step: int) -> Metrics:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 from zipfile import ZipFile
@@ -165,6 +165,11 @@ def test_returns_stop_at_the_end_of_their_episode() -> None:
     reward = both.reward
     by_hand = [reward[1] + 0.5 * reward[2], reward[2], 0.0, reward[4], 0.0]
     np.testing.assert_allclose(both.returns(0.5), by_hand, rtol=1e-6)
+
+
+def test_only_episodes_that_ended_for_good_are_over() -> None:
+    cut = replace(episode(3), terminal=np.zeros(3, bool))
+    assert join([cut, episode(2, 1), cut]).over().tolist() == [False] * 3 + [True] * 2 + [False] * 3
 
 
 def test_windows_stay_inside_and_fresh_ones_are_new() -> None:

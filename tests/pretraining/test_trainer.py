@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,10 +13,12 @@ import torch
 
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.policy.agent import Agent
+from adawm_planner.pretraining import trainer
 from adawm_planner.pretraining.clone import HAZARD_HORIZONS, Clone
 from adawm_planner.pretraining.collect import Fleet, round_jobs
 from adawm_planner.pretraining.dataset import Episodes, join
-from adawm_planner.pretraining.losses import world_model_loss
+from adawm_planner.pretraining.fit import Run
+from adawm_planner.pretraining.losses import Dream, world_model_loss
 from adawm_planner.pretraining.trainer import ActorCritic, Replay, dynamics_parameters, imagine
 from adawm_planner.world_model.rssm import State
 from tests.pretraining.crossing import crossing_rig
@@ -84,6 +88,29 @@ def test_fresh_rows_are_embedded_like_the_old(episodes: Episodes, agent: Agent) 
     np.testing.assert_allclose(once.embedding, twice.embedding, atol=1e-5)
 
 
+@pytest.mark.parametrize("cut", ["none", "some", "all"])
+def test_the_critic_learns_no_return_that_a_time_limit_cut(
+    episodes: Episodes, agent: Agent, cut: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    last = np.flatnonzero(np.append(episodes.first[1:], True))
+    terminal = np.zeros(len(episodes), bool)
+    terminal[{"none": last, "some": last[::2], "all": last[:0]}[cut]] = True
+    replay = Replay(agent.world_model.encoder, replace(episodes, terminal=terminal), 0.99)
+    torch.nn.init.normal_(agent.critic.head.net[-1].weight)
+    dynamics, run = CONFIG.dynamics, Run(Path(), 0, 1, 1)
+    with torch.no_grad():
+        batch = replay.draw(dynamics.batch, dynamics.length, 1, 0.0, trainer.step_generator(0, "clone_actor", 0))
+        loss = agent.critic.loss(trainer.filtered(agent, batch, sample=True).latent(), batch.returns)
+    ended = torch.from_numpy(np.isin(np.cumsum(episodes.first) - 1, np.cumsum(episodes.first)[terminal] - 1))
+    counted = loss[ended[batch.rows]]
+    monkeypatch.setattr(trainer, "fit", lambda stage, _: stage.update(0))
+    metrics: Any = trainer.clone_actor_critic(agent, replay, replay, dynamics, CONFIG.imagination, run)
+    if cut == "none":
+        assert metrics["value"] == float(loss.mean()), "bit for bit"
+    assert metrics["value"] == pytest.approx(float(counted.mean()) if len(counted) else 0.0)
+    assert (len(counted) == 0) == (cut == "all") and (len(counted) == loss.numel()) == (cut == "none")
+
+
 def test_imagination_has_the_right_shapes_and_keeps_real_ends(agent: Agent) -> None:
     going = torch.tensor([1.0, 0.0, 1.0])
     dream = imagine(agent, agent.initial(3), going, 4)
@@ -111,9 +138,6 @@ def test_actor_critic_prefers_the_action_that_pays(
     agent: Agent, episodes: Episodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a model in which one action pays, the policy must come to like that action."""
-    from adawm_planner.pretraining import trainer
-    from adawm_planner.pretraining.losses import Dream
-
     honest = trainer.imagine
 
     def paying(agent: Agent, start: State, going: torch.Tensor, horizon: int) -> Dream:
