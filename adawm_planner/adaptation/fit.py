@@ -34,7 +34,7 @@ from adawm_planner.pretraining.losses import (
     picture_loss,
     scaled_advantage,
 )
-from adawm_planner.pretraining.trainer import Replay, Spread, imagine
+from adawm_planner.pretraining.trainer import Replay, RunningRms, imagine
 from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import State
 
@@ -215,10 +215,10 @@ class Behaviour:
     value: Tensor  # (K, B)
     weight: Tensor  # (K, B) probability that nothing had ended the episode before
 
-    def advantage(self, spread: Spread, clip: float) -> Tensor:
-        """Advantages (K, B) in units of their running deviation."""
-        deviation = spread.update(self.returns - self.value, self.weight)
-        return scaled_advantage(self.returns, self.value, deviation, clip)
+    def advantage(self, running: RunningRms, clip: float) -> Tensor:
+        """Advantages (K, B) in units of their running root mean square."""
+        rms = running.update(self.returns - self.value, self.weight)
+        return scaled_advantage(self.returns, self.value, rms, clip)
 
 
 @dataclass(frozen=True)
@@ -259,9 +259,9 @@ def dream(agent: Agent, starts: Starts, fit: FitConfig, rng: np.random.Generator
     return Behaviour(before, future.action, returns, agent.critic(before), alive(future))
 
 
-def policy_loss(agent: Agent, seen: Behaviour, spread: Spread, fit: FitConfig) -> tuple[Tensor, Tensor]:
+def policy_loss(agent: Agent, seen: Behaviour, running: RunningRms, fit: FitConfig) -> tuple[Tensor, Tensor]:
     """Policy-gradient loss of the actor and its mean entropy."""
-    advantage = seen.advantage(spread, fit.advantage_clip)
+    advantage = seen.advantage(running, fit.advantage_clip)
     return actor_loss(agent.actor(seen.latent), seen.action, advantage, seen.weight, fit.entropy)
 
 
@@ -274,7 +274,7 @@ def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig,
     plain.actor.requires_grad_(True)
     for number in range(config.subunits.gradients):
         behaviour = dream(plain, starts, config.fit, step_generator(seed, "gradients", number))
-        policy_loss(plain, behaviour, student.spread, config.fit)[0].backward()  # type: ignore[no-untyped-call]
+        policy_loss(plain, behaviour, student.rms, config.fit)[0].backward()  # type: ignore[no-untyped-call]
     layers = [(name, module) for name, module in plain.named_modules() if isinstance(module, nn.Linear)]
     return {name: layer.weight.grad for name, layer in layers if layer.weight.grad is not None}
 
@@ -310,7 +310,7 @@ def fit_policy(
             propose_subunits(agent, policy_gradients(student, starts, config, seed + number), config.subunits)
             actor = _actor_optimizer(student, fit)
         behaviour = dream(agent, starts, fit, step_generator(seed, "policy", number))
-        loss, entropy = policy_loss(agent, behaviour, student.spread, fit)
+        loss, entropy = policy_loss(agent, behaviour, student.rms, fit)
         _descend(actor, loss, fit.gradient_clip)
         for layer in layers:
             layer.compose()

@@ -25,7 +25,7 @@ from adawm_planner.adaptation.subunits import (
 )
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.policy.agent import Agent, write_weights
-from adawm_planner.pretraining.trainer import Spread
+from adawm_planner.pretraining.trainer import RunningRms
 
 OWN = ("critic.", "slow_critic.")
 """What every strategy trains in full and no adapter carries: the critic only teaches the policy, it does not drive."""
@@ -39,7 +39,7 @@ class Student:
         self.base, self.low_rank = base.eval(), low_rank
         self.subunits = low_rank and config.policy_adapter == "subunits"
         self.agent = copy.deepcopy(base).train()
-        self.spread, self._max_rank = Spread(), config.subunits.max_rank
+        self.rms, self._max_rank = RunningRms(), config.subunits.max_rank
         if low_rank:
             add_lora(self.agent, "world_model", config.lora, seed)
             if self.subunits:
@@ -92,7 +92,7 @@ class Student:
         tensors = {name: value for name, value in own.items() if not self.low_rank or name.startswith(OWN)}
         if self.low_rank:
             tensors |= factor_tensors(self.factors())
-        write_weights(path, {**tensors, "spread": self.spread.square})
+        write_weights(path, {**tensors, "spread": self.rms.square})
 
     def load(self, path: Path) -> None:
         """Read what `save` wrote. Raises ValueError when it does not fit, lacks something or is not finite."""
@@ -109,7 +109,7 @@ class Student:
             broken = [name for name, tensor in rest.items() if not tensor.isfinite().all()]
             if broken:
                 raise ValueError(f"{', '.join(broken[:3])}: not all numbers are finite")
-            self.spread.square.copy_(rest.pop("spread"))
+            self.rms.square.copy_(rest.pop("spread"))
             factors = tensor_factors(rest)
             missing, unknown = self.agent.load_state_dict(rest, strict=False)
             lacking = [name for name in missing if not self.low_rank or name.startswith(OWN)]

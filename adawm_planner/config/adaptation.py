@@ -184,7 +184,7 @@ class FitConfig:
     discount: float
     trace: float  # lambda
     entropy: float
-    advantage_clip: float  # in running standard deviations
+    advantage_clip: float  # in running root mean squares of the advantages
     averaged: float  # share of a step's policy updates, the last ones, over which what is trained is averaged
     slow_rate: float
 

@@ -135,7 +135,7 @@ class ImaginationConfig:
     dynamics_rate: float
     entropy: float
     clone_weight: float  # of the expert's labels beside the policy gradient
-    advantage_clip: float  # in running standard deviations
+    advantage_clip: float  # in running root mean squares of the advantages
     slow_rate: float  # of the slow critic towards the critic, per update
     fresh: float  # share of each batch drawn from the newest rounds
     score_episodes: int  # greedy episodes on validation seeds after each round; the best round is kept

@@ -162,13 +162,13 @@ def alive(dream: Dream) -> Tensor:
     return torch.cumprod(dream.going[:-1], 0)
 
 
-def scaled_advantage(returns: Tensor, value: Tensor, deviation: float, clip: float) -> Tensor:
-    """Advantages (K, B) in units of their running standard deviation, clipped.
+def scaled_advantage(returns: Tensor, value: Tensor, rms: float, clip: float) -> Tensor:
+    """Advantages (K, B) in units of their running root mean square, clipped.
 
     DreamerV3 divides by max(1, return range) instead; with this project's small rewards that left the policy
     where it was, because a good and a bad gap differ by less than 1.
     """
-    return ((returns - value) / max(deviation, 1e-4)).clamp(-clip, clip)
+    return ((returns - value) / max(rms, 1e-4)).clamp(-clip, clip)
 
 
 def actor_loss(

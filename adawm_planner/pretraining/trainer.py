@@ -329,7 +329,7 @@ def imagine(agent: Agent, start: State, going: Tensor, horizon: int) -> Dream:
 
 @dataclass
 class ActorCritic:
-    """Optimisers of actor, critic and world model, and the running spread of the advantages."""
+    """Optimisers of actor, critic and world model, and the running size of the advantages."""
 
     agent: Agent
     dynamics: DynamicsConfig
@@ -340,7 +340,7 @@ class ActorCritic:
         self.critic_optimizer = torch.optim.Adam(self.agent.critic.parameters(), self.config.critic_rate, eps=1e-6)
         self.model_parameters = dynamics_parameters(self.agent)
         self.model_optimizer = torch.optim.Adam(self.model_parameters, self.config.dynamics_rate)
-        self.spread = Spread()
+        self.rms = RunningRms()
 
     def optimizers(self) -> dict[str, torch.optim.Optimizer]:
         """All optimisers by name, for checkpoints."""
@@ -348,7 +348,7 @@ class ActorCritic:
 
     def modules(self) -> dict[str, nn.Module]:
         """Everything that training changes, for checkpoints."""
-        return {"agent": self.agent, "spread": self.spread}
+        return {"agent": self.agent, "spread": self.rms}  # by the name that checkpoints have always had
 
     def update(self, replay: Replay, learn_actor: bool, learn_model: bool, rng: np.random.Generator) -> Metrics:
         """One update of the critic and, where asked, of actor and world model."""
@@ -385,19 +385,23 @@ class ActorCritic:
         self, dream: Dream, returns: Tensor, value: Tensor, weight: Tensor, seen: Observed, batch: Sequences
     ) -> Metrics:
         config = self.config
-        deviation = self.spread.update(returns - value, weight)
-        advantage = scaled_advantage(returns, value, deviation, config.advantage_clip)
+        rms = self.rms.update(returns - value, weight)
+        advantage = scaled_advantage(returns, value, rms, config.advantage_clip)
         probabilities = self.agent.actor(dream.latent[:-1])
         loss, entropy = actor_loss(probabilities, dream.action, advantage, weight, config.entropy)
         if config.clone_weight > 0.0:
             likely = torch.log(self.agent.actor(seen.latent().detach()))
             loss = loss + config.clone_weight * label_loss(likely, batch.label, batch.ended).mean()
         _descend(self.actor_optimizer, loss, list(self.agent.actor.parameters()), self.dynamics.gradient_clip)
-        return {"entropy": float(entropy), "spread": deviation}
+        return {"entropy": float(entropy), "advantage_rms": rms}
 
 
-class Spread(nn.Module):
-    """Running standard deviation of the advantages; a module so that checkpoints keep it."""
+class RunningRms(nn.Module):
+    """Running root mean square of the advantages; a module so that checkpoints keep it.
+
+    It is no standard deviation: no mean is taken off, so a critic that is too low or too high everywhere makes it
+    larger, and steps smaller.
+    """
 
     square: Tensor
     RATE = 0.02
@@ -409,7 +413,7 @@ class Spread(nn.Module):
 
     @torch.no_grad()
     def update(self, advantage: Tensor, weight: Tensor) -> float:
-        """Take in advantages (K, B) with weights (K, B); the deviation [return units]."""
+        """Take in advantages (K, B) with weights (K, B); the root mean square [return units]."""
         now = (weight * advantage**2).sum() / weight.sum().clamp(min=1e-6)
         self.square.copy_(now if self.square < 0.0 else torch.lerp(self.square, now, self.RATE))
         return float(self.square.sqrt())

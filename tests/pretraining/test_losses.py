@@ -41,7 +41,7 @@ def test_nothing_counts_after_an_end() -> None:
 
 
 def test_advantages_are_scaled_and_clipped() -> None:
-    advantage = scaled_advantage(torch.tensor([0.2, -9.0]), torch.zeros(2), deviation=0.1, clip=4.0)
+    advantage = scaled_advantage(torch.tensor([0.2, -9.0]), torch.zeros(2), rms=0.1, clip=4.0)
     assert advantage.tolist() == pytest.approx([2.0, -4.0])
 
 

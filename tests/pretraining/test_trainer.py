@@ -19,7 +19,7 @@ from adawm_planner.pretraining.collect import Fleet, round_jobs
 from adawm_planner.pretraining.dataset import Episodes, join
 from adawm_planner.pretraining.fit import Run
 from adawm_planner.pretraining.losses import Dream, world_model_loss
-from adawm_planner.pretraining.trainer import ActorCritic, Replay, dynamics_parameters, imagine
+from adawm_planner.pretraining.trainer import ActorCritic, Replay, RunningRms, dynamics_parameters, imagine
 from adawm_planner.world_model.rssm import State
 from tests.pretraining.crossing import crossing_rig
 from tests.pretraining.remembering import GOING, PAY, Remembering, at
@@ -134,6 +134,12 @@ def test_reward_and_end_are_those_of_the_action_just_taken() -> None:
         torch.testing.assert_close(dream.going[k + 1], GOING[action])
 
 
+def test_advantages_are_measured_from_zero_and_not_from_their_mean() -> None:
+    running, weight = RunningRms(), torch.tensor([[1.0, 1.0], [1.0, 0.0]])
+    assert running.update(torch.tensor([[2.0, 2.0], [-2.0, 9.0]]), weight) == pytest.approx(2.0)
+    assert running.update(torch.full((2, 2), 3.0), weight) == pytest.approx((0.98 * 4.0 + 0.02 * 9.0) ** 0.5)
+
+
 def test_actor_critic_prefers_the_action_that_pays(
     agent: Agent, episodes: Episodes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -155,4 +161,4 @@ def test_actor_critic_prefers_the_action_that_pays(
     for _ in range(60):
         metrics = learner.update(replay, learn_actor=True, learn_model=False, rng=rng)
     assert float(agent.actor(latent)[:, 3].mean()) > before + 0.3
-    assert metrics["spread"] > 0.0
+    assert metrics["advantage_rms"] > 0.0
