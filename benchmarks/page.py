@@ -217,7 +217,7 @@ def _inference(document: Document) -> tuple[str, bool | None]:
 def _slowed(over: str) -> Judge:
     def judge(document: Document) -> tuple[str, bool | None]:
         found = document[over]["p99.9"]
-        return interval(found, "ratio"), within(found["ci95"], targets.SIDECAR_RATIO)
+        return interval(found, "ratio"), targets.within(found["ci95"], targets.SIDECAR_RATIO)
 
     return judge
 
@@ -255,7 +255,7 @@ def _grown(process: str) -> Judge:
         growth = document["processes"][process]["growth"]
         if growth is None:
             return "no growth", None
-        return interval(growth, "percent_per_hour"), within(growth["ci95"], targets.GROWTH_PERCENT_PER_HOUR)
+        return interval(growth, "percent_per_hour"), targets.within(growth["ci95"], targets.GROWTH_PERCENT_PER_HOUR)
 
     return judge
 
@@ -272,12 +272,6 @@ def _faster(document: Document) -> tuple[str, bool | None]:
 def _cheaper(document: Document) -> tuple[str, bool | None]:
     ratio = document["dynamics"]["ratio"]["seconds_per_update"]
     return f"{ratio:.2f}", ratio >= targets.DYNAMICS_RATIO
-
-
-def within(ci95: tuple[float, float], limit: float) -> bool | None:
-    """Whether a figure is at most `limit`: by its whole 95 % interval, or not shown either way."""
-    low, high = ci95
-    return True if high <= limit else False if low > limit else None
 
 
 PROMISES = (

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 CHAIN_RATIO = 3.0
 """Largest p99 from sensor message to command over that of as many empty nodes."""
 
@@ -27,3 +29,9 @@ DYNAMICS_RATIO = 3.0
 
 THROUGHPUT_RATIO = 15.0
 """Least decisions per second over highway-env's."""
+
+
+def within(ci95: Sequence[float], limit: float) -> bool | None:
+    """Whether a figure is at most `limit`: by its whole 95 % interval, or not shown either way."""
+    low, high = ci95
+    return True if high <= limit else False if low > limit else None

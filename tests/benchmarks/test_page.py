@@ -24,9 +24,9 @@ from benchmarks.page import (
     THROUGHPUT,
     TRAINING,
     markdown,
-    within,
 )
 from benchmarks.page_sections import origin
+from benchmarks.targets import within
 
 LEVELS = {"p50": 1.0, "p99": 2.0, "p99.9": 3.0, "max": 4.0}
 STAGE = {**LEVELS, "mean": 1.5, "count": 6000}

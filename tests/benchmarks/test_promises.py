@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import promises
+from benchmarks import page, promises
 from benchmarks.promises import PROMISES, Figure, Promise, Sense, State, functions, markdown
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -38,6 +38,32 @@ def test_the_page_is_what_is_printed() -> None:
     assert (ROOT / "docs" / "reliability.md").read_text(encoding="utf-8") == markdown()
 
 
+SAME = {
+    "inference: mean, maximum": (2, "mean inference", "longest inference"),
+    "period of the commands in real time: mean, RSD, largest gap": (1, "error of the mean period", "RSD"),
+    "finetuner at full load: p99.9 over that without": (20, "p99.9 with, over without"),
+    "the same, over that with a core that counts": (20, "the same, over a core that only counts"),
+    "an hour with the sidecar: growth of the planner's memory in % per hour": (21, "planner's memory grew in an hour"),
+    "the hour after it with the sidecar: growth of the planner's memory in % per hour": (
+        21,
+        "planner's memory grew in the hour after it",
+    ),
+}
+"""Promise of docs/performance.md -> row and figures of this page that are the same measurement."""
+
+
+@pytest.mark.parametrize("text", SAME)
+def test_a_measurement_has_one_verdict_on_both_pages(text: str) -> None:
+    (there,) = [each for each in page.PROMISES if each.text == text]
+    number, *names = SAME[text]
+    (row,) = [each for each in PROMISES if each.number == number]
+    figures = [each for each in row.figures if each.what in names]
+    assert len(figures) == len(names)
+    kept = [each.kept() for each in figures]
+    document = json.loads((page.RESULTS / there.file).read_text(encoding="utf-8"))
+    assert there.judge(document)[1] is (False if False in kept else None if None in kept else True)
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results of its own."""
@@ -54,7 +80,15 @@ def test_a_row_is_met_in_part_not_met_or_not_measured(folder: Path) -> None:
     assert replace(row, lacking="much").state is State.IN_PART
     less, more = replace(figure, target=1.9), replace(figure, target=2.1, sense=Sense.AT_LEAST)
     assert {replace(row, figures=(each,), lacking="much").state for each in (less, more)} == {State.NOT_MET}
+    wide = replace(figure, ci95=lambda d: (1.0, 3.0))
+    below, above = replace(wide, target=0.5), replace(wide, target=0.5, sense=Sense.AT_LEAST)
+    assert replace(row, figures=(figure, wide), lacking="much").state is State.NOT_SHOWN
+    assert (
+        replace(row, figures=(figure, below)).state is State.NOT_MET
+        and replace(row, figures=(above,)).state is State.MET
+    )
     missing = replace(figure, file="two.json")
+    assert replace(row, figures=(wide, missing)).state is State.NOT_MEASURED
     assert replace(row, figures=(figure, missing)).state is State.NOT_MEASURED
     assert replace(row, figures=(less, missing)).state is State.NOT_MET
 
@@ -64,6 +98,8 @@ def test_a_line_shows_value_target_and_origin_and_what_is_beyond(folder: Path) -
     figure = Figure("way", lambda d: float(d["n"]), 2.0, "m", file="one.json")
     assert figure.line() == "way: 2.00 m, ≤ 2 m (`one.json`)"
     assert replace(figure, target=1.5, digits=1).line() == "way: **2.0 m, ≤ 1.5 m** (`one.json`)"
+    wide = replace(figure, target=1.5, ci95=lambda d: (1.0, 3.0))
+    assert wide.line() == "way: 2.00 (1.00 to 3.00) m, ≤ 1.5 m, not shown (`one.json`)"
     assert replace(figure, file="two.json").line() == "way: not measured yet (`two.json`)"
     with pytest.raises(KeyError):
         replace(figure, read=lambda d: float(d["other"])).value()
