@@ -64,6 +64,13 @@ def test_a_measurement_has_one_verdict_on_both_pages(text: str) -> None:
     assert there.judge(document)[1] is (False if False in kept else None if None in kept else True)
 
 
+def test_a_fault_that_the_campaign_counts_as_kept_is_kept_here() -> None:
+    rows = json.loads((page.RESULTS / promises.FAULTS).read_text(encoding="utf-8"))["rows"]
+    kept = {row["fault"]: not row["broken"] for row in rows}
+    (row,) = [each for each in PROMISES if each.number == 22]
+    assert [each.kept() for each in row.figures] == [kept["everything_loss"], kept["everything_time_backward"]]
+
+
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Results of its own."""
