@@ -64,6 +64,14 @@ def test_a_measurement_has_one_verdict_on_both_pages(text: str) -> None:
     assert there.judge(document)[1] is (False if False in kept else None if None in kept else True)
 
 
+def test_every_row_of_the_campaign_says_of_which_commit_it_is() -> None:
+    commit = json.loads((page.RESULTS / promises.FAULTS).read_text(encoding="utf-8"))["commit"][:7]
+    rows = [row for row in PROMISES if any(each.file == promises.FAULTS for each in row.figures)]
+    assert {3, 4, 5, 9} <= {row.number for row in rows}
+    for row in rows:
+        assert f"faults.json is of commit {commit}," in row.lacking and row.state is not State.MET, row.number
+
+
 def test_a_fault_that_the_campaign_counts_as_kept_is_kept_here() -> None:
     rows = json.loads((page.RESULTS / promises.FAULTS).read_text(encoding="utf-8"))["rows"]
     kept = {row["fault"]: not row["broken"] for row in rows}
