@@ -5,6 +5,7 @@ A result that is not there is said to be missing, with the command that makes it
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -32,6 +33,7 @@ from benchmarks.record import ROOT
 
 RESULTS = ROOT / "benchmarks" / "results"
 PAGE = ROOT / "docs" / "performance.md"
+CARD = ROOT / "models" / "base" / "MODEL_CARD.md"
 
 INTRODUCTION = """# Performance
 
@@ -42,9 +44,10 @@ millisecond of one machine says nothing about another. This page is written by
 adawm benchmark page
 ```
 
-from the results in `benchmarks/results/`; every result names its command, commit and machine. Quantiles of stages are
-right to 1 %. Times are in ms unless a column says otherwise. The load is the mean of the minute before the
-command; in results of commits before 97a9d54 mostly that of the minute before the end, so the measurement's own.
+from the results in `benchmarks/results/` and the base model's card; every result names its command, commit and machine.
+Quantiles of stages are right to 1 %. Times are in ms unless a column says otherwise. The load is the mean of the minute
+before the command; in results of commits before 97a9d54 mostly that of the minute before the end, so the measurement's
+own.
 """
 
 HOUR_S = 3600.0
@@ -173,7 +176,24 @@ def promises(results: Path, found: Mapping[str, Document | None]) -> list[str]:
             measured, kept = guarded(results, sections[promise.file], lambda: promise.judge(document))  # noqa: B023
         verdict = "not shown" if kept is None else "yes" if kept else "**no**"
         lines.append(f"| {promise.text} | {promise.target} | {measured} | {verdict} |")
-    return lines
+    return [*lines, pretraining(CARD.read_text(encoding="utf-8"))]
+
+
+def pretraining(card: str) -> str:
+    """The line of a promise that the base model's card shows.
+
+    Raises:
+        ValueError: the card does not say how long it took.
+    """
+    told = re.search(r"Collection and training took (\d+) minutes in all", card)
+    if told is None:
+        raise ValueError(f"{CARD}: does not say how many minutes collection and training took; export the model again")
+    minutes = int(told[1])
+    verdict = "yes" if minutes <= 60.0 * targets.PRETRAINING_H else "**no**"
+    return (
+        f"| pretraining from nothing ([model card](../models/base/{CARD.name})) | <= {targets.PRETRAINING_H:g} h | "
+        f"{minutes} minutes | {verdict} |"
+    )
 
 
 PLANNER_ONLY = "latency/right_turn_moderate.json"
@@ -265,6 +285,11 @@ def _driven(document: Document) -> tuple[str, bool | None]:
     return f"{missed} of {frames:,}", missed == 0
 
 
+def _resident(document: Document) -> tuple[str, bool | None]:
+    megabytes = document["processes"]["adawm_planner"]["rss_mib"]["max"] * 2**20 / 1e6
+    return f"{megabytes:.0f} MB", megabytes <= targets.RESIDENT_MB
+
+
 def _faster(document: Document) -> tuple[str, bool | None]:
     return f"{document['ratio']:.1f}", document["ratio"] >= targets.THROUGHPUT_RATIO
 
@@ -301,6 +326,12 @@ PROMISES = (
     Promise("swap of adapters: longest flip, mixed decisions", f"<= {targets.FLIP_MS:g} ms, 0", SWAP, _flip),
     Promise("swaps beside a busy process: missed ticks", "0", SWAP, _unmoved),
     Promise("an hour with the sidecar: missed ticks", "0", SOAK, _whole(_driven)),
+    Promise(
+        "an hour with the sidecar: most memory of the planner's process",
+        f"<= {targets.RESIDENT_MB:g} MB",
+        SOAK,
+        _whole(_resident),
+    ),
     *(
         Promise(
             f"{hour} with the sidecar: growth of the {title}'s memory in % per hour",

@@ -24,6 +24,12 @@ FLIP_MS = 1.0
 GROWTH_PERCENT_PER_HOUR = 1.0
 """Growth of the planner's and the gate's resident memory."""
 
+RESIDENT_MB = 300.0
+"""Most that the planner's process may have in memory [10^6 bytes]."""
+
+PRETRAINING_H = 4.0
+"""Longest way from nothing to the base model: driving, world model and policy [h]."""
+
 DYNAMICS_RATIO = 3.0
 """Least time of a dynamics update of all weights over that of a low-rank one."""
 

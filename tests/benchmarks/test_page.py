@@ -24,6 +24,7 @@ from benchmarks.page import (
     THROUGHPUT,
     TRAINING,
     markdown,
+    pretraining,
 )
 from benchmarks.page_sections import origin
 from benchmarks.targets import within
@@ -140,6 +141,7 @@ def test_every_figure_comes_from_its_result(tmp_path: Path) -> None:
     assert promise(page, "period of the commands")[2:] == ["+0.10 %, 0.050, 1.20 dt", "yes"]
     assert promise(page, "inference")[2:] == ["1.5 ms, 4.0 ms", "yes"]
     assert promise(page, "an hour with the sidecar: missed ticks")[2:] == ["0 of 71,000", "yes"]
+    assert promise(page, "an hour with the sidecar: most memory")[2:] == ["191 MB", "yes"]
     assert promise(page, "an hour with the sidecar: growth of the gate")[2:] == ["0.40 (0.20 to 0.60)", "yes"]
 
 
@@ -229,6 +231,14 @@ def test_what_is_no_result_is_refused_by_its_name_and_the_page_stays(
     assert done.exit_code == 1 and "right_turn_moderate_gate.json" in done.output and message in done.output
     assert "adawm benchmark latency --gate" in done.output and "Traceback" not in done.output
     assert out.read_text() == "before"
+
+
+@pytest.mark.parametrize(("minutes", "kept"), [(240, "yes"), (241, "**no**")])
+def test_the_time_of_pretraining_is_the_model_cards(minutes: int, kept: str) -> None:
+    line = pretraining(f"... Collection and training took {minutes} minutes in all.\n")
+    assert line.endswith(f"| <= 4 h | {minutes} minutes | {kept} |")
+    with pytest.raises(ValueError, match=r"MODEL_CARD\.md: does not say"):
+        pretraining("nothing")
 
 
 def test_the_command_writes_the_page_and_names_what_is_missing(tmp_path: Path) -> None:
