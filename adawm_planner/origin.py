@@ -46,25 +46,26 @@ class Start:
         """Of a measurement that begins now."""
         return Start(checkout(), os.getloadavg()[0])
 
+    def origin(self, packages: Sequence[str]) -> dict[str, Any]:
+        """What made a result, for whoever wants to repeat it."""
+        return {
+            "command": ["adawm", *without_json(sys.argv[1:])],
+            **self.checkout,
+            "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
+            "machine": {
+                "cpu": _cpu(),
+                "cores": os.cpu_count(),
+                "load_before": self.load,
+                "system": platform.platform(),
+                "python": platform.python_version(),
+            },
+            "packages": {package: _version(package) for package in packages},
+        }
+
 
 def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str], start: Start) -> dict[str, Any]:
-    """The figures with everything that is needed to repeat them."""
-    return {
-        "schema": SCHEMA,
-        "benchmark": name,
-        "command": ["adawm", *without_json(sys.argv[1:])],
-        **start.checkout,
-        "utc": datetime.now(timezone.utc).isoformat(timespec="seconds"),
-        "machine": {
-            "cpu": _cpu(),
-            "cores": os.cpu_count(),
-            "load_before": start.load,
-            "system": platform.platform(),
-            "python": platform.python_version(),
-        },
-        "packages": {package: _version(package) for package in packages},
-        **figures,
-    }
+    """The figures of a benchmark with everything that is needed to repeat them."""
+    return {"schema": SCHEMA, "benchmark": name, **start.origin(packages), **figures}
 
 
 def without_json(words: Sequence[str]) -> list[str]:

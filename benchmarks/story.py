@@ -24,7 +24,6 @@ from adawm_planner.cli.options import json_option
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
-from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import Interrupted, interruptible
 from adawm_planner.result_file import write_json, write_text
@@ -115,7 +114,7 @@ def story(shifts: tuple[str, ...], seeds: int, preset: str, runs: Path, results:
 
 def tell(each: Story, preset: str, runs: Path, results: Path, console: Console) -> bool:
     """Run one story from its beginning, and keep its result and figure; tells whether it came to its end."""
-    folder, log, start = runs / each.name, runs / f"{each.name}.log", Start.now()
+    folder, log = runs / each.name, runs / f"{each.name}.log"
     if folder.exists():
         shutil.rmtree(folder)  # of a killed one: a story cannot go on half-way
     folder.mkdir(parents=True)
@@ -131,9 +130,7 @@ def tell(each: Story, preset: str, runs: Path, results: Path, console: Console) 
             process.wait()
     if code != 0:
         return False
-    document = json.loads((folder / "story.json").read_text())
-    origin = with_origin("story", document, ("torch", "peft", "libsumo"), start)
-    write_json(results / "stories" / f"{each.name}.json", origin | {"schema": document["schema"]})
+    write_json(results / "stories" / f"{each.name}.json", json.loads((folder / "story.json").read_text()))
     shutil.copy(folder / "story.png", results / "stories" / f"{each.name}.png")
     return True
 

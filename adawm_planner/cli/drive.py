@@ -32,6 +32,7 @@ from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
+from adawm_planner.origin import Start
 from adawm_planner.paths import install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import check_folder
@@ -53,6 +54,9 @@ FOLDER = click.Path(file_okay=False, path_type=Path)
 SOURCE_DIR = Path("data/adaptation")
 """Where `adawm baseline --rollouts-only` keeps the base model's source rollouts, unless told otherwise."""
 
+PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
+"""Whose versions a result names."""
+
 
 @dataclass
 class Run:
@@ -64,6 +68,7 @@ class Run:
     finetuner: bool = False  # whether one is to be started beside the stack
     finetuner_ended: bool = False
     started: float = field(default_factory=time.monotonic)
+    start: Start = field(default_factory=Start.now)
     episodes: list[EpisodeResult] = field(default_factory=list)
     adapters: tuple[str, ...] = ()  # all that drove at some time
 
@@ -353,7 +358,7 @@ def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | No
         ros=ros,
         gate=run.settings["use_gate"],
     )
-    document = to_document(evaluation)
+    document = to_document(evaluation) | run.start.origin(PACKAGES)
     console.print(table([document]))
     if ros:
         latency = ros["latency_ms"]

@@ -23,7 +23,11 @@ from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL
 from adawm_planner.evaluation.report import Evaluation, read_json, table, to_document, write_json
+from adawm_planner.origin import Start
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS, load_task, load_vehicle
+
+PACKAGES = ("libsumo", "onnxruntime", "numpy")
+"""Whose versions a result names."""
 
 INTERRUPTED_EXIT = 130
 LOG_PERIOD_S = 10.0
@@ -97,7 +101,7 @@ def evaluate(
     json_file: Path | None,
 ) -> None:
     """Drive episodes in closed loop, in process, without ROS, and print a table of the results."""
-    references = read_json(reference) if reference else []
+    start, references = Start.now(), read_json(reference) if reference else []
     configs = [
         EvaluationConfig(
             task, vehicle, driver, episodes, seed, workers, model_dir, provider, adapters, trust, allow_unsigned, gate
@@ -111,7 +115,7 @@ def evaluate(
     try:
         for config in configs:
             evaluation = with_progress(config)
-            documents.append(to_document(evaluation))
+            documents.append(to_document(evaluation) | start.origin(PACKAGES))
             if interrupted := len(evaluation.episodes) < evaluation.requested:
                 break
     except KeyboardInterrupt:

@@ -37,6 +37,7 @@ from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.config.story import load_story
+from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import write_json
@@ -56,6 +57,9 @@ SHIFT = "right_turn_moderate:worn_brakes"
 RUNS = Path("runs/story")
 SHIFTED_BRIDGE = "sim_bridge_shifted"
 """Name of the second bridge's process and of its log; as a node it is called as the first."""
+
+PACKAGES = ("torch", "peft", "onnxruntime", "ros-rclpy", "ros-fastrtps", "libsumo")
+"""Whose versions a story names."""
 
 STALL_S = 300.0
 """Longest wait for an episode before the story is given up [s]; the longest episode has 80 s of driving."""
@@ -272,6 +276,7 @@ class Telling:
         self._record, self._settings, self._more, self._files = record, settings, more, files
         self._console, self._view = console, View(console, record)
         self._ros: dict[str, Any] = {}
+        self._origin = Start.now()
         self._began = time.monotonic()
         self._episode_at = self._began
 
@@ -368,7 +373,8 @@ class Telling:
         from adawm_planner.story.figure import draw
 
         digest = self._ros.pop("digest", None)
-        document = {**self._record.document(self._ros, self.wall_s), "model_digest": digest}
+        told = self._record.document(self._ros, self.wall_s)
+        document = told | {"model_digest": digest} | self._origin.origin(PACKAGES)
         for file in filter(None, (self._files.document, json_file)):
             write_json(file, document, indent=1)
         draw(document, self._files.figure)

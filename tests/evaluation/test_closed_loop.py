@@ -17,7 +17,8 @@ from click.testing import CliRunner
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
-from adawm_planner.evaluation.report import Evaluation, read_json, to_document, write_json
+from adawm_planner.evaluation.report import SCHEMA, Evaluation, read_json, to_document, write_json
+from adawm_planner.origin import checkout
 from tests.patience import HANG_S
 
 pytest.importorskip("libsumo")
@@ -87,6 +88,9 @@ def test_command_prints_a_table_and_writes_json(tmp_path: Path) -> None:
     assert "blind, nominal" in result.output and "expert, nominal" in result.output
     documents = read_json(file)
     assert [document["driver"] for document in documents] == ["blind", "expert"]
+    for document in documents:
+        assert document["schema"] == SCHEMA and document["commit"] == checkout()["commit"]
+        assert document["command"][0] == "adawm" and document["machine"]["cores"] and document["packages"]["libsumo"]
     again = CliRunner().invoke(adawm, [*words, "--compare", str(file)])
     assert "same outcome for 2 of 2 seeds" in again.output
 

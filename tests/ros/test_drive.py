@@ -18,6 +18,7 @@ from click.testing import CliRunner
 from adawm_planner.cli.main import adawm
 from adawm_planner.evaluation.compare import compare
 from adawm_planner.evaluation.report import read_json
+from adawm_planner.origin import checkout
 from adawm_planner.paths import default_model_dir
 from adawm_planner.ros.node_table import GUARDS, STACKS
 from tests.patience import HANG_S
@@ -86,6 +87,8 @@ def test_drive_gives_the_same_outcomes_as_evaluate_and_every_frame_a_command(tmp
     assert _gone(list(nodes.values()))
     document = read_json(driven)[0]
     assert [episode["seed"] for episode in document["detail"]] == [5000, 5001, 5002]
+    assert document["command"][:2] == ["adawm", "drive"] and str(driven) not in document["command"]
+    assert document["commit"] == checkout()["commit"] and document["machine"]["cores"]
     assert document["ros"]["frames_without_command"] == 0  # missed_ticks counts wall time, which a busy machine lacks
     assert document["ros"]["commands"] >= sum(episode["frames"] for episode in document["detail"])
     words = ["evaluate", *TASK, "--gate", "--episodes", "3", "--json", str(evaluated)]

@@ -21,6 +21,7 @@ pytest.importorskip("matplotlib")
 
 from adawm_planner.cli import story
 from adawm_planner.cli.main import adawm
+from adawm_planner.origin import checkout
 from adawm_planner.simulator.tasks import load_task
 from tests.finetuning.workplace import Workplace, make_workplace
 
@@ -71,6 +72,8 @@ def tell(place: Workplace, folder: Path) -> tuple[dict[str, Any], str]:
 
 def test_a_story_goes_through_its_phases_with_one_planner_and_one_finetuner(tmp_path: Path) -> None:
     document, told = tell(make_workplace(tmp_path), tmp_path)
+    assert document["command"][:2] == ["adawm", "story"] and document["commit"] == checkout()["commit"]
+    assert document["machine"]["cores"] and document["packages"]["torch"]
     phases = {row["phase"]: row for row in document["phases"]}
     assert list(phases) == ["nominal", "shifted", "adapting", "rolled_back"]
     assert all(row["episodes"] for row in phases.values())
