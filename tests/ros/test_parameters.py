@@ -155,3 +155,15 @@ def test_model_dir_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_documentation_holds_the_current_table() -> None:
     page = Path(__file__).resolve().parents[2] / "docs" / "planner_node.md"
     assert markdown(PLANNER_PARAMETERS) in page.read_text()
+
+
+def test_documentation_names_every_state_of_the_planner_s_diagnostics() -> None:
+    root = Path(__file__).resolve().parents[2]
+    sources = [
+        root / "adawm_planner" / "ros" / f"{name}.py" for name in ("planner_node", "planner_inputs", "vehicle_inputs")
+    ]
+    code = "".join(source.read_text() for source in sources)
+    names = {*re.findall(r'(?:\.note|diagnostics\.set)\(\s*"([^"]+)"', code), "qos TOPIC"}
+    page = (root / "docs" / "planner_node.md").read_text()
+    listed = page[page.index("States in `/diagnostics`, each as") : page.index("| service | type |")]
+    assert len(names) == 10 and names == set(re.findall(r"`([a-z]+(?: [a-zA-Z]+)?)`", listed))
