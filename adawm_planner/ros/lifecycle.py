@@ -8,6 +8,7 @@ import signal
 import sys
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import rclpy
@@ -16,6 +17,8 @@ from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.signals import SignalHandlerOptions
+
+from adawm_planner.ros.arguments import HELP_WORDS, refuse_strays, strays, usage
 
 Transition = Callable[[Any, LifecycleState], TransitionCallbackReturn]
 
@@ -72,12 +75,11 @@ def run(make_node: Callable[[], LifecycleNode], args: list[str] | None = None) -
     """Spin a lifecycle node until a signal comes; return the exit status.
 
     With the node's parameter `autostart` it is configured and activated first. What the node was started with is
-    refused in one line and with status REFUSED; an error of ours there is status 1. rclpy's own signal handlers
-    are left out: they end the context before the node could send its last braking command.
+    refused in one line and with status REFUSED; an error of ours there is status 1.
     """
     stop = StopFlag()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        start_ros(args)
         node = make_node()
     except START_ERRORS as error:
         return refuse(error)
@@ -85,6 +87,27 @@ def run(make_node: Callable[[], LifecycleNode], args: list[str] | None = None) -
         return _run(node, stop)
     finally:
         rclpy.try_shutdown()
+
+
+def start_ros(args: list[str] | None = None) -> None:
+    """Start rclpy with the arguments of a node's process.
+
+    rclpy's own signal handlers are left out: they end the context before the node could send its last braking command.
+
+    Args:
+        args: without the program; None: those of this process.
+
+    Raises:
+        SystemExit: the usage was asked for, and is printed.
+        START_ERRORS: rcl refuses them, or would leave some of them unread.
+    """
+    words = sys.argv[1:] if args is None else args
+    unread = strays(words)
+    if not set(HELP_WORDS).isdisjoint(unread):
+        print(usage(Path(sys.argv[0]).stem))
+        raise SystemExit(0)
+    refuse_strays(unread)
+    rclpy.init(args=words, signal_handler_options=SignalHandlerOptions.NO)
 
 
 def refuse(error: Exception) -> int:

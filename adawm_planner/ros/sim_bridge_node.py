@@ -13,13 +13,12 @@ import rclpy
 from carla_msgs.msg import CarlaControl
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
-from rclpy.signals import SignalHandlerOptions
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.ros import qos
 from adawm_planner.ros.bridge_loop import BridgeLoop
 from adawm_planner.ros.bridge_parameters import BridgeSettings, read_settings
-from adawm_planner.ros.lifecycle import POLL_S, START_ERRORS, StopFlag, refuse
+from adawm_planner.ros.lifecycle import POLL_S, START_ERRORS, StopFlag, refuse, start_ros
 from adawm_planner.simulator.actors import EGO_ID
 from adawm_planner.simulator.handshake import COMMAND_WAIT_S, RunState
 from adawm_planner.simulator.tasks import load_task, load_vehicle
@@ -165,7 +164,7 @@ def run(args: list[str] | None = None) -> int:
     """Run the bridge; REFUSED when it cannot start, with one line that says why."""
     stop = StopFlag()
     try:
-        rclpy.init(args=args, signal_handler_options=SignalHandlerOptions.NO)
+        start_ros(args)
         node = SimBridgeNode(stop)
     except START_ERRORS as error:
         return refuse(error)
