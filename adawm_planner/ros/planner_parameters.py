@@ -12,7 +12,7 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.paths import default_model_dir
 from adawm_planner.reward import RewardWeights
-from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, ROLE_PARAMETER
+from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, PERIOD_PARAMETER, ROLE_PARAMETER
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
@@ -51,6 +51,7 @@ PLANNER_PARAMETERS: Final = (
     Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
     Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),
     *INPUT_PARAMETERS,
+    PERIOD_PARAMETER,
     Parameter("fault_brake", float, 0.8, "brake while an input cannot be trusted", "of full brake", 0.1, 1.0),
     Parameter("watchdog_period_s", float, 0.05, "period of the watchdog's wall clock timer", "s", 0.01, 1.0),
     Parameter(

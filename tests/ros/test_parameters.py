@@ -17,6 +17,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from adawm_planner.ros.gate_parameters import GATE_PARAMETERS
 from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.parameters import Parameter, declare, markdown, read
 from adawm_planner.ros.planner_parameters import _CALIBRATION, PLANNER_PARAMETERS, config_from, model_dir_from
@@ -167,3 +168,8 @@ def test_documentation_names_every_state_of_the_planner_s_diagnostics() -> None:
     page = (root / "docs" / "planner_node.md").read_text()
     listed = page[page.index("States in `/diagnostics`, each as") : page.index("| service | type |")]
     assert len(names) == 10 and names == set(re.findall(r"`([a-z]+(?: [a-zA-Z]+)?)`", listed))
+
+
+def test_the_gate_is_given_no_limit_that_it_does_not_check() -> None:
+    assert "limits.period_error" in {row.name for row in PLANNER_PARAMETERS}
+    assert "limits.period_error" not in {row.name for row in GATE_PARAMETERS}
