@@ -59,8 +59,12 @@ class WatchLimits(_Limits):
     way_m: float = limit(1.0, "m", 0.1, 50.0, "distance between where odometry's places and velocities lead in 1 s")
     turn_rad: float = limit(0.2, "rad", 0.02, 3.0, "angle between where odometry's headings and yaw rates lead in 1 s")
     latch_s: float = limit(0.5, "s", 0.0, 10.0, "time a fault lasts before the stop cannot be taken back")
-    recurrent_s: float = limit(1.0, "s", 0.1, 60.0, "the same of faults that come and go, in all")
-    forgiven: float = limit(0.1, "of time without", 0.0, 1.0, "share of it that is taken off recurrent faults again")
+    recurrent_s: float = limit(
+        1.0, "s", 0.1, 60.0, "time in all that faults come and go before the stop cannot be taken back"
+    )
+    forgiven: float = limit(
+        0.1, "of time without", 0.0, 1.0, "share of the time without faults that is taken off recurrent ones"
+    )
     route_m: float = limit(2.5, "m", 0.5, 50.0, "distance of the vehicle's centre from its route")
     heading_rad: float = limit(1.2, "rad", 0.1, 3.2, "angle between the vehicle and its route")
 
@@ -99,9 +103,11 @@ class PathLimits(_Limits):
     brake_mps2: float = limit(6.0, "m/s2", 0.5, 12.0, "deceleration that is counted on")
     horizon_s: float = limit(4.0, "s", 0.5, 6.0, "how far others are foreseen")
     turning_s: float = limit(
-        1.0, "s", 0.1, 10.0, "how long they are believed to go on turning: the rate falls to 1/e in it"
+        1.0, "s", 0.1, 10.0, "how long others are believed to go on turning: their rate falls to 1/e in this time"
     )
-    turning_mps2: float = limit(6.0, "m/s2", 0.0, 12.0, "lateral acceleration up to which their turn is believed")
+    turning_mps2: float = limit(
+        6.0, "m/s2", 0.0, 12.0, "lateral acceleration up to which the turn of others is believed"
+    )
     margin_m: float = limit(0.3, "m", 0.0, 5.0, "distance kept in front")
     side_m: float = limit(0.0, "m", 0.0, 2.0, "distance kept beside")
     clear_s: float = limit(0.2, "s", 0.0, 5.0, "time without danger before the brakes are released")
@@ -118,11 +124,11 @@ class StopLimits(_Limits):
     section = "stop"
 
     comfortable_mps2: float = limit(4.0, "m/s2", 0.5, 8.0, "deceleration of the comfortable stop")
-    comfortable_jerk_mps3: float = limit(8.0, "m/s3", 0.5, 100.0, "rise of that deceleration")
+    comfortable_jerk_mps3: float = limit(8.0, "m/s3", 0.5, 100.0, "rise of the comfortable stop's deceleration")
     emergency_mps2: float = limit(8.0, "m/s2", 2.0, 12.0, "deceleration of the emergency stop")
     hold_mps2: float = limit(4.0, "m/s2", 1.0, 12.0, "braking while standing: holds a slope of 40 %")
     standstill_mps: float = limit(0.1, "m/s", 0.01, 1.0, "speed below which the vehicle stands")
-    standstill_s: float = limit(0.5, "s", 0.05, 5.0, "time of it after which a stop holds and may be released")
+    standstill_s: float = limit(0.5, "s", 0.05, 5.0, "time of standstill after which a stop holds and may be released")
 
 
 @dataclass(frozen=True)

@@ -43,7 +43,8 @@ GATE_PARAMETERS: Final = (
     Parameter("wait_s", float, _TIMES.wait_s, "wait of a frame for its proposal", "s", 0.01, 0.9),
     Parameter(
         "standby_wait_s", float, _TIMES.standby_wait_s,
-        "the same before the gate has let anything pass; the bridge itself waits 1 s", "s", 0.01, 0.9,
+        "wait of a frame for its proposal before the gate has let anything pass; the bridge itself waits 1 s",
+        "s", 0.01, 0.9,
     ),
     Parameter("watchdog_period_s", float, 0.02, "period of the watchdog's wall clock timer", "s", 0.005, 0.05),
     *INPUT_PARAMETERS,

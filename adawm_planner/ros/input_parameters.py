@@ -45,11 +45,14 @@ INPUT_PARAMETERS: Final = (
     ),
     Parameter(
         "limits.stepped_stale_s", float, _LIMITS.stepped_stale_s,
-        "the same wall time where a world in synchronous mode stands still", "s", 0.1, 60.0,
+        "wall time without input before the watchdog brakes, where a world in synchronous mode stands still",
+        "s", 0.1, 60.0,
     ),
     Parameter(
         "limits.stepped_incomplete_s", float, _LIMITS.stepped_incomplete_s,
-        "the same wall time where a world in synchronous mode waits; the bridge itself waits 1 s", "s", 0.01, 0.9,
+        "wall time an incomplete frame is waited for before the vehicle is braked, where a world in synchronous mode "
+        "waits; the bridge itself waits 1 s",
+        "s", 0.01, 0.9,
     ),
     Parameter(
         "limits.repeat_s", float, _LIMITS.repeat_s,

@@ -124,19 +124,19 @@ PLANNER_PARAMETERS: Final = (
     ),
     Parameter(
         "adapters.shadow_disagreement", float, _SWAP.shadow_disagreement,
-        "share of them on which its action may differ", "share", 0.0, 1.0,
+        "share of adapters.shadow_decisions on which a new adapter's action may differ", "share", 0.0, 1.0,
     ),
     Parameter(
         "adapters.shadow_variation", float, _SWAP.shadow_variation,
-        "mean total variation allowed between the two action distributions", "of 1", 0.0, 1.0,
+        "mean total variation allowed between the action distributions of new and live adapter", "of 1", 0.0, 1.0,
     ),
     Parameter(
         "adapters.shadow_violations", int, _SWAP.shadow_violations,
-        "decisions on which only the new one may break the following-distance rule", "decisions", 0, 100000,
+        "decisions on which only the new adapter may break the following-distance rule", "decisions", 0, 100000,
     ),
     Parameter(
         "adapters.probation_episodes", int, _SWAP.probation_episodes,
-        "episodes at least that it drives before it is committed", "episodes", 1, 10000,
+        "episodes at least that a new adapter drives before it is committed", "episodes", 1, 10000,
     ),
     Parameter(
         "adapters.probation_level", float, _SWAP.probation_level,
@@ -144,7 +144,7 @@ PLANNER_PARAMETERS: Final = (
     ),
     Parameter(
         "adapters.probation_margin", float, _SWAP.probation_margin,
-        "loss of success rate that is not held against it", "success rate", 0.0, 1.0,
+        "loss of success rate that is not held against a new adapter", "success rate", 0.0, 1.0,
     ),
     Parameter(
         "adapters.return_share", float, _SWAP.return_share,
@@ -161,7 +161,7 @@ PLANNER_PARAMETERS: Final = (
     ),
     Parameter(
         "adapters.record_success", float, _SWAP.record_success,
-        "success rate that is asked for while there is no such record", "success rate", 0.0, 1.0,
+        "success rate that is asked for while the planner has no record of its own", "success rate", 0.0, 1.0,
     ),
 )  # fmt: skip
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import runpy
 from pathlib import Path
 from typing import Any
@@ -63,6 +64,34 @@ def test_files_show_every_other_parameter_with_its_own_default() -> None:
         declared = {each.name: each.default for each in table if each.name not in node.settings}
         values = yaml.safe_load((LAUNCH / "params" / node.parameter_file).read_text())["/**"]["ros__parameters"]
         assert values == declared
+
+
+@pytest.mark.ros
+def test_files_tell_of_each_parameter_what_its_descriptor_tells() -> None:
+    pytest.importorskip("rclpy")
+    from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
+    from adawm_planner.ros.gate_parameters import GATE_PARAMETERS
+    from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
+
+    for node, table in ((PLANNER, PLANNER_PARAMETERS), (GATE, GATE_PARAMETERS), (FINETUNER, FINETUNER_PARAMETERS)):
+        lines = (LAUNCH / "params" / node.parameter_file).read_text().splitlines()
+        told = {f"{each.name}: ": each.description + (f" [{each.unit}]" if each.unit else "") for each in table}
+        for line in (line.strip() for line in lines if line.startswith("    ")):
+            assert line.endswith("  # " + told[line[: line.index(": ") + 2]])
+
+
+@pytest.mark.ros
+def test_each_description_can_be_read_by_itself() -> None:
+    """`ros2 param describe` shows one, and not the one above it."""
+    pytest.importorskip("rclpy")
+    from adawm_planner.ros.bridge_parameters import PARAMETERS as BRIDGE_PARAMETERS
+    from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
+    from adawm_planner.ros.gate_parameters import GATE_PARAMETERS
+    from adawm_planner.ros.planner_parameters import PLANNER_PARAMETERS
+
+    backward = re.compile(r"\b(the same\b|such (?!as)|(share|time|rise) of (it|them|that)\b)")
+    for table in (PLANNER_PARAMETERS, GATE_PARAMETERS, FINETUNER_PARAMETERS, BRIDGE_PARAMETERS):
+        assert [each.name for each in table if backward.search(each.description)] == []
 
 
 @pytest.mark.ros
