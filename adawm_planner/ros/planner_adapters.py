@@ -22,7 +22,7 @@ from rclpy.task import Future
 from std_msgs.msg import Bool
 
 from adawm_planner.adapters.base_model import read_base_model
-from adawm_planner.adapters.keys import read_trust
+from adawm_planner.adapters.keys import Trust, read_trust
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store import AdapterStore, Entry
 from adawm_planner.adapters.store_state import Installed
@@ -65,8 +65,8 @@ def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], Hist
 
     Raises:
         ValueError: the engine takes no adapters, or is of another model than model_dir holds by now; a key is none; or
-            the store is damaged or open elsewhere.
-        OSError: the store's folder cannot be written.
+            the store is damaged, open elsewhere, or in a folder that cannot be written.
+        OSError: what is in the store cannot be restored.
     """
     if not isinstance(engine, OnnxEngine):
         raise ValueError(f"adapters.store is set, but a {type(engine).__name__} takes no adapters; leave it empty")
@@ -77,14 +77,33 @@ def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], Hist
             f"{model_dir}: holds model {base.digest[:12]}, loaded was {engine.digest[:12]}; adapters must be checked "
             "against what drives: do not replace the model while a planner starts, and configure again"
         )
-    trust = read_trust([Path(values["adapters.trust"]).expanduser()] if values["adapters.trust"] else [])
-    context = Context(base, trust, adapter_limits_from(values), values["vehicle_id"] or None)
-    store = AdapterStore(Path(values["adapters.store"]).expanduser(), unix_s())
+    context = Context(base, _trust(values["adapters.trust"]), adapter_limits_from(values), values["vehicle_id"] or None)
+    store = _store(values["adapters.store"])
     try:
         return HotSwap(engine, store, context, swap_config_from(values), history, unix_s)
     except BaseException:
         store.close()
         raise
+
+
+def _trust(value: str) -> Trust:
+    try:
+        return read_trust([Path(value).expanduser()] if value else [])
+    except ValueError as error:
+        advice = "give a public key (.pub) of `adawm adapter keygen`, or a folder of them"
+        raise ValueError(f"adapters.trust: {error}; {advice}") from error
+
+
+def _store(value: str) -> AdapterStore:
+    try:
+        return AdapterStore(Path(value).expanduser(), unix_s())
+    except ValueError as error:
+        raise ValueError(f"adapters.store: {error}") from error
+    except OSError as error:
+        raise ValueError(
+            f"adapters.store {value} cannot be used ({error.strerror or error}); give a folder that can be "
+            "written, or leave it empty: then no adapters are taken"
+        ) from error
 
 
 def unix_s() -> int:
