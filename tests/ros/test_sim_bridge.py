@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import yaml
 
 from tests.patience import HANG_S
 
@@ -29,9 +30,11 @@ from std_msgs.msg import Bool, Float32, String
 from tf2_msgs.msg import TFMessage
 from visualization_msgs.msg import MarkerArray
 
+from adawm_planner.paths import launch_dir
 from adawm_planner.ros import qos
 from adawm_planner.ros.bridge_parameters import PARAMETERS
 from adawm_planner.ros.convert import stamp_to_ns, yaw_from_quaternion
+from adawm_planner.ros.node_table import SIM_BRIDGE
 from adawm_planner.ros.parameters import markdown
 from adawm_planner.simulator.actors import EGO_ID
 from tests.ros.bridge_client import EGO, BridgeClient, start_bridge
@@ -431,6 +434,16 @@ def back_to_start(client: BridgeClient) -> None:
 def test_documentation_holds_the_current_parameters() -> None:
     page = FilePath(__file__).resolve().parents[2] / "docs" / "sim_bridge.md"
     assert markdown(PARAMETERS) in page.read_text()
+
+
+def test_documentation_tells_what_the_shipped_file_sets_otherwise() -> None:
+    page = (FilePath(__file__).resolve().parents[2] / "docs" / "sim_bridge.md").read_text()
+    file = launch_dir() / "params" / SIM_BRIDGE.parameter_file
+    shipped = yaml.safe_load(file.read_text())["/**"]["ros__parameters"]
+    others = {row.name: shipped[row.name] for row in PARAMETERS if shipped.get(row.name, row.default) != row.default}
+    assert len(others) == 3
+    for name, value in others.items():
+        assert f"`{name}: {str(value).lower()}`" in page
 
 
 def test_every_parameter_says_what_it_is() -> None:
