@@ -11,7 +11,7 @@ import click
 import cv2
 import numpy as np
 
-from adawm_planner.cli.options import SEED
+from adawm_planner.cli.options import SEED, FiniteRange
 from adawm_planner.data_types import UInt8
 from adawm_planner.dims import DECISION_S
 from adawm_planner.observation.picture import bev_picture, imagined_picture
@@ -31,7 +31,9 @@ SEEN_SCALE = 15
 @click.command()
 @click.option("--task", default="right_turn_moderate", show_default=True)
 @click.option("--seed", type=SEED, default=5001, show_default=True, help="Episode.")
-@click.option("--time", "moment", default=8.0, show_default=True, help="Moment of the episode [s].")
+@click.option(
+    "--time", "moment", type=FiniteRange(min=0.0), default=8.0, show_default=True, help="Moment of the episode [s]."
+)
 @click.option("--model-dir", type=click.Path(path_type=Path), default=None, help="Model; the shipped one by default.")
 @click.option("--output", type=click.Path(path_type=Path), default=Path("docs/images/imagined.png"), show_default=True)
 def picture(task: str, seed: int, moment: float, model_dir: Path | None, output: Path) -> None:

@@ -69,6 +69,7 @@ def test_driving_for_a_score_begins_where_nothing_was_trained(command: str) -> N
     [
         ["faults", "--speed"],
         ["doctor", "--seconds"],
+        ["benchmark", "picture", "--time"],
         ["benchmark", "soak", "--minutes"],
         ["benchmark", "soak", "--warm-up"],
         ["benchmark", "soak", "--every"],
