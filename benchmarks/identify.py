@@ -100,7 +100,13 @@ class Pool:
 @click.option("--trials", type=click.IntRange(min=1), default=48, show_default=True, help="Per cause.")
 @click.option("--clean", type=click.IntRange(min=1), default=100, show_default=True, help="Trials without any cause.")
 @click.option("--episodes", type=click.IntRange(min=2), default=12, show_default=True, help="Rollouts per trial.")
-@click.option("--sizes", default="2,4,8,12", show_default=True, help="Rollouts per trial to compare.")
+@click.option(
+    "--sizes",
+    default="2,4,8,12",
+    show_default=True,
+    callback=lambda context, option, text: parse_sizes(text),
+    help="Rollouts per trial to compare.",
+)
 @click.option("--seed", type=SEED, default=FIRST_SEED, show_default=True, help="First episode seed.")
 @click.option(
     "--estimator",
@@ -115,7 +121,7 @@ def identify(
     trials: int,
     clean: int,
     episodes: int,
-    sizes: str,
+    sizes: list[int],
     seed: int,
     estimator: str,
     preset: str,
@@ -127,7 +133,7 @@ def identify(
     """Plant causes of mismatch and count how often the estimators name them."""
     config, base, name = load_adaptation(config_file, preset), load_agent(model_dir), digest(model_dir)
     torch.set_num_threads(config.threads)
-    baseline, rollouts_per_trial = baseline_of(model_dir, name, config), parse_sizes(sizes)
+    baseline = baseline_of(model_dir, name, config)
     pools = measured_pools(base, baseline, config, cache / name[:12], trials, clean, episodes, seed)
     judge = Judge(baseline, config)
     rows = [each for pool in pools for each in judge.direct(pool, episodes, per_condition(pool.cause, trials, clean))]
@@ -138,7 +144,7 @@ def identify(
             {"cause": p.cause, "task": p.condition[0], "vehicle": p.condition[1], "success": p.success} for p in pools
         ],
         "direct": verdict(rows),
-        "direct_by_rollouts": by_size(pools, judge, rollouts_per_trial, trials, clean),
+        "direct_by_rollouts": by_size(pools, judge, sizes, trials, clean),
         "false_repairs": false_repairs(pools[0], judge, episodes),
     }
     if estimator == "both":
@@ -157,7 +163,7 @@ def parse_sizes(text: str) -> list[int]:
     """Numbers of rollouts. Raises BadParameter for what is none, or too few for a standard error."""
     words = text.split(",")
     if not all(word.strip().isdecimal() and int(word) >= 2 for word in words):
-        raise click.BadParameter(f"--sizes is '{text}', must be whole numbers of at least 2 with commas between")
+        raise click.BadParameter(f"'{text}' must be whole numbers of at least 2 with commas between")
     return [int(word) for word in words]
 
 

@@ -22,7 +22,7 @@ from adawm_planner.adaptation.harness import Cell, baseline_of, first_difference
 from adawm_planner.adaptation.rollouts import check_place
 from adawm_planner.adaptation.strategies import STRATEGIES
 from adawm_planner.cli.adapt import run_options
-from adawm_planner.cli.options import json_option
+from adawm_planner.cli.options import json_option, mistake_in
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation, with_steps
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.origin import checkout
@@ -102,7 +102,13 @@ class Where:
 
 
 @click.command()
-@click.option("--shift", "shifts", multiple=True, help="TASK:VEHICLE; may be given several times [default: all eight].")
+@click.option(
+    "--shift",
+    "shifts",
+    multiple=True,
+    callback=lambda context, option, shifts: parse(shifts),
+    help="TASK:VEHICLE; may be given several times [default: all eight].",
+)
 @click.option(
     "--strategy",
     "strategies",
@@ -132,7 +138,7 @@ class Where:
 @run_options
 @json_option
 def table(
-    shifts: tuple[str, ...],
+    shifts: list[tuple[str, str]],
     strategies: tuple[str, ...],
     seeds: int,
     workers: int,
@@ -150,9 +156,7 @@ def table(
         model_dir, wanted.model_digest, wanted.config
     )  # what every run needs is missed here and not in each of their logs
     where = Where(runs / preset, results or (RESULTS if preset == "default" else runs / preset))
-    cells = [
-        Cell(*shift, strategy, seed) for seed in range(seeds) for shift in parse(shifts) for strategy in strategies
-    ]
+    cells = [Cell(*shift, strategy, seed) for seed in range(seeds) for shift in shifts for strategy in strategies]
     shared = ["--preset", preset, "--model-dir", str(model_dir), "--cache", str(cache)]
     if config_file is not None:
         shared += ["--config", str(config_file)]
@@ -186,15 +190,13 @@ def report(
 
 
 def parse(shifts: Sequence[str]) -> list[tuple[str, str]]:
-    """Shifts from TASK:VEHICLE; all where none is given.
-
-    Raises BadParameter for a shift without a vehicle, ValueError for an unknown task or vehicle.
-    """
+    """Shifts from TASK:VEHICLE; all where none is given. Raises BadParameter for what is no known task and vehicle."""
     pairs = [tuple(shift.split(":")) for shift in shifts]
     for shift, pair in zip(shifts, pairs, strict=True):
         if len(pair) != 2:
             raise click.BadParameter(f"'{shift}' is not TASK:VEHICLE, as in left_turn_moderate:heavy")
-        check_place(*pair)
+        with mistake_in("--shift"):
+            check_place(*pair)
     return [(task, vehicle) for task, vehicle in pairs] or list(SHIFTS)
 
 

@@ -32,7 +32,7 @@ from adawm_planner.cli.drive import (
     require_ros,
     start,
 )
-from adawm_planner.cli.options import SEED, json_option, model_options, writable_folder
+from adawm_planner.cli.options import SEED, json_option, mistake_in, model_options, writable_folder
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.seeds import episode_seeds
@@ -41,7 +41,7 @@ from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import write_json
-from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS, node_command
+from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS, check_parameter_file, node_command
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Event, Offered
 from adawm_planner.story.phases import Phase, Turn, next_turn
@@ -94,8 +94,24 @@ class Files:
         return self.folder / "story.png"
 
 
+def parameter_file(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+    """Look at a node's parameter file before anything is driven."""
+    with mistake_in(option.opts[0]):
+        check_parameter_file(file)
+    return file
+
+
+PARAMETER_FILE: dict[str, Any] = {"type": FILE, "callback": parameter_file}
+
+
 @click.command()
-@click.option("--shift", default=SHIFT, show_default=True, help="TASK:VEHICLE that the world becomes; names or files.")
+@click.option(
+    "--shift",
+    default=SHIFT,
+    show_default=True,
+    callback=lambda context, option, shift: parse_shift(shift),
+    help="TASK:VEHICLE that the world becomes; names or files.",
+)
 @click.option(
     "--seed",
     type=SEED,
@@ -124,12 +140,12 @@ class Files:
     show_default=True,
     help="The base model's source rollouts; driven once where they are missing.",
 )
-@click.option("--finetuner-params", type=FILE, help="ROS parameter file of the finetuner, over the shipped one.")
-@click.option("--planner-params", type=FILE, help="ROS parameter file of the planner, over the shipped one.")
+@click.option("--finetuner-params", **PARAMETER_FILE, help="ROS parameter file of the finetuner, over the shipped one.")
+@click.option("--planner-params", **PARAMETER_FILE, help="ROS parameter file of the planner, over the shipped one.")
 @model_options
 @json_option
 def story(
-    shift: str,
+    shift: World,
     seed: int,
     preset: str,
     run_folder: Path | None,
@@ -143,10 +159,9 @@ def story(
     json_file: Path | None,
 ) -> None:
     """Show the whole story: drive, shift, fall, find the cause, adapt, recover, roll back, pin."""
-    shifted, console = parse_shift(shift), Console(highlight=False)
-    config = load_story(preset)
+    config, console = load_story(preset), Console(highlight=False)
     episode_seeds(seed, config.most_episodes)  # all that the phases may take
-    record = Record(Setting(NOMINAL, shifted, seed, config))
+    record = Record(Setting(NOMINAL, shift, seed, config))
     require_ros()
     require_training()
     files = Files(run_folder or RUNS / time.strftime("%Y%m%d-%H%M%S"))
@@ -198,14 +213,15 @@ def parse_shift(shift: str) -> World:
     """The world of TASK:VEHICLE.
 
     Raises:
-        ClickException: it is not of this form, is no shift, or changes what the planner cannot be told while it drives.
-        ValueError: an unknown task or vehicle, or a wrong file.
+        BadParameter: it is not of this form, is no shift, changes what the planner cannot be told while it drives, or
+            names an unknown task or vehicle or a wrong file.
     """
     words = shift.split(":")
     if len(words) != 2:
         raise click.BadParameter(f"'{shift}' is not TASK:VEHICLE, as in {SHIFT}")
-    before, after = load_vehicle(NOMINAL.vehicle), load_vehicle(words[1])
-    load_task(words[0])
+    with mistake_in("--shift"):
+        before, after = load_vehicle(NOMINAL.vehicle), load_vehicle(words[1])
+        load_task(words[0])
     if words == [NOMINAL.task, NOMINAL.vehicle]:
         raise click.BadParameter(f"'{shift}' is what the story begins with; name another task or vehicle")
     for name in ("length", "width"):

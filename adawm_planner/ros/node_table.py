@@ -13,6 +13,7 @@ from typing import Any
 
 import yaml
 
+from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.paths import launch_dir
 
 
@@ -161,6 +162,23 @@ def known_parameters() -> set[str]:
     files = [launch_dir() / "params" / node.parameter_file for node in (*STACKS["sim"], *GUARDS, *SIDECARS)]
     shipped = [yaml.safe_load(file.read_text(encoding="utf-8"))["/**"]["ros__parameters"] for file in files]
     return set(SETTINGS).union(*shipped)
+
+
+def check_parameter_file(file: Path | None) -> None:
+    """Look at a file for `node_command` before anything is started; None is no file.
+
+    Raises:
+        ValueError: it is not laid out as a ROS parameter file; names it.
+    """
+    if file is not None and not all(map(_holds_parameters, read_mapping(file).values())):
+        raise ValueError(f"{file}: is no ROS parameter file; below the name of each node must stand ros__parameters")
+
+
+def _holds_parameters(entries: Any) -> bool:
+    """Whether this is a node's part of a parameter file, or a namespace with such parts."""
+    if not isinstance(entries, dict) or not entries:
+        return False
+    return "ros__parameters" in entries or all(map(_holds_parameters, entries.values()))
 
 
 def checked(setting: Setting, value: Any) -> Any:

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from click.testing import CliRunner
 
 pytest.importorskip("torch")
 
@@ -14,6 +15,7 @@ from adawm_planner.adaptation.mismatch import pair_of
 from adawm_planner.adaptation.scores import DIRECT, Baseline, Sample, Scales, Tally
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.config.adaptation import load_adaptation
+from benchmarks import identify as identification
 from benchmarks.identify import CAUSES, Judge, Judgement, Pool, false_repairs, over_conditions, verdict
 
 CONFIG = load_adaptation()
@@ -105,3 +107,10 @@ def test_a_run_errs_more_often_than_one_look() -> None:
     assert set(false_repairs(pool("none", dynamics), judge(), 12, 5)["share_by_round"]) == {1.0}
     shares = false_repairs(pool("none"), judge(), 12, 100)["share_by_round"]
     assert shares == sorted(shares) and shares[0] < shares[-1] < 0.1
+
+
+def test_sizes_are_judged_before_the_model_is_loaded(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(identification, "load_agent", lambda folder: pytest.fail("loaded"))
+    for sizes in ("a,b", "4,1", ""):
+        result = CliRunner().invoke(identification.identify, ["--sizes", sizes])
+        assert result.exit_code == 2 and f"Invalid value for '--sizes': '{sizes}' must be" in result.output

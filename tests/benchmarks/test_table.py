@@ -9,6 +9,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from rich.console import Console
 
 pytest.importorskip("torch")
@@ -90,3 +91,10 @@ def test_another_cells_result_is_not_taken_for_this_ones(where: Where, field: st
     with pytest.raises(ValueError, match=f"of another run, its {field} is {value} and not") as refused:
         finished([CELL], where, wanted)
     assert str(path) in str(refused.value) and "--results or remove it" in str(refused.value)
+
+
+@pytest.mark.parametrize("shift", ["foo", "a:b", "right_turn_dense:tank"])
+def test_a_shift_is_judged_before_the_baseline_is_read(shift: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(table, "baseline_of", lambda *_: pytest.fail("read"))
+    result = CliRunner().invoke(table.table, ["--shift", shift])
+    assert result.exit_code == 2 and "Invalid value for '--shift': " in result.output

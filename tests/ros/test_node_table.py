@@ -5,9 +5,11 @@ from __future__ import annotations
 import importlib.util
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from adawm_planner.paths import launch_dir
 from adawm_planner.ros.node_table import (
     FINETUNER,
     GATE,
@@ -18,6 +20,7 @@ from adawm_planner.ros.node_table import (
     SIM_BRIDGE,
     STACKS,
     NodeSpec,
+    check_parameter_file,
     command,
     parameter_document,
 )
@@ -45,6 +48,15 @@ def test_parameters_are_the_chosen_ones_over_the_defaults() -> None:
         "episodes": 0,
         "realtime": False,
     }
+
+
+def test_a_parameter_file_may_have_wildcards_and_namespaces(tmp_path: Path) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text("/**: {ros__parameters: {threads: 2}}\nfleet: {adawm_planner: {ros__parameters: {threads: 2}}}\n")
+    check_parameter_file(file)
+    check_parameter_file(None)
+    for node in (PLANNER, GATE, SIM_BRIDGE, FINETUNER):
+        check_parameter_file(launch_dir() / "params" / node.parameter_file)
 
 
 @pytest.mark.parametrize(("name", "value"), [("seed", True), ("seed", "7"), ("task", 7), ("realtime", 1)])
