@@ -96,7 +96,7 @@ class Run:
     "--signing-key",
     type=FILE,
     show_default="one made in --state-dir",
-    help="Private key of the finetuner, from `adawm adapter keygen`.",
+    help="Private key of the finetuner, from `adawm adapter keygen`; asks for one as --finetuner does.",
 )
 @click.option(
     "--state-dir",
@@ -218,16 +218,20 @@ def wants_finetuner(asked: bool | None, key: Path | None, console: Console, sour
     """Whether a finetuner is to be started; says in one line why not.
 
     Args:
-        asked: what the user asked for; None: start it if it can run.
+        asked: what the user asked for; None: start it if it can run, or in any case where `key` was given.
         key: its private key; None: one is made.
         console: where the line goes.
         source_dir: source rollouts of the base model.
 
     Raises:
         ClickException: the user asked for one that cannot run.
+        UsageError: a key was given for one that is not to run.
     """
     if asked is False:
+        if key is not None:
+            raise click.UsageError("--signing-key is the finetuner's: give it, or --no-finetuner")
         return False
+    asked = asked or key is not None
     missing = [name for name in TRAINING_PACKAGES if find_spec(name) is None]
     reason = ""
     if missing:

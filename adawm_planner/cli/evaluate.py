@@ -101,6 +101,8 @@ def evaluate(
     json_file: Path | None,
 ) -> None:
     """Drive episodes in closed loop, in process, without ROS, and print a table of the results."""
+    if not adapters and (trust or allow_unsigned):
+        raise click.UsageError("--trust and --allow-unsigned are about bundles: give --adapter DIR as well")
     start, references = Start.now(), read_json(reference) if reference else []
     configs = [
         EvaluationConfig(

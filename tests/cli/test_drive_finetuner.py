@@ -32,7 +32,7 @@ def test_it_is_started_where_all_is_there_unless_told_otherwise(key: Path) -> No
     console = Console(record=True)
     assert wants_finetuner(None, key, console) and wants_finetuner(True, key, console)
     assert wants_finetuner(None, None, console)  # one is made
-    assert not wants_finetuner(False, key, console)
+    assert not wants_finetuner(False, None, console)
     assert console.export_text() == ""
 
 
@@ -52,12 +52,19 @@ def test_what_is_missing_is_one_line_and_an_error_if_asked_for(
         "training": "peft not installed",
     }[missing]
     console = Console(record=True, width=60)
-    assert not wants_finetuner(None, key, console)
-    text = console.export_text()
-    assert text.startswith(f"no finetuner: {told}") and text.count("\n") == 1
-    assert missing != "training" or "[train]'" in text  # which looks like markup
-    with pytest.raises(click.ClickException, match=re.escape(told)):
-        wants_finetuner(True, key, console)
+    if missing != "key":
+        assert not wants_finetuner(None, None, console)
+        text = console.export_text()
+        assert text.startswith(f"no finetuner: {told}") and text.count("\n") == 1
+        assert missing != "training" or "[train]'" in text  # which looks like markup
+    for asked in (True, None):  # who names a key wants the finetuner
+        with pytest.raises(click.ClickException, match=re.escape(told)):
+            wants_finetuner(asked, key, console)
+
+
+def test_a_key_for_a_finetuner_that_is_not_to_run_is_refused(key: Path) -> None:
+    with pytest.raises(click.UsageError, match="--signing-key is the finetuner's"):
+        wants_finetuner(False, key, Console())
 
 
 def test_a_key_is_made_once_and_nobody_else_can_read_it(tmp_path: Path) -> None:

@@ -87,6 +87,8 @@ def test_what_is_no_finite_number_is_in_no_range(words: list[str], value: str) -
     ("words", "told"),
     [
         (["baseline", "--rollouts-only", "--json", "{}/new.json"], "--rollouts-only measures nothing"),
+        (["evaluate", "--trust", "{}"], "give --adapter DIR as well"),
+        (["evaluate", "--allow-unsigned"], "give --adapter DIR as well"),
         (["export", "--agent", "{}", "--output", "{}/new", "--scores", "{}/scores.json"], "give --run as well"),
     ],
 )
