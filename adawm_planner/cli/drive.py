@@ -20,6 +20,7 @@ from rich.console import Console
 
 from adawm_planner.adapters.keys import PRIVATE_SUFFIX, PUBLIC_SUFFIX, complete_pair, generate_key, read_private_key
 from adawm_planner.cli.options import (
+    check_seeds,
     episodes_option,
     json_option,
     model_options,
@@ -29,7 +30,6 @@ from adawm_planner.cli.options import (
 )
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.config.pretraining import EVALUATION_SEED
-from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.origin import Start
@@ -131,7 +131,7 @@ def drive(
     """Drive episodes in the real ROS stack: planner and simulator bridge as processes of their own, over DDS."""
     # Read here too: a wrong file is told in one line and not in a node's log.
     task_name, preset_name = load_task(task).name, load_vehicle(vehicle).name
-    episode_seeds(seed, episodes)
+    check_seeds(seed, episodes)
     require_ros()
     settings = stack_settings(task, vehicle, episodes, seed, realtime, gate, model_dir, provider)
     console = Console(highlight=False)

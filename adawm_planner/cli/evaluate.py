@@ -13,7 +13,14 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
+from adawm_planner.cli.options import (
+    check_seeds,
+    episodes_option,
+    json_option,
+    model_options,
+    seed_option,
+    vehicle_option,
+)
 from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.data_types import Outcome
@@ -101,8 +108,8 @@ def evaluate(
     json_file: Path | None,
 ) -> None:
     """Drive episodes in closed loop, in process, without ROS, and print a table of the results."""
-    if not adapters and (trust or allow_unsigned):
-        raise click.UsageError("--trust and --allow-unsigned are about bundles: give --adapter DIR as well")
+    check_seeds(seed, episodes)
+    check_signers(adapters, trust, allow_unsigned)
     start, references = Start.now(), read_json(reference) if reference else []
     configs = [
         EvaluationConfig(
@@ -132,6 +139,14 @@ def evaluate(
 def expand(tasks: tuple[str, ...]) -> list[str]:
     """Replace 'all' by the built-in tasks, each task once."""
     return list(dict.fromkeys(name for task in tasks for name in (BUILT_IN_TASKS if task == "all" else (task,))))
+
+
+def check_signers(adapters: Sequence[Path], trust: Sequence[Path], allow_unsigned: bool) -> None:
+    """Raise UsageError where bundles come without a word about their signers, or the other way round."""
+    if not adapters and (trust or allow_unsigned):
+        raise click.UsageError("--trust and --allow-unsigned are about bundles: give --adapter DIR as well")
+    if adapters and not trust and not allow_unsigned:
+        raise click.UsageError("bundles are verified: give --trust with the signer's .pub, or --allow-unsigned")
 
 
 def check_comparable(configs: Sequence[EvaluationConfig], references: list[dict[str, Any]]) -> None:

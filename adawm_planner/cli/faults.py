@@ -24,11 +24,12 @@ from adawm_planner.cli.options import (
     MOST_EPISODES,
     SEED,
     FiniteRange,
+    check_seeds,
     json_option,
+    mistake_in,
     writable,
     writable_folder,
 )
-from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
@@ -92,12 +93,13 @@ def faults(
     json_file: Path | None,
 ) -> None:
     """Inject faults into planner and gate, and measure how soon and how the vehicle is stopped."""
-    chosen = [find(name) for name in names] or list(FAULTS)
+    with mistake_in("--fault"):
+        chosen = [find(name) for name in names] or list(FAULTS)
     console = Console(highlight=False)
     if only_list:
         console.print(catalogue())
         return
-    episode_seeds(seed, max(episodes, 1))
+    check_seeds(seed, max(episodes, 1))
     ros_environment(os.environ)  # a wrong domain is told before anything is measured
     require_ros()
     start = Start.now()

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 
 import click
 
-from adawm_planner.config.seeds import HIGHEST_SEED
+from adawm_planner.config.seeds import HIGHEST_SEED, episode_seeds
 from adawm_planner.result_file import check_folder, check_writable
 
 Decorated = TypeVar("Decorated", bound=Callable[..., Any])
@@ -85,6 +85,12 @@ def refuse_to_replace(output: Path, overwrite: bool) -> None:
         raise click.UsageError(f"{output} is not empty; give another --output, or --overwrite to replace its model")
 
 
+def check_seeds(seed: int, episodes: int) -> None:
+    """Raise BadParameter where the last of these episodes has no seed."""
+    with mistake_in("--seed"):
+        episode_seeds(seed, episodes)
+
+
 def vehicle_option(command: Decorated) -> Decorated:
     """`--vehicle V`: preset name or path."""
     return click.option("--vehicle", default="nominal", show_default=True, help="Vehicle preset, or a YAML file.")(
@@ -114,9 +120,10 @@ def model_options(command: Decorated) -> Decorated:
     folder = click.Path(exists=True, file_okay=False, path_type=Path)
     command = click.option(
         "--provider",
+        type=click.Choice(["auto", "cpu", "cuda", "tensorrt"]),
         default="auto",
         show_default=True,
-        help="onnxruntime provider: auto, cpu, cuda or tensorrt.",
+        help="onnxruntime provider.",
     )(command)
     return click.option(
         "--model-dir", type=folder, show_default="the shipped base model", help="Folder of the model to drive with."

@@ -32,10 +32,9 @@ from adawm_planner.cli.drive import (
     require_ros,
     start,
 )
-from adawm_planner.cli.options import SEED, json_option, mistake_in, model_options, writable_folder
+from adawm_planner.cli.options import SEED, check_seeds, json_option, mistake_in, model_options, writable_folder
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
-from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.config.story import load_story
 from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
@@ -160,7 +159,7 @@ def story(
 ) -> None:
     """Show the whole story: drive, shift, fall, find the cause, adapt, recover, roll back, pin."""
     config, console = load_story(preset), Console(highlight=False)
-    episode_seeds(seed, config.most_episodes)  # all that the phases may take
+    check_seeds(seed, config.most_episodes)  # all that the phases may take
     record = Record(Setting(NOMINAL, shift, seed, config))
     require_ros()
     require_training()

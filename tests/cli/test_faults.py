@@ -85,7 +85,6 @@ def test_blocks_of_normal_episodes_are_added_up(runs: Path, tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--fault", "planner_tired"), "no fault 'planner_tired'; there are planner_kill"),
         (("--fault", "planner_kill", "--speed", "8"), "holds a campaign of another model or with other options"),
         (("--fault", "planner_kill", "--task", "fly"), "fly"),
     ],
@@ -93,6 +92,11 @@ def test_blocks_of_normal_episodes_are_added_up(runs: Path, tmp_path: Path) -> N
 def test_mistakes_are_one_line(words: tuple[str, ...], message: str, runs: Path) -> None:
     result = _run(*words, "--runs", str(runs))
     assert result.exit_code == 1 and message in result.output and result.output.count("\n") == 1
+
+
+def test_an_unknown_fault_is_a_mistake_in_the_call(runs: Path) -> None:
+    result = _run("--fault", "planner_tired", "--runs", str(runs))
+    assert result.exit_code == 2 and "no fault 'planner_tired'; there are planner_kill" in result.output
 
 
 @pytest.mark.parametrize("content", ["", "[]", "[" * 100_000])

@@ -49,8 +49,26 @@ def test_numbers_beyond_their_range_are_refused_with_it(words: list[str]) -> Non
 @pytest.mark.parametrize("command", ["story", "faults"])
 def test_the_last_seed_of_a_run_is_told_before_it_begins(command: str) -> None:
     result = CliRunner().invoke(adawm, [command, "--seed", str(2**31 - 1)])
-    assert result.exit_code == 1 and result.output.startswith("Error: seed 2147483647 with ")
-    assert "highest is 2147483647" in result.output and result.output.count("\n") == 1
+    assert result.exit_code == 2 and "Invalid value for '--seed': seed 2147483647 with " in result.output
+    assert "highest is 2147483647" in result.output
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        (["evaluate", "--provider", "foo"], "'foo' is not one of 'auto'"),
+        (["drive", "--provider", "foo"], "'foo' is not one of 'auto'"),
+        (["evaluate", "--adapter", "."], "give --trust with the signer's .pub, or --allow-unsigned"),
+        (["faults", "--fault", "nosuch"], "Invalid value for '--fault': no fault 'nosuch'"),
+        (["evaluate", "--model-dir", "/nonexist"], "'/nonexist' does not exist"),
+        (["evaluate", "--compare", "/nonexist.json"], "'/nonexist.json' does not exist"),
+        (["adapt", "--config", "/nonexist"], "'/nonexist' does not exist"),
+        (["baseline", "--cache", "/proc/foo"], "/proc/foo"),
+    ],
+)
+def test_what_is_refused_while_the_call_is_read_is_status_2(words: list[str], told: str) -> None:
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 2 and told in result.output, result.output
 
 
 @pytest.mark.parametrize("command", ["evaluate", "drive"])

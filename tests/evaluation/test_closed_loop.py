@@ -65,7 +65,7 @@ def test_nonsense_is_refused_by_name(change: dict[str, object], words: str) -> N
     ("seed", "episodes", "status", "words"),
     [
         ("2147483648", "1", 2, "'--seed': 2147483648 is not in the range 0<=x<=2147483647"),
-        ("2147483647", "2", 1, "seed 2147483647 with 2 episodes ends at 2147483648, highest is 2147483647"),
+        ("2147483647", "2", 2, "seed 2147483647 with 2 episodes ends at 2147483648, highest is 2147483647"),
     ],
 )
 def test_seeds_beyond_the_simulators_are_refused_before_the_drive(
