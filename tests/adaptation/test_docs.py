@@ -62,7 +62,8 @@ def test_the_readme_shows_the_committed_runs() -> None:
     (left,) = (run for run in found if len(run["rounds"]) == 16)
     found.remove(left)
     assert len(found) == 5 and all(len(run["rounds"]) == 8 for run in found)
-    minutes = [run["wall_s"] / 60 for run in found]
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in (RESULTS / "runs").glob("*-adawm-*.json")]
+    minutes = [run["wall_s"] / 60 for run in runs if len(run["rounds"]) == 8]
     before, after = ([run[when]["success_rate"] for run in found] for when in ("before", "after"))
     words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())
     assert f"8 rounds took {min(minutes):.0f} to {max(minutes):.0f} minutes" in words
