@@ -13,9 +13,10 @@ pytest.importorskip("torch")
 
 import torch
 
+from adawm_planner.adaptation.fit import fit_dynamics
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.config.finetuning import GateConfig
-from adawm_planner.finetuning.gate import Trial, better, judge, lower_bound, no_worse, sign_flip
+from adawm_planner.finetuning.gate import GateReport, Trial, better, judge, lower_bound, no_worse, sign_flip
 from adawm_planner.finetuning.material import HeldOut
 from adawm_planner.finetuning.round import Workshop
 from adawm_planner.policy.agent import Agent
@@ -106,18 +107,55 @@ def test_an_update_that_changes_nothing_passes_in_at_most_one_of_twenty(workshop
     assert not same.passed and same.checks[0].measured == 0.0
 
 
-def test_a_better_model_passes_and_a_worse_one_is_refused(workshop: Workshop) -> None:
-    """The base model is the better one: against it stand models that always expect something else."""
-    driving = held_out(random_episodes(10, seed=3))
-    for seed in range(5):
-        bad = copy.deepcopy(workshop.agent)
-        last = [layer for layer in bad.world_model.embedding_head.modules() if isinstance(layer, torch.nn.Linear)][-1]
-        with torch.no_grad():
-            last.bias += (1.0 + seed) * torch.randn(last.bias.shape, generator=torch.Generator().manual_seed(seed))
-        good = judge(trial(workshop, Part.DYNAMICS, bad, workshop.agent), driving, workshop.home)
+@pytest.fixture(scope="module")
+def repaired(workshop: Workshop) -> Agent:
+    """The base model after a dynamics update for other driving, of recurrent model and heads together."""
+    student, replay = workshop.student(), copy.copy(workshop.source)
+    replay.add(random_episodes(40, 5, level=1.0))
+    replay.newest = len(replay) - len(workshop.source)
+    fit_dynamics(student, replay, workshop.config, workshop.config.fit.updates, seed=1)
+    return student.merged()
+
+
+def forgetful(agent: Agent, seed: int, size: float = 1.0) -> Agent:
+    """The agent with a head that always expects something else."""
+    bad = copy.deepcopy(agent)
+    last = [layer for layer in bad.world_model.embedding_head.modules() if isinstance(layer, torch.nn.Linear)][-1]
+    with torch.no_grad():
+        last.bias += size * torch.randn(last.bias.shape, generator=torch.Generator().manual_seed(seed))
+    return bad
+
+
+def failed(report: GateReport) -> list[str]:
+    return [check.name for check in report.checks if not check.passed]
+
+
+def test_a_better_model_passes_and_a_worse_one_is_refused(workshop: Workshop, repaired: Agent) -> None:
+    for seed, count in ((6, 5), (7, 8), (8, 10)):
+        driving = held_out(random_episodes(count, seed, level=1.0))
+        good = judge(trial(workshop, Part.DYNAMICS, workshop.agent, repaired), driving, workshop.home)
         assert good.passed, good.reason
+        worse = judge(trial(workshop, Part.DYNAMICS, repaired, workshop.agent), driving, workshop.home)
+        assert "held_out_prediction" in failed(worse)
+    for seed in range(5):
+        bad = forgetful(workshop.agent, seed, 1.0 + seed)
         worse = judge(trial(workshop, Part.DYNAMICS, workshop.agent, bad), driving, workshop.home)
         assert not worse.passed and not worse.checks[0].passed
+
+
+def test_an_update_whose_heads_alone_are_better_is_refused(workshop: Workshop, repaired: Agent) -> None:
+    """Heads stay in the finetuner: what would leave is nothing, or noise."""
+    driving = held_out(random_episodes(10, seed=3))
+    for seed in range(5):
+        before, after = forgetful(workshop.agent, seed), shaken(workshop.agent, "world_model.rssm", 0.01, seed)
+        found = judge(trial(workshop, Part.DYNAMICS, before, after), driving, workshop.home)
+        assert failed(found) == ["shipped_prediction"], found.reason
+    heads = copy.deepcopy(repaired)
+    heads.world_model.rssm.load_state_dict(workshop.agent.world_model.rssm.state_dict())
+    driving = held_out(random_episodes(10, seed=8, level=1.0))
+    found = judge(trial(workshop, Part.DYNAMICS, workshop.agent, heads), driving, workshop.home)
+    assert failed(found) == ["shipped_prediction"]
+    assert "shipped_prediction: gain 0.0000" in found.reason
 
 
 def test_a_model_that_moves_the_decisions_is_refused(workshop: Workshop) -> None:
@@ -161,17 +199,14 @@ class Spoiled(torch.nn.Module):
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])
 def test_a_model_that_cannot_predict_some_episodes_is_not_judged_by_the_others(
-    workshop: Workshop, value: float
+    workshop: Workshop, repaired: Agent, value: float
 ) -> None:
     """On the 6 others it is much better than the one before it."""
-    driving, bad = held_out(random_episodes(20, seed=3)), copy.deepcopy(workshop.agent)
-    last = [layer for layer in bad.world_model.embedding_head.modules() if isinstance(layer, torch.nn.Linear)][-1]
-    with torch.no_grad():
-        last.bias += 2.0 * torch.randn(last.bias.shape, generator=torch.Generator().manual_seed(0))
-    assert judge(trial(workshop, Part.DYNAMICS, bad, workshop.agent), driving, workshop.home).passed
-    after = copy.deepcopy(workshop.agent)
+    driving = held_out(random_episodes(20, seed=3, level=1.0))
+    assert judge(trial(workshop, Part.DYNAMICS, workshop.agent, repaired), driving, workshop.home).passed
+    after = copy.deepcopy(repaired)
     after.world_model.embedding_head = Spoiled(after.world_model.embedding_head, value)
-    found = judge(trial(workshop, Part.DYNAMICS, bad, after), driving, workshop.home)
+    found = judge(trial(workshop, Part.DYNAMICS, workshop.agent, after), driving, workshop.home)
     assert not found.passed and not found.checks[0].passed and found.held_out_episodes == 20
 
 
