@@ -21,6 +21,7 @@ from adawm_planner.finetuning.material import HeldOut
 from adawm_planner.finetuning.round import Workshop
 from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import Episodes
+from adawm_planner.world_model.rssm import State
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import CONFIG, Workplace
 
@@ -163,6 +164,33 @@ def test_a_model_that_moves_the_decisions_is_refused(workshop: Workshop) -> None
     moved = shaken(workshop.agent, "world_model.rssm", 1.0, 0)
     found = judge(trial(workshop, Part.DYNAMICS, moved, workshop.agent, moved_by_dynamics=0.01), driving, workshop.home)
     assert not found.passed and "decisions_moved" in found.reason
+
+
+class Greedy(torch.nn.Module):
+    """A policy that takes more often what the model values: the critic's value of the most probable next state."""
+
+    def __init__(self, agent: Agent, by: float) -> None:
+        super().__init__()
+        self.agent, self.by = agent, by
+
+    def forward(self, latent: torch.Tensor) -> torch.Tensor:
+        probabilities: torch.Tensor = self.agent.actor(latent)
+        rssm, count = self.agent.world_model.rssm, probabilities.shape[-1]
+        state = State(*latent.split([rssm.config.deter, rssm.config.stochastic], -1))
+        choices = torch.eye(count)[:, None].expand(-1, len(latent), -1)
+        after = [rssm.imagine_step(state, choice, sample=False).latent() for choice in choices]
+        values = [self.agent.world_model.reward(each) + self.agent.critic(each) for each in after]
+        return (probabilities.log() + self.by * torch.stack(values, -1)).softmax(-1)
+
+
+def test_a_policy_that_is_better_in_the_model_passes_and_the_one_before_it_does_not(workshop: Workshop) -> None:
+    after, driving = copy.deepcopy(workshop.agent), held_out(random_episodes(8, seed=7))
+    after.actor = Greedy(workshop.agent, 10.0)  # type: ignore[assignment]
+    far = {"moved_by_policy": 1.0, "moved_at_home": 1.0}
+    good = judge(trial(workshop, Part.POLICY, workshop.agent, after, **far), driving, workshop.home)
+    assert good.passed, good.reason
+    worse = judge(trial(workshop, Part.POLICY, after, workshop.agent, **far), driving, workshop.home)
+    assert "imagined_return" in failed(worse)
 
 
 def test_a_policy_for_other_rewards_is_refused(workshop: Workshop) -> None:
