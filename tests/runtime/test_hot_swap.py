@@ -345,18 +345,21 @@ def test_an_operator_who_cannot_be_answered_keeps_no_other_from_hearing_it(rig: 
     assert len(replies) == 1
 
 
-def test_whose_bundle_never_had_its_turn_is_told_so(
-    rig: Rig, policy: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_who_loads_a_bundle_while_the_planner_cannot_go_back_is_told_that_it_waits(
+    rig: Rig, policy: Files, dynamics: Files, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As while the planner has to go back to the last good adapters and cannot yet."""
-    monkeypatch.setattr(rig.swap, "_is_idle", lambda: False)
-    write_bundle(tmp_path / "bundle", policy)
-    replies: list[m.Reply] = []
-    rig.swap.handle(m.Load(tmp_path / "bundle", None, replies.append))
-    assert not replies
-    rig.swap.dismiss("the planner was closed")
-    rig.swap.dismiss("again")
-    assert replies == [m.Reply(False, "the planner was closed")]
+    """That may take long, and nothing of it is the bundle's."""
+    rolled_back: list[m.Reply] = []
+    committed(rig, policy)
+    write_bundle(tmp_path / "bundle", dynamics)
+    with monkeypatch.context() as patched:
+        patched.setattr(OnnxEngine, "with_adapters", broken)
+        rig.thread.post(m.RollBack("", False, rolled_back.append))
+        reply = rig.ask(m.Load, tmp_path / "bundle", None)
+    assert reply == m.Reply(True, "verified: waits until the last good adapters drive again")
+    rig.drive(1)
+    assert rig.core.engine.adapter_digests == () and rig.stage == "shadow", "its turn has come"
+    assert len(rolled_back) == 1 and rolled_back[0].success
 
 
 def test_disagreement_is_refused_in_shadow(maker: Maker, tmp_path: Path, policy: Files) -> None:

@@ -92,9 +92,7 @@ class HotSwap:
         self._store.close()
 
     def dismiss(self, why: str) -> None:
-        """Tell the operators who wait, for an earlier adapter to drive or for their bundle's turn, why no longer."""
-        for answer in self._intake.abandon():
-            self._flips.answer_later(answer)
+        """Tell the operators who wait for an earlier adapter to drive why no longer."""
         self._flips.answer_all(m.Reply(False, why))
 
     def handle(self, event: m.Event) -> None:
@@ -130,8 +128,7 @@ class HotSwap:
             case m.Push():
                 self._intake.push(event, self._trials.digest)
             case m.Load():
-                busy = self._trials.current is not None or self.ready is not None
-                self._intake.load(event, self._trials.digest, busy)
+                self._intake.load(event, self._trials.digest, self._waits_for())
             case m.Flipped():
                 self._flipped(event)
             case m.Missed():
@@ -160,7 +157,7 @@ class HotSwap:
 
     def _next(self) -> None:
         """Begin with the next bundle that waits, when nothing else is going on."""
-        while self._is_idle() and (candidate := self._intake.next()) is not None:
+        while not self._waits_for() and (candidate := self._intake.next()) is not None:
             try:
                 self._begin(candidate)
             except Refused as refused:
@@ -169,8 +166,11 @@ class HotSwap:
                 _log.exception("bundle %s", candidate.adapter.digest)
                 self._turn_down(candidate, fault(f"{type(error).__name__}: {error}"))
 
-    def _is_idle(self) -> bool:
-        return self._trials.current is None and self.ready is None and not self._flips.trouble
+    def _waits_for(self) -> str:
+        """What the next bundle waits for; empty: its turn is now."""
+        if self._trials.current is not None:
+            return "the bundle on its way is committed or dropped"
+        return "the last good adapters drive again" if self.ready is not None or self._flips.trouble else ""
 
     def _begin(self, candidate: Candidate) -> None:
         """Try a bundle. Raises Refused, or OSError when it cannot be kept."""

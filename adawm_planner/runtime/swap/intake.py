@@ -55,12 +55,12 @@ class Intake:
         self._displace(adapter)
         self._wait(adapter, pushed=True, answer=None)
 
-    def load(self, event: m.Load, tried: str | None, busy: bool) -> None:
+    def load(self, event: m.Load, tried: str | None, waits_for: str) -> None:
         """Let an operator's bundle wait, or refuse it. Answered at once unless its turn is now.
 
         Args:
             tried: digest of the bundle that is on its way already.
-            busy: its turn is not now.
+            waits_for: what must be over before its turn; empty: its turn is now.
         """
         try:
             files = read_bundle(event.folder, self._context.limits)
@@ -71,18 +71,13 @@ class Intake:
             event.answer(m.Reply(False, str(refused.refusal)))
             return
         self._displace(adapter)
-        if busy:
-            event.answer(m.Reply(True, "verified: waits until the bundle on its way is committed or dropped"))
-        self._wait(adapter, pushed=False, answer=None if busy else event.answer)
+        if waits_for:
+            event.answer(m.Reply(True, f"verified: waits until {waits_for}"))
+        self._wait(adapter, pushed=False, answer=None if waits_for else event.answer)
 
     def next(self) -> Candidate | None:
         """Take out the bundle that has waited longest."""
         return self._waiting.pop(next(iter(self._waiting))) if self._waiting else None
-
-    def abandon(self) -> list[m.Answered]:
-        """Forget all that waits; return whom an answer is still owed."""
-        waiting, self._waiting = self._waiting, {}
-        return [each.answer for each in waiting.values() if each.answer is not None]
 
     def verify_again(self, candidate: Candidate) -> VerifiedAdapter:
         """What is left to try of a candidate.
