@@ -139,8 +139,17 @@ class RoundConfig:
             raise ValueError(
                 f"round.least_decisions is {self.least_decisions}, must be in 1..round.decisions ({self.decisions})"
             )
-        if self.window < self.decisions:
-            raise ValueError(f"round.window is {self.window}, must be at least round.decisions ({self.decisions})")
+        if self.decisions > self.most_decisions:
+            raise ValueError(
+                f"round.decisions is {self.decisions}, must be at most {self.most_decisions}, half of round.window: "
+                "beside them, the window holds held-out and overruled driving"
+            )
+
+    @property
+    def most_decisions(self) -> int:
+        """Limit of `decisions`. A fifth of the window is held out, and what the gate overruled or another policy drove
+        does not count: a round that needed nearly all of it would never begin."""
+        return self.window // 2
 
     @property
     def needed(self) -> int:

@@ -42,7 +42,7 @@ FINETUNER_PARAMETERS: Final = (
     Parameter("config_file", str, "", "adaptation's configuration instead of the packaged adaptation.yaml"),
     Parameter(
         "round_decisions", int, _ROUND.decisions, "new decisions after which a round begins; 5 come in a second", "",
-        20, _ROUND.window,
+        20, _ROUND.most_decisions,
     ),
     Parameter("expires_h", float, 720.0, "life of an adapter from its making; 0: for ever", "h", 0.0, 87600.0),
     Parameter("chunk_decisions", int, _REPLAY.chunk_decisions, "decisions that a crash may lose at most", "", 1, 10000),

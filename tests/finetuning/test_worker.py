@@ -189,6 +189,16 @@ def test_a_round_may_need_less_than_it_takes(place: Workplace) -> None:
             RoundConfig(decisions=200, least_decisions=least)
 
 
+def test_a_round_of_all_that_may_be_asked_for_begins_and_one_of_more_is_refused(place: Workplace) -> None:
+    """A fifth of what is read is held out: a round of nearly all of it would wait for ever."""
+    stretches = split(driven(random_episodes(60, 1), place.base))
+    window = sum(len(one.episodes) for one in stretches)
+    assert isinstance(material_of(stretches, place.base, RoundConfig(window // 2, window=window)), Material)
+    most = f"round.decisions is {window // 2 + 1}, must be at most {window // 2}, half of round.window"
+    with pytest.raises(ValueError, match=most):
+        RoundConfig(window // 2 + 1, window=window)
+
+
 def test_why_there_is_no_round(place: Workplace) -> None:
     config = RoundConfig(decisions=100)
 

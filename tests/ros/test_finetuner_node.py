@@ -30,6 +30,7 @@ from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context as Trusted
 from adawm_planner.adapters.verify import VerifiedAdapter, verify_message
+from adawm_planner.config.finetuning import RoundConfig
 from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.ros import qos
@@ -314,6 +315,12 @@ def test_a_second_finetuner_on_the_same_folder_is_refused(make: Callable[..., Be
 def test_every_parameter_says_what_it_is() -> None:
     for row in FINETUNER_PARAMETERS:
         assert row.description and row.problem(row.default) is None, row.name
+
+
+def test_a_round_that_would_never_begin_is_refused() -> None:
+    (row,) = [row for row in FINETUNER_PARAMETERS if row.name == "round_decisions"]
+    most = RoundConfig().most_decisions
+    assert row.problem(most) is None and row.problem(most + 1) is not None
 
 
 def test_the_documentation_shows_the_parameters() -> None:
