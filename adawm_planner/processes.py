@@ -11,6 +11,7 @@ import os
 import signal
 import socket
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
@@ -30,6 +31,20 @@ STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, a service manager's stop, a closed terminal."""
 
 _PR_SET_PDEATHSIG = 1
+
+_AS_MAIN = (
+    "import sys; sys.path[:] = {path!r}; import runpy; "
+    "runpy.run_module(sys.argv.pop(1), run_name='__main__', alter_sys=True)"
+)
+
+
+def module_command(module: str) -> list[str]:
+    """Words that run a module as `python -m` does, with the imports of this process; its arguments follow them.
+
+    `-m` itself looks into the current directory first, which a program that was started by its name does not: a child
+    would run whatever torch.py lies there, or another version of this package. (-P is Python 3.11's.)
+    """
+    return [sys.executable, "-c", _AS_MAIN.format(path=sys.path), module]
 
 
 class ChildDied(Exception):

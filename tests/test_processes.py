@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import socket
@@ -13,7 +14,16 @@ from pathlib import Path
 
 import pytest
 
-from adawm_planner.processes import ChildDied, Children, Interrupted, free_domain_id, interruptible, ros_environment
+import adawm_planner
+from adawm_planner.processes import (
+    ChildDied,
+    Children,
+    Interrupted,
+    free_domain_id,
+    interruptible,
+    module_command,
+    ros_environment,
+)
 from tests.patience import HANG_S
 
 SLEEP = [sys.executable, "-c", "import time; print('ready', flush=True); time.sleep(600)"]
@@ -168,3 +178,21 @@ def test_a_domain_with_a_participant_is_not_chosen(monkeypatch: pytest.MonkeyPat
         with pytest.raises(ValueError, match="no free ROS domain"):
             free_domain_id()
     assert free_domain_id() == 1
+
+
+def test_a_module_runs_with_the_imports_of_this_process(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not with what lies in the current directory, as `python -m` does."""
+    ours, there = tmp_path / "it's ours", tmp_path / "there"
+    for folder in (ours, there):
+        folder.mkdir()
+    for name in ("adawm_planner", "json", "shows"):
+        (there / f"{name}.py").write_text("raise SystemExit('foreign code ran')")
+    (ours / "shows.py").write_text(
+        "import sys, adawm_planner, json\n"
+        "if __name__ == '__main__':\n    print(json.dumps([sys.argv, adawm_planner.__file__]))\n    sys.exit(7)"
+    )
+    monkeypatch.syspath_prepend(ours)
+    command = [*module_command("shows"), "-c", "two words"]
+    done = subprocess.run(command, cwd=there, capture_output=True, text=True, timeout=HANG_S, check=False)
+    assert done.returncode == 7, done.stderr
+    assert json.loads(done.stdout) == [[str(ours / "shows.py"), "-c", "two words"], adawm_planner.__file__]

@@ -9,7 +9,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import sys
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -35,7 +34,7 @@ from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, Fault, find
 from adawm_planner.origin import Start, with_origin
 from adawm_planner.paths import default_model_dir
-from adawm_planner.processes import Children, Interrupted, interruptible, ros_environment, tail
+from adawm_planner.processes import Children, Interrupted, interruptible, module_command, ros_environment, tail
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task
@@ -184,7 +183,7 @@ class Campaign:
         if self._file(name).is_file():
             return
         logs, part = self._runs / "logs" / name, self._runs / f"{name}.part"
-        command = [sys.executable, "-m", f"adawm_planner.faults.{module}", *words, str(logs), str(part)]
+        command = [*module_command(f"adawm_planner.faults.{module}"), *words, str(logs), str(part)]
         with Children(logs) as children:
             children.start("campaign", command, ros_environment(os.environ))
             while (ending := children.finished("campaign", POLL_S)) is None:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import errno
 import os
 import subprocess
-import sys
 import time
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -38,7 +37,7 @@ from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
 from adawm_planner.config.story import load_story
 from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
-from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
+from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, module_command, ros_environment
 from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS, check_parameter_file, node_command
 from adawm_planner.simulator.tasks import load_task, load_vehicle
@@ -263,7 +262,7 @@ def prepare(model: Path, source_dir: Path, preset: str, console: Console) -> Non
     """
     console.print("source rollouts of the base model: checked, and driven once where they are missing")
     words = ["baseline", "--rollouts-only", "--preset", preset, "--model-dir", str(model), "--cache", str(source_dir)]
-    done = subprocess.run([sys.executable, "-m", "adawm_planner.cli.main", *words], check=False)
+    done = subprocess.run([*module_command("adawm_planner.cli.main"), *words], check=False)
     if done.returncode != 0:
         raise click.ClickException(f"the source rollouts could not be made: `adawm {' '.join(words)}` failed")
 

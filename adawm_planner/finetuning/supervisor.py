@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 
 from adawm_planner.finetuning.messages import Message, RoundDone, Settings, Trouble, Wish, decode, encode
+from adawm_planner.processes import module_command
 from adawm_planner.workers import ending
 
 FIRST_WAIT_S = 1.0
@@ -21,7 +21,7 @@ LONGEST_WAIT_S = 60.0
 END_S = 2.0
 """How long a worker that was told to end is waited for before it is killed [s]; nothing is lost by either."""
 
-WORKER = (sys.executable, "-m", "adawm_planner.finetuning.worker_process")
+WORKER = tuple(module_command("adawm_planner.finetuning.worker_process"))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
 
 

@@ -1,6 +1,6 @@
 """The worker's process: at low priority before anything large is imported, so that learning is in nobody's way.
 
-Run by `supervisor` as `python -m adawm_planner.finetuning.worker_process FD PARENT`; what it does is in `worker`.
+Run by `supervisor` as a module, with a file descriptor and the parent's process id; what it does is in `worker`.
 """
 
 from __future__ import annotations

@@ -5,7 +5,6 @@ Settings in, command lines and parameter files out. Imports nothing of ROS, so t
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ import yaml
 
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.paths import launch_dir
+from adawm_planner.processes import module_command
 
 
 @dataclass(frozen=True)
@@ -193,9 +193,9 @@ def checked(setting: Setting, value: Any) -> Any:
 
 
 def command(node: NodeSpec, parameter_files: Sequence[str]) -> list[str]:
-    """Command line that starts the node with this environment's own interpreter; later files win."""
+    """Command line that starts the node with this process's interpreter and imports; later files win."""
     files = [word for file in parameter_files for word in ("--params-file", file)]
-    return [sys.executable, "-m", node.module, "--ros-args", "-r", f"__node:={node.name}", *files]
+    return [*module_command(node.module), "--ros-args", "-r", f"__node:={node.name}", *files]
 
 
 def node_command(

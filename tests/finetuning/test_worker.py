@@ -743,6 +743,18 @@ def test_a_worker_that_cannot_work_says_why_and_is_started_again_later_and_later
     assert "exit code 3" in supervisor.last_death and "no preset 'nonsense'" in supervisor.last_death
 
 
+def test_the_worker_runs_nothing_that_lies_where_its_node_was_started(
+    place: Workplace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It reads the signing key."""
+    (tmp_path / "torch.py").write_text("raise SystemExit('foreign code ran')")
+    monkeypatch.chdir(tmp_path)
+    now = [0.0]
+    supervisor = Supervisor(place.settings(preset="nonsense"), clock=lambda: now[0])
+    waits_of(supervisor, now, 1)
+    assert "no preset 'nonsense'" in supervisor.last_death
+
+
 def test_a_worker_that_a_signal_without_a_name_ended_is_started_again(place: Workplace) -> None:
     code, now = "import os, signal; os.kill(os.getpid(), signal.SIGRTMIN + 1)", [0.0]
     supervisor = Supervisor(place.settings(), [sys.executable, "-c", code], clock=lambda: now[0])

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from adawm_planner.paths import launch_dir
+from adawm_planner.processes import module_command
 from adawm_planner.ros.node_table import (
     FINETUNER,
     GATE,
@@ -67,7 +68,7 @@ def test_a_setting_of_another_type_is_refused_by_name(name: str, value: object) 
 
 def test_command_runs_the_module_with_later_files_last() -> None:
     words = command(PLANNER, ["shipped.yaml", "chosen.yaml"])
-    assert words[:3] == [sys.executable, "-m", "adawm_planner.ros.planner_node"]
+    assert words[:4] == module_command("adawm_planner.ros.planner_node")
     assert words.index("shipped.yaml") < words.index("chosen.yaml")
     assert "__node:=adawm_planner" in words
 
