@@ -7,6 +7,7 @@ and no ROS here; `ros/finetuner_node` calls `poll` from a timer.
 from __future__ import annotations
 
 import os
+import select
 import subprocess
 import time
 from collections.abc import Callable, Sequence
@@ -42,6 +43,7 @@ class Supervisor:
         self._process: subprocess.Popen[bytes] | None = None
         self._channel: Connection | None = None
         self._wish: Wish | None = None
+        self._unsent: Wish | None = None  # what this worker has not been told yet
         self._wait, self._start_at = FIRST_WAIT_S, clock()
         self._trouble, self._round = "", 0  # newest round heard of
         self.deaths = 0  # since this was made
@@ -60,8 +62,8 @@ class Supervisor:
     def want(self, wish: Wish) -> None:
         """Tell the worker, and every later one, what is wanted."""
         if wish != self._wish:
-            self._wish = wish
-            self._send(wish)
+            self._wish = self._unsent = wish
+            self._tell()
 
     def poll(self) -> list[Message]:
         """What the worker has said since; starts one where there is none and its time has come."""
@@ -69,6 +71,7 @@ class Supervisor:
             if self._clock() >= self._start_at:
                 self._start()
             return []
+        self._tell()
         ended = self._process.poll()  # looked at first, so that its last words are still read
         messages = self._listen()
         for message in messages:
@@ -102,8 +105,8 @@ class Supervisor:
             self._died(f"the worker cannot be started ({error})")
             return
         self._send(self._settings)
-        if self._wish is not None:
-            self._send(self._wish)
+        self._unsent = self._wish
+        self._tell()
 
     def _spawn(self) -> Connection:
         """Start a process, and return this end of the pipe to it. Raises OSError, and then nothing is left open."""
@@ -132,6 +135,19 @@ class Supervisor:
         except (EOFError, OSError):
             self._close()
         return messages
+
+    def _tell(self) -> None:
+        """Send the newest wish if the pipe has room for it, else at a later look.
+
+        A worker within a round may not read for minutes, and its node has one thread for everything.
+        """
+        if self._unsent is None or self._channel is None:
+            return
+        room = select.poll()
+        room.register(self._channel, select.POLLOUT)
+        if room.poll(0):
+            wish, self._unsent = self._unsent, None
+            self._send(wish)
 
     def _send(self, message: Message) -> None:
         if self._channel is None:

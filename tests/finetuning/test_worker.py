@@ -784,6 +784,40 @@ def test_a_worker_that_cannot_be_started_is_tried_again_later_and_later(
     supervisor.stop()
 
 
+def test_a_worker_that_reads_nothing_holds_up_nobody_and_hears_the_newest_wish(
+    place: Workplace, tmp_path: Path
+) -> None:
+    """As while it judges an update, and somebody asks for a round again and again."""
+    code = (
+        "import sys, time; from pathlib import Path; from multiprocessing.connection import Connection;"
+        "from adawm_planner.finetuning.messages import Trouble, decode, encode; c = Connection(int(sys.argv[1]));"
+        "c.recv_bytes()\n"
+        f"while not Path({str(tmp_path / 'reads')!r}).exists(): time.sleep(0.02)\n"
+        "while decode(c.recv_bytes()).forced < 5000: pass\n"
+        "c.send_bytes(encode(Trouble('heard it'))); time.sleep(600)"
+    )
+    supervisor = Supervisor(place.settings(), [sys.executable, "-c", code])
+
+    def ask() -> None:
+        for number in range(5001):
+            supervisor.want(replace(WANTED, forced=number))
+
+    asking, heard_of = threading.Thread(target=ask, daemon=True), list[Message]()
+    try:
+        supervisor.poll()
+        asking.start()
+        asking.join(HANG_S)
+        assert not asking.is_alive(), "the node stands still"
+        (tmp_path / "reads").touch()
+        deadline = time.monotonic() + HANG_S
+        while not heard_of and time.monotonic() < deadline:
+            heard_of = supervisor.poll()
+            time.sleep(0.02)
+    finally:
+        supervisor.stop()
+    assert heard_of == [Trouble("heard it")]
+
+
 def test_an_old_round_told_anew_is_no_progress(place: Workplace) -> None:
     old = RoundDone(3, "adawm", 1, 1, {}, 1.0, "nothing", [], "", [], None, "", "")
     code = (
