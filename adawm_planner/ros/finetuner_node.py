@@ -62,7 +62,8 @@ class FinetunerNode(WatchedNode):
         self._received = self._malformed = 0
         self._last_malformed = self._write_problem = ""
         self._received_at = time.monotonic()
-        self._heard = 0  # newest round whose report has been taken
+        self._heard = self._earlier = 0  # newest round whose report has been taken, and newest one of earlier runs
+        self._unpublished: list[RoundDone] = []
         self._offered = ""  # digest of the newest bundle that was published
         self._bundle = ""  # folder of the newest bundle
 
@@ -84,6 +85,7 @@ class FinetunerNode(WatchedNode):
     def _start(self) -> None:
         """Begin to take experience and to learn; the newest adapter is offered again."""
         self._active, self._received_at = True, time.monotonic()
+        self._report()
         self._offer()
 
     def _stop(self) -> None:
@@ -94,7 +96,9 @@ class FinetunerNode(WatchedNode):
     def _remember(self, settings: Settings) -> None:
         """Take up what earlier runs have done. Raises ValueError as `read_known`."""
         known = read_known(Path(settings.state_dir), digest(Path(settings.model_dir)))
-        self._heard = 0 if known is None else known.round
+        self._earlier = 0 if known is None else known.round
+        # Whether its report was published before the earlier run ended, nobody knows: the worker begins by telling it.
+        self._heard, self._unpublished = self._earlier - 1, []
         made = known.made[-1] if known is not None and known.made else None
         self._bundle = "" if made is None else str(bundle_folder(Path(settings.state_dir), made))
         self._offered = ""
@@ -189,13 +193,22 @@ class FinetunerNode(WatchedNode):
     def _finished(self, done: RoundDone) -> None:
         """Report a round, and offer what it produced."""
         self._heard = done.round
-        # One that was asked for while another was under way is still to come.
-        self._answered = max(self._answered, done.forced)
-        self._mismatch.publish(mismatch_message(done, self.get_clock().now().to_msg()))
+        if done.round > self._earlier:  # earlier runs counted other requests
+            # One that was asked for while another was under way is still to come.
+            self._answered = max(self._answered, done.forced)
+        self._unpublished.append(done)
+        self._report()
         self.get_logger().info(f"round {done.round}: {done.reason}")
         if done.bundle:
             self._bundle = done.bundle
             self._offer()
+
+    def _report(self) -> None:
+        """Publish the rounds that nobody has been told of; the publisher of an inactive node would drop them."""
+        if self._active:
+            for done in self._unpublished:
+                self._mismatch.publish(mismatch_message(done, self.get_clock().now().to_msg()))
+            self._unpublished = []
 
     def _offer(self) -> None:
         """Publish the newest bundle, once."""

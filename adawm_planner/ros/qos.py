@@ -43,4 +43,4 @@ ADAPTER: Final = _profile(1, DurabilityPolicy.TRANSIENT_LOCAL)
 """AdapterUpdate: a planner that starts late gets the newest, and never one after the other."""
 
 MISMATCH: Final = _profile(10, DurabilityPolicy.VOLATILE)
-"""MismatchReport: one per round."""
+"""MismatchReport: one per round, and that of an earlier run's last round once more."""

@@ -6,7 +6,7 @@ import os
 import signal
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +31,7 @@ from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context as Trusted
 from adawm_planner.adapters.verify import VerifiedAdapter, verify_message
 from adawm_planner.config.finetuning import RoundConfig
+from adawm_planner.finetuning.memory import Memory
 from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.ros import qos
@@ -204,7 +205,8 @@ def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
     bench.planner.sent, bench.planner.episodes = len(stored), 41
     assert bench.call("run_round").success
     bench.drive(2, seed=9)
-    assert bench.spin_until(lambda: bool(bench.planner.reports)) and bench.planner.reports[0].round == 2
+    assert bench.spin_until(lambda: len(bench.planner.reports) > 1)
+    assert [each.round for each in bench.planner.reports[:2]] == [1, 2], "the last report comes once more"
 
 
 def test_a_killed_worker_comes_back_and_says_so(make: Callable[..., Bench]) -> None:
@@ -244,15 +246,47 @@ def test_services_and_strategy(make: Callable[..., Bench]) -> None:
     assert "inactive" in bench.call("run_round").message
 
 
+def round_done(**changes: Any) -> RoundDone:
+    names = ("mismatch", "standard_error", "baseline")
+    scores = {f"{side}_{name}": 0.0 for side in ("dynamics", "policy") for name in names}
+    return replace(RoundDone(1, "adawm", 9, 1, scores, 3.0, "nothing", [], "", [], None, "", ""), **changes)
+
+
+def test_a_round_that_ends_while_the_node_is_inactive_is_reported_when_it_is_active(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make()
+    bench.start()
+    assert bench.spin_until(lambda: bench.finetuner.count_subscribers("/adawm_finetuner/mismatch") > 0)
+    assert bench.finetuner.trigger_deactivate() == SUCCESS
+    bench.finetuner._finished(round_done())
+    bench.spin_for(1.0)
+    assert not bench.planner.reports
+    for _ in range(2):
+        assert bench.finetuner.trigger_activate() == SUCCESS
+        assert bench.spin_until(lambda: bool(bench.planner.reports))
+        assert bench.finetuner.trigger_deactivate() == SUCCESS
+    assert [each.round for each in bench.planner.reports] == [1]
+
+
+def test_a_round_that_ended_as_the_node_did_is_reported_by_the_next_one(
+    place: Workplace, make: Callable[..., Bench]
+) -> None:
+    memory = Memory(place.state_dir, place.base)
+    memory.keep(replace(memory.known, round=4, report=asdict(round_done(round=4, forced=3))))
+    bench = make()
+    bench.start()
+    assert bench.spin_until(lambda: bool(bench.planner.reports)) and bench.planner.reports[0].round == 4
+    assert bench.finetuner._answered == 0, "the third request of this node is still to come"
+
+
 def test_each_request_for_a_round_is_answered_by_one_that_began_after_it(
     make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     bench = make()
     bench.start()
     node, wishes = bench.finetuner, list[int]()
-    names = ("mismatch", "standard_error", "baseline")
-    scores = {f"{side}_{name}": 0.0 for side in ("dynamics", "policy") for name in names}
-    done = RoundDone(1, "adawm", 9, 1, scores, 3.0, "nothing", [], "", [], None, "", "")
+    done = round_done()
 
     def wished() -> int:
         node._want(SimpleNamespace(want=lambda wish: wishes.append(wish.forced)))
