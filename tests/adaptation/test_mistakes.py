@@ -165,4 +165,6 @@ def test_a_run_in_two_processes(mistake: Mistake, measured: Path) -> None:
 
 @pytest.mark.parametrize("sizes", ["a", "2,", "1", "-3"])
 def test_sizes_of_trials(mistake: Mistake, sizes: str) -> None:
-    assert f"--sizes is '{sizes}', must be" in mistake("benchmark", "identify", "--sizes", sizes)
+    assert f"'--sizes': '{sizes}' must be whole numbers of at least 2" in mistake(
+        "benchmark", "identify", "--sizes", sizes
+    )
