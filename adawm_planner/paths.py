@@ -47,6 +47,14 @@ def install_extra(extra: str) -> str:
     return f"pip install '.[{extra}]' in a checkout of {NAME}"
 
 
+def user_path(text: str) -> Path:
+    """A path that somebody wrote, with ~ as a shell reads it: that of an unknown user stays as it is.
+
+    `Path.expanduser` raises RuntimeError for one instead.
+    """
+    return Path(os.path.expanduser(text))
+
+
 def _candidates(module: Path) -> Iterator[Path]:
     """The checkout, then share/ of each folder above the module, then of each sourced ROS prefix."""
     yield module.parents[1]

@@ -11,7 +11,7 @@ from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.config.adaptation import load_adaptation
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES, ReplayConfig, RoundConfig
 from adawm_planner.finetuning.messages import Settings
-from adawm_planner.paths import install_extra
+from adawm_planner.paths import install_extra, user_path
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.ros.planner_parameters import model_dir_from
 from adawm_planner.runtime.model_files import digest
@@ -72,7 +72,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
     config_file = Path(files["config_file"]) if files["config_file"] else None
     # Looked at here, because a worker that found them missing would only be started again and again.
     config, model_dir = load_adaptation(config_file, values["preset"]), model_dir_from(values["model_dir"])
-    source = str(Path(values["source_dir"]).expanduser()) if values["source_dir"] else ""
+    source = str(user_path(values["source_dir"])) if values["source_dir"] else ""
     source_there(digest(model_dir), config, Path(source) if source else state, model_dir)
     return Settings(
         model_dir=str(model_dir),
@@ -92,7 +92,7 @@ def settings_from(values: dict[str, Any]) -> Settings:
 
 def state_dir_from(values: dict[str, Any]) -> Path:
     """The folder of replay, bundles and progress."""
-    return Path(values["state_dir"]).expanduser()
+    return user_path(values["state_dir"])
 
 
 def replay_from(values: dict[str, Any]) -> ReplayConfig:
@@ -103,7 +103,7 @@ def replay_from(values: dict[str, Any]) -> ReplayConfig:
 def _file(name: str, value: str) -> str:
     if not value:
         return ""
-    path = Path(value).expanduser()
+    path = user_path(value)
     if not path.is_file():
         raise ValueError(f"{name} {path} is not a file; give an existing one, or leave it empty")
     return str(path)

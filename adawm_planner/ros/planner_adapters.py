@@ -5,10 +5,8 @@ Conversion only; what happens to a bundle is runtime/swap/hot_swap.py's, in a th
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 from adawm_msgs.msg import AdapterInfo, AdapterUpdate, GateStatus
@@ -29,6 +27,7 @@ from adawm_planner.adapters.store_state import Installed
 from adawm_planner.adapters.verify import Context, VerifiedAdapter
 from adawm_planner.adapters.wire import SENDER, check_layout, check_message_size
 from adawm_planner.config.adapters import AdapterLimits
+from adawm_planner.paths import user_path
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import expiry_stamp, ns_to_stamp
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
@@ -88,7 +87,7 @@ def open_swap(values: dict[str, Any], engine: Engine, history: Callable[[], Hist
 
 def _trust(value: str) -> Trust:
     try:
-        return read_trust([Path(value).expanduser()] if value else [])
+        return read_trust([user_path(value)] if value else [])
     except ValueError as error:
         advice = "give a public key (.pub) of `adawm adapter keygen`, or a folder of them"
         raise ValueError(f"adapters.trust: {error}; {advice}") from error
@@ -96,7 +95,7 @@ def _trust(value: str) -> Trust:
 
 def _store(value: str) -> AdapterStore:
     try:
-        return AdapterStore(Path(value).expanduser(), unix_s())
+        return AdapterStore(user_path(value), unix_s())
     except ValueError as error:
         raise ValueError(f"adapters.store: {error}") from error
     except OSError as error:
@@ -201,8 +200,7 @@ class PlannerAdapters:
 
     async def _load(self, request: Any, response: Any) -> Any:
         digest = request.expected_digest or None
-        # Path.expanduser would raise for an unknown user, and end the node.
-        folder = Path(os.path.expanduser(request.path))
+        folder = user_path(request.path)
         reply = await self._ask(lambda answer: m.Load(folder, digest, answer))
         return self._about_one(reply, response)
 

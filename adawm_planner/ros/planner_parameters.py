@@ -10,7 +10,7 @@ from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.config.observation import ObservationConfig
-from adawm_planner.paths import default_model_dir
+from adawm_planner.paths import default_model_dir, user_path
 from adawm_planner.reward import RewardWeights
 from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, PERIOD_PARAMETER, ROLE_PARAMETER
 from adawm_planner.ros.parameters import Parameter
@@ -196,7 +196,7 @@ def model_dir_from(value: str) -> Path:
     Raises:
         ValueError, FileNotFoundError: there is no such folder; the message names it.
     """
-    folder = Path(value).expanduser() if value else default_model_dir()
+    folder = user_path(value) if value else default_model_dir()
     if not folder.is_dir():
         raise ValueError(f"model_dir {folder} is not a folder; give the folder that holds planner.onnx")
     return folder

@@ -151,6 +151,8 @@ def test_model_dir_that_is_not_there_is_named(tmp_path: Path) -> None:
     assert model_dir_from(str(tmp_path)) == tmp_path
     with pytest.raises(ValueError, match="missing"):
         model_dir_from(str(tmp_path / "missing"))
+    with pytest.raises(ValueError, match="~nobody-of-this-name/model is not a folder"):
+        model_dir_from("~nobody-of-this-name/model")
 
 
 def test_documentation_holds_the_current_table() -> None:
