@@ -171,21 +171,14 @@ def story(
     prepare(model, source_dir, preset, console)
     make_folder(files)
     key = key_of(signing_key, files.state)
-    preset_of = load_vehicle(NOMINAL.vehicle)
     settings = {
+        **nominal_settings(files, key),
         "strategy": strategy,
         "seed": seed,
-        "episodes": record.setting.config.nominal_episodes,
+        "episodes": config.nominal_episodes,
         "provider": provider,
         "model_dir": str(model.resolve()),
-        "vehicle.length_m": preset_of.length,
-        "vehicle.width_m": preset_of.width,
-        "signing_key": str(key.resolve()),
-        "state_dir": str(files.state.resolve()),
         "source_dir": str(source_dir.resolve()),
-        "adapters.store": str((files.state / "planner").resolve()),
-        "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)),
-        **vars(NOMINAL),
     }
     more = {
         PLANNER.name: tuple(filter(None, [planner_params])),
@@ -205,6 +198,20 @@ def story(
         telling.finish(json_file)
         raise click.ClickException(f"{error}\nall other processes are ended") from error
     telling.finish(json_file)
+
+
+def nominal_settings(files: Files, key: Path) -> dict[str, Any]:
+    """The world that the story begins in, and where a story with this private key keeps what it learns."""
+    vehicle = load_vehicle(NOMINAL.vehicle)
+    return {
+        "vehicle.length_m": vehicle.length,
+        "vehicle.width_m": vehicle.width,
+        "signing_key": str(key.resolve()),
+        "state_dir": str(files.state.resolve()),
+        "adapters.store": str((files.state / "planner").resolve()),
+        "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)),
+        **vars(NOMINAL),
+    }
 
 
 def parse_shift(shift: str) -> World:

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+pytest.importorskip("torch")
+
+from adawm_planner.adaptation.select_part import Part
+from benchmarks.identify import PLANTED, Judgement, over_conditions
 from benchmarks.record import ROOT
 
 PAGE, EXPERIMENTS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("adaptation.md", "experiments.md"))
@@ -27,6 +31,19 @@ def test_identification_is_the_committed_one() -> None:
         shares = (found[key]["share"] for key in ("identified_planted", "nothing_is_wrong"))
         words = f"{episodes} episodes " + " and ".join(f"{share:.2f}" for share in shares)
         assert words in " ".join(PAGE.split()), words
+
+
+def test_the_interval_over_conditions_is_of_the_committed_trials() -> None:
+    named = json.loads((RESULTS / "identify.json").read_text(encoding="utf-8"))["direct"]["by_condition"]
+    rows = [
+        Judgement(cause, word, Part.NOTHING, place)
+        for cause, places in PLANTED.items()
+        for place in places
+        for word, trials in named[", ".join(place)].items()
+        for _ in range(trials)
+    ]
+    low, high = over_conditions(rows)
+    assert f"the interval of 0.90 is {low:.2f} to {high:.2f}" in " ".join(PAGE.split())
 
 
 @pytest.mark.parametrize("part", ["dynamics", "policy"])
