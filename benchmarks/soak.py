@@ -25,9 +25,9 @@ from rich.table import Table
 from adawm_planner.cli.drive import (
     FOLDER,
     SOURCE_DIR,
+    await_last_report,
     check_alive,
     finetuner_settings,
-    last_report,
     require_ros,
     stack_settings,
     start,
@@ -264,7 +264,7 @@ class Run:
             self._frames_before = listener.report.frames
             self.watch = ProcessWatch({**children.pids(), "benchmark": os.getpid()})
             self._soak(listener, children, self.watch)
-            last_report(listener)
+            await_last_report(listener)
         finally:
             self._hear(listener, children)
             listener.close()

@@ -177,10 +177,15 @@ class Scales:
     returns: float  # of the rollouts' own advantages, return units
 
 
+def to_document(baseline: Baseline) -> dict[str, Any]:
+    """The baseline as `read_baseline` takes it from a file."""
+    return {"schema": SCHEMA, **asdict(baseline)}
+
+
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write the baseline; the file is either whole or the old one."""
     with replacing(path) as staged:
-        staged.write_text(json.dumps({"schema": SCHEMA, **asdict(baseline)}, indent=1) + "\n")
+        staged.write_text(json.dumps(to_document(baseline), indent=1) + "\n")
 
 
 def read_baseline(path: Path, model_digest: str) -> Baseline:

@@ -68,7 +68,7 @@ def run_options(command: Any) -> Any:
     "--steps",
     type=click.IntRange(1, MOST_STEPS),
     default=None,
-    help="Decisions to drive in all [default: the configuration's].",
+    help="Decisions to drive in all, in whole rounds: at least so many [default: the configuration's].",
 )
 @click.option("--seed", type=SEED, default=0, show_default=True, help="Seed of the run.")
 @click.option(
@@ -120,9 +120,8 @@ def baseline(
     rollouts_only: bool, preset: str, config_file: Path | None, model_dir: Path, cache: Path, json_file: Path | None
 ) -> None:
     """Measure the mismatch baseline of a model on its own pretraining task and keep it beside the model."""
-    from dataclasses import asdict
-
     from adawm_planner.adaptation.harness import make_baseline, make_source
+    from adawm_planner.adaptation.scores import to_document
     from adawm_planner.config.adaptation import load_adaptation
     from adawm_planner.pretraining.fit import Run
 
@@ -138,7 +137,7 @@ def baseline(
     for name, sample in made.samples.items():
         view.add_row(name, f"{sample.mean:.4f}", f"{sample.deviation:.4f}", str(sample.episodes))
     Console().print(view)
-    write_json(json_file, asdict(made))
+    write_json(json_file, to_document(made))
 
 
 def show(document: dict[str, Any], console: Console) -> None:

@@ -71,6 +71,7 @@ class Run:
     start: Start = field(default_factory=Start.now)
     episodes: list[EpisodeResult] = field(default_factory=list)
     adapters: tuple[str, ...] = ()  # all that drove at some time
+    report: dict[str, Any] = field(default_factory=dict)  # the planner's newest account
 
 
 @click.command()
@@ -143,15 +144,15 @@ def drive(
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}, logs in {log_dir}")
     try:
         with interruptible(), Children(log_dir) as children:
-            report = drive_stack(run, children, console)
+            drive_stack(run, children, console)
     except Interrupted as error:
-        finish(console, run, {}, json_file)
+        finish(console, run, json_file)
         console.print(f"[yellow]{error}; all processes are ended[/]")
         raise SystemExit(128 + error.signum) from error
     except ChildDied as error:
-        finish(console, run, {}, json_file)
+        finish(console, run, json_file)
         raise click.ClickException(f"{error}\nall other processes are ended") from error
-    finish(console, run, report, json_file)
+    finish(console, run, json_file)
 
 
 def require_ros() -> None:
@@ -272,8 +273,8 @@ def absolute(name_or_path: str) -> str:
     return str(path.resolve()) if path.is_file() else name_or_path
 
 
-def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any]:
-    """Start the stack and follow it until its last episode; returns the "ros" block.
+def drive_stack(run: Run, children: Children, console: Console) -> None:
+    """Start the stack and follow it until its last episode; what it tells is in `run`, also when this is cut short.
 
     Raises:
         ChildDied: a process ended, or the planner fell silent.
@@ -293,7 +294,7 @@ def drive_stack(run: Run, children: Children, console: Console) -> dict[str, Any
             children.check(frozenset({SIM_BRIDGE.name} if listener.done else ()), frozenset({FINETUNER.name}))
             tell_finetuners_end(run, children, console)
             check_alive(listener, children.log_dir)
-        return last_report(listener)
+        await_last_report(listener)
     finally:
         collect(listener, run, console)
         listener.close()
@@ -313,8 +314,8 @@ def tell_finetuners_end(run: Run, children: Children, console: Console) -> None:
 
 
 def collect(listener: EpisodeListener, run: Run, console: Console) -> None:
-    """Show the episodes that ended, and note which adapters drove."""
-    run.adapters = tuple(listener.adapters)
+    """Show the episodes that ended, and note which adapters drove and what the planner says of itself."""
+    run.adapters, run.report = tuple(listener.adapters), account(listener)
     for episode in listener.take():
         run.episodes.append(episode)
         console.print(f"{len(run.episodes):>4}  {episode_line(episode)}")
@@ -332,22 +333,27 @@ def check_alive(listener: EpisodeListener, log_dir: Path) -> None:
         raise ChildDied(f"planner has been silent for {silence:.0f} s (limit {limit:.0f} s); see the logs in {log_dir}")
 
 
-def last_report(listener: EpisodeListener) -> dict[str, Any]:
-    """The planner's account that includes the last frame."""
+def await_last_report(listener: EpisodeListener) -> None:
+    """Wait for the planner's account that includes the last frame."""
     deadline = time.monotonic() + LAST_REPORT_S
     seen = listener.report_at
     while time.monotonic() < deadline and listener.report_at == seen:
         listener.spin(0.1)
+
+
+def account(listener: EpisodeListener) -> dict[str, Any]:
+    """The "ros" block and the base model's digest by the newest account of planner and bridge; empty before one."""
     if listener.report is None:
         return {}
     waited = listener.frames_without_command
     return {**listener.report.to_json(), "frames_without_command": waited, "digest": listener.report.digest}
 
 
-def finish(console: Console, run: Run, ros: dict[str, Any], json_file: Path | None) -> None:
+def finish(console: Console, run: Run, json_file: Path | None) -> None:
     """Print the table and write the JSON of the episodes that were driven."""
     if not run.episodes:
         return
+    ros = dict(run.report)
     digest = ros.pop("digest", None)
     evaluation = Evaluation(
         task=run.task,

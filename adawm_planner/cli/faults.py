@@ -96,6 +96,8 @@ def faults(
         chosen = [find(name) for name in names] or list(FAULTS)
     console = Console(highlight=False)
     if only_list:
+        if page is not None or json_file is not None:
+            raise click.UsageError("--list measures nothing: give it, or --json and --page")
         console.print(catalogue())
         return
     check_seeds(seed, max(episodes, 1))

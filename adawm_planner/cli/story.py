@@ -25,9 +25,10 @@ from adawm_planner.adapters.keys import PUBLIC_SUFFIX, read_private_key
 from adawm_planner.cli.drive import (
     SOURCE_DIR,
     absolute,
+    account,
+    await_last_report,
     check_alive,
     key_of,
-    last_report,
     require_ros,
     start,
 )
@@ -323,7 +324,8 @@ class Telling:
             with self._view:
                 while (turn := self._follow(listener, children)) is None or self._next(turn, listener, children):
                     pass
-            self._ros = last_report(listener)
+            await_last_report(listener)
+            self._ros = account(listener)
         finally:
             listener.close()
 

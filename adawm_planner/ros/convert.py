@@ -272,7 +272,7 @@ def image_message(picture: UInt8, stamp_ns: int, frame_id: str) -> Image:
     if channels != 3 or picture.dtype != np.uint8:
         raise ValueError(f"picture is {picture.shape} {picture.dtype}, must be (H, W, 3) uint8")
     return Image(
-        header=make_header(stamp_ns, "map"),
+        header=make_header(stamp_ns, frame_id),
         height=height,
         width=width,
         encoding="bgr8",

@@ -1,6 +1,6 @@
-"""SUMO network: plain XML or a finished net in, lane paths and OpenDRIVE out.
+"""SUMO network: plain XML, a finished net or OpenDRIVE in, lane paths and OpenDRIVE out.
 
-Nets are authored as plain XML (a folder with one `*.nod.xml`, `*.edg.xml` and optionally `*.con.xml`)
+Nets are authored as plain XML (a folder with one `*.nod.xml`, `*.edg.xml` and optionally `*.con.xml`) or as OpenDRIVE,
 and built once by netconvert; the results are kept in the user's cache under the digest of their input.
 """
 
@@ -120,7 +120,7 @@ class Network:
 
 
 def load_network(source: Path) -> Network:
-    """Open a SUMO net: a `*.net.xml` file or a folder of plain XML.
+    """Open a map: a SUMO net (`*.net.xml`), an OpenDRIVE file (`*.xodr`) or a folder of plain XML.
 
     Raises:
         ValueError: the path does not exist, netconvert is missing or rejects the input.
@@ -131,9 +131,10 @@ def load_network(source: Path) -> Network:
             raise ValueError(f"net folder {source} needs one *.nod.xml and one *.edg.xml")
         arguments = [f"--{_KIND[one.name.split('.')[-2]]}={one}" for one in inputs]
     elif source.is_file():
-        inputs, arguments = [source], [f"--sumo-net-file={source}"]
+        kind = "opendrive-files" if source.suffix.lower() == ".xodr" else "sumo-net-file"
+        inputs, arguments = [source], [f"--{kind}={source}"]
     else:
-        raise ValueError(f"net {source} does not exist; give a *.net.xml file or a folder of plain XML")
+        raise ValueError(f"net {source} does not exist; give a *.net.xml or *.xodr file, or a folder of plain XML")
     return Network(*_built(inputs, arguments))
 
 

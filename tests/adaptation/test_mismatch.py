@@ -32,6 +32,7 @@ from adawm_planner.adaptation.scores import (
     Score,
     Tally,
     read_baseline,
+    to_document,
     write_baseline,
 )
 from adawm_planner.adaptation.visitation import visitation_distance
@@ -288,6 +289,7 @@ def test_a_baseline_belongs_to_its_model(agent: Agent, config: AdaptationConfig,
     source = Replay(agent.world_model.encoder, random_episodes(8, 1), 0.99)
     baseline = measure_baseline(agent, source, Tally(1, 8), config, "digest", {"task": "t"})
     write_baseline(tmp_path / "b.json", baseline)
+    assert json.loads((tmp_path / "b.json").read_text()) == to_document(baseline)
     assert read_baseline(tmp_path / "b.json", "digest") == baseline
     with pytest.raises(ValueError, match="another model"):
         read_baseline(tmp_path / "b.json", "other")

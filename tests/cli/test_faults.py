@@ -51,6 +51,13 @@ def test_list_shows_every_fault_and_starts_nothing() -> None:
     assert all(fault.name[:12] in result.output for fault in FAULTS)
 
 
+@pytest.mark.parametrize("word", ["--json", "--page"])
+def test_a_list_measures_nothing_that_could_be_written(tmp_path: Path, word: str) -> None:
+    result = _run("--list", word, str(tmp_path / "faults"))
+    assert result.exit_code == 2 and "--list measures nothing" in result.output
+    assert not (tmp_path / "faults").exists()
+
+
 def test_what_was_measured_is_not_measured_again(runs: Path, tmp_path: Path) -> None:
     json_file, page = tmp_path / "faults.json", tmp_path / "faults.md"
     words = ["--fault", "planner_kill", "--episodes", "0", "--runs", str(runs)]

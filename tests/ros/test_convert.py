@@ -234,6 +234,7 @@ def test_image_message_holds_the_picture() -> None:
     picture = np.arange(2 * 3 * 3, dtype=np.uint8).reshape(2, 3, 3)
     message = convert.image_message(picture, 5, "ego_vehicle")
     assert (message.height, message.width, message.step, message.encoding) == (2, 3, 9, "bgr8")
+    assert message.header.frame_id == "ego_vehicle" and message.header.stamp.nanosec == 5
     assert bytes(message.data) == picture.tobytes()
     with pytest.raises(ValueError, match="must be"):
         convert.image_message(picture[..., :2], 5, "ego_vehicle")

@@ -98,13 +98,15 @@ def test_drive_gives_the_same_outcomes_as_evaluate_and_every_frame_a_command(tmp
 
 @pytest.mark.parametrize("victim", NODES)
 def test_death_of_a_node_ends_the_run_and_says_which_and_why(victim: str, tmp_path: Path) -> None:
-    with _drive(tmp_path, "--episodes", "1000") as run:
+    result = tmp_path / "result.json"
+    with _drive(tmp_path, "--episodes", "1000", "--json", str(result)) as run:
         nodes = _first_episode(run)
         nodes[victim].kill()
         _, err = run.communicate(timeout=HANG_S)
     assert run.returncode == 1
     assert f"{victim} was ended by SIGKILL" in err
     assert f"{victim}.log" in err and "Traceback" not in err
+    assert read_json(result)[0]["ros"]["frames"] > 0
     assert _gone(list(nodes.values()))
 
 
@@ -118,7 +120,9 @@ def test_ctrl_c_reports_what_was_driven_and_leaves_no_process(signum: signal.Sig
     assert run.returncode == 128 + signum
     assert f"interrupted by {signum.name}" in out and "Traceback" not in err
     assert _gone(list(nodes.values()))
-    assert 0 < read_json(result)[0]["episodes"] < 1000
+    document = read_json(result)[0]
+    assert 0 < document["episodes"] < 1000
+    assert document["ros"]["frames"] > 0 and document["ros"]["missed_ticks"] >= 0 and document["model_digest"]
 
 
 def test_killed_command_leaves_no_process(tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 pytest.importorskip("libsumo")
@@ -74,6 +75,33 @@ def test_a_path_that_is_not_there_and_a_folder_without_edges_are_named(tmp_path:
         load_network(tmp_path / "nowhere")
     with pytest.raises(ValueError, match="needs one \\*.nod.xml and one \\*.edg.xml"):
         load_network(tmp_path)
+
+
+def test_an_opendrive_file_is_the_map_that_it_was_made_of(tmp_path: Path, cache: Path) -> None:
+    net = load_network(SOURCE)
+    file = tmp_path / "town.XODR"
+    file.write_text(net.opendrive)
+    found = load_network(file)
+    edges = [name.removesuffix("_0") for name in found._lanes if not name.startswith(":")]
+    for way in (["south_in", "east_out"], ["south_in", "west_out"]):
+        ours = net.path(way, 0)
+        ends = [net.path([edge], 0) for edge in way]
+        named = [
+            next(edge for edge in edges if np.hypot(*np.subtract(found.path([edge], 0).at(0.0), there.at(0.0))) < 0.1)
+            for there in ends
+        ]
+        theirs = found.path(named, 0)
+        assert theirs.s[-1] == pytest.approx(ours.s[-1], abs=0.5)
+        at = np.linspace(0.0, ours.s[-1], 50)
+        assert np.hypot(*np.subtract(theirs.at(at), ours.at(at))).max() < 0.5
+
+
+def test_an_opendrive_file_that_is_none_is_named(tmp_path: Path, cache: Path) -> None:
+    file = tmp_path / "town.xodr"
+    file.write_text("<net/>")
+    with pytest.raises(ValueError, match=r"town\.xodr"):
+        load_network(file)
+    assert not kept(cache)
 
 
 def test_an_unknown_edge_names_those_there_are(cache: Path) -> None:
