@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from adawm_planner.cli.drive import require_ros
+from adawm_planner.cli.drive import FOLDER, SOURCE_DIR, require_ros, wants_finetuner
 from adawm_planner.cli.options import (
     MOST_EPISODES,
     SEED,
@@ -31,7 +31,7 @@ from adawm_planner.cli.options import (
 )
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
-from adawm_planner.faults.table import FAULTS, Fault, find
+from adawm_planner.faults.table import FAULTS, FINETUNER, Fault, find
 from adawm_planner.origin import Start, with_origin
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import Children, Interrupted, interruptible, module_command, ros_environment, tail
@@ -74,6 +74,13 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
     help="Folder of what has been measured, and of the logs.",
 )
 @click.option(
+    "--source-dir",
+    type=FOLDER,
+    default=SOURCE_DIR,
+    show_default=True,
+    help="The base model's source rollouts, for the finetuner's fault.",
+)
+@click.option(
     "--page",
     type=click.Path(dir_okay=False, path_type=Path),
     callback=writable,
@@ -88,6 +95,7 @@ def faults(
     seed: int,
     speed: float,
     runs: Path,
+    source_dir: Path,
     page: Path | None,
     json_file: Path | None,
 ) -> None:
@@ -103,9 +111,11 @@ def faults(
     check_seeds(seed, max(episodes, 1))
     ros_environment(os.environ)  # a wrong domain is told before anything is measured
     require_ros()
+    if any(fault.where == FINETUNER for fault in chosen):
+        wants_finetuner(True, None, console, source_dir)
     start = Start.now()
     load_task(task)
-    campaign = Campaign(Settings(speed_mps=speed), task, seed, runs, console)
+    campaign = Campaign(Settings(speed_mps=speed), task, seed, runs, source_dir.resolve(), console)
     interrupted = None
     try:
         with interruptible():
@@ -125,13 +135,16 @@ def faults(
 class Campaign:
     """Measures what is missing, and keeps it in a folder."""
 
-    def __init__(self, settings: Settings, task: str, seed: int, runs: Path, console: Console) -> None:
+    def __init__(
+        self, settings: Settings, task: str, seed: int, runs: Path, source_dir: Path, console: Console
+    ) -> None:
         """Open the folder.
 
         Raises:
             ValueError: it holds what was measured otherwise.
         """
         self.settings, self._task, self._seed, self._runs, self._console = settings, task, seed, runs, console
+        self._source_dir = source_dir
         self.failed: list[str] = []
         self._normal = f"normal-{Path(task).stem}"  # the task may be a file with a path
         wanted = {"settings": asdict(settings), "task": task, "seed": seed, "model": digest(default_model_dir())}
@@ -149,7 +162,7 @@ class Campaign:
             bar = progress.add_task("", total=len(chosen) + len(blocks))
             for fault in chosen:
                 progress.update(bar, description=fault.name)
-                self._measure(fault.name, "run", [fault.name, json.dumps(asdict(self.settings))])
+                self._measure(fault.name, "run", [fault.name, json.dumps(asdict(self.settings)), str(self._source_dir)])
                 progress.advance(bar)
             for first, count in blocks:
                 progress.update(bar, description=f"normal episodes from {self._seed + first}")

@@ -42,7 +42,8 @@ adawm faults --list                   # what is injected, and what is due
 adawm faults --fault planner_kill --episodes 0
 ```
 
-This page is written by `adawm faults --page docs/faults.md`.
+The finetuner's fault needs the training packages and the base model's source rollouts
+(`adawm baseline --rollouts-only`). This page is written by `adawm faults --page docs/faults.md`.
 
 - `stop` is due: a braking command within the limit, a stop that the gate does not take back by itself, with brakes to
   the end, standstill, and a reason.

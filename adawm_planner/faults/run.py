@@ -57,12 +57,13 @@ class Unclean(Exception):
     """The vehicle was braked before the fault."""
 
 
-def run_fault(fault: Fault, settings: Settings, folder: Path) -> tuple[Outcome, int]:
+def run_fault(fault: Fault, settings: Settings, source_dir: Path, folder: Path) -> tuple[Outcome, int]:
     """Run a fault, again where something braked before it.
 
     Args:
         fault: to be injected.
         settings: of the run.
+        source_dir: source rollouts of the base model, for a fault of the finetuner.
         folder: of the logs; the first try's are in 1/.
 
     Returns:
@@ -75,7 +76,7 @@ def run_fault(fault: Fault, settings: Settings, folder: Path) -> tuple[Outcome, 
     """
     for attempt in range(1, TRIES + 1):
         try:
-            outcome = _run_once(fault, settings, folder / str(attempt))
+            outcome = _run_once(fault, settings, source_dir, folder / str(attempt))
         except Unclean:
             if attempt == TRIES:
                 raise
@@ -85,9 +86,9 @@ def run_fault(fault: Fault, settings: Settings, folder: Path) -> tuple[Outcome, 
     raise AssertionError("unreachable")
 
 
-def _run_once(fault: Fault, settings: Settings, folder: Path) -> Outcome:
+def _run_once(fault: Fault, settings: Settings, source_dir: Path, folder: Path) -> Outcome:
     with Children(folder) as children:
-        stack = _Stack(fault, settings, children)
+        stack = _Stack(fault, settings, source_dir, children)
         from adawm_planner.ros.fault_bridge import FaultBridge  # after the children, which are forked from here
 
         bridge = FaultBridge(fault, load_vehicle("nominal"), settings.speed_mps, settings.seed)
@@ -145,8 +146,8 @@ def _observe(fault: Fault, settings: Settings, stack: _Stack, bridge: FaultBridg
 class _Stack:
     """Processes of one run, and what is done to them."""
 
-    def __init__(self, fault: Fault, settings: Settings, children: Children) -> None:
-        self.fault, self.children = fault, children
+    def __init__(self, fault: Fault, settings: Settings, source_dir: Path, children: Children) -> None:
+        self.fault, self.children, self._source_dir = fault, children, source_dir
         self._model = Path(tempfile.mkdtemp(dir=children.log_dir)) / "model"
         shutil.copytree(default_model_dir(), self._model)
         more = children.log_dir / "planner.more.yaml"
@@ -164,6 +165,7 @@ class _Stack:
             "provider": "cpu",
             "model_dir": str(self._model),
             "state_dir": str(self.children.log_dir / "finetuner"),
+            "source_dir": str(self._source_dir),
         }
         words = node_command(node, node.name, settings, self.children.log_dir, more)
         if delay_s:
@@ -228,10 +230,10 @@ class _Stack:
 
 
 def main(words: list[str]) -> int:
-    """Run one fault in this process and write its outcome: NAME, SETTINGS as JSON, FOLDER of logs, FILE."""
-    name, settings, folder, file = words
+    """Run one fault in this process and write its outcome: NAME, SETTINGS as JSON, SOURCE_DIR, FOLDER of logs, FILE."""
+    name, settings, source_dir, folder, file = words
     with interruptible():
-        outcome, tries = run_fault(find(name), Settings(**json.loads(settings)), Path(folder))
+        outcome, tries = run_fault(find(name), Settings(**json.loads(settings)), Path(source_dir), Path(folder))
     document: dict[str, Any] = {**asdict(outcome), "tries": tries}
     Path(file).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
     return 0

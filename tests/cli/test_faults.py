@@ -101,6 +101,13 @@ def test_mistakes_are_one_line(words: tuple[str, ...], message: str, runs: Path)
     assert result.exit_code == 1 and message in result.output and result.output.count("\n") == 1
 
 
+def test_a_campaign_with_the_finetuner_asks_for_its_rollouts_before_it_begins(runs: Path, tmp_path: Path) -> None:
+    words = ["--fault", "planner_kill", "--fault", "finetuner_out_of_memory", "--source-dir", str(tmp_path / "none")]
+    result = _run(*words, "--runs", str(runs))
+    assert result.exit_code == 1 and "the finetuner cannot run" in result.output
+    assert not (runs / "logs").exists()
+
+
 def test_an_unknown_fault_is_a_mistake_in_the_call(runs: Path) -> None:
     result = _run("--fault", "planner_tired", "--runs", str(runs))
     assert result.exit_code == 2 and "no fault 'planner_tired'; there are planner_kill" in result.output
@@ -115,11 +122,11 @@ def test_a_campaign_that_is_none_is_refused_by_name(content: str, runs: Path) ->
 
 def test_a_call_that_measured_nothing_is_not_in_the_way_of_the_next(runs: Path, tmp_path: Path) -> None:
     fresh = str(tmp_path / "fresh")
-    Campaign(Settings(speed_mps=8.0), "right_turn_moderate", 0, Path(fresh), Console())
+    Campaign(Settings(speed_mps=8.0), "right_turn_moderate", 0, Path(fresh), tmp_path, Console())
     result = _run("--fault", "planner_kill", "--task", "fly", "--runs", str(tmp_path / "none"))
     assert result.exit_code == 1 and not (tmp_path / "none").exists()
     (tmp_path / "fresh" / "campaign.json").write_text("")
-    Campaign(Settings(), "right_turn_moderate", 0, Path(fresh), Console())
+    Campaign(Settings(), "right_turn_moderate", 0, Path(fresh), tmp_path, Console())
     assert json.loads((tmp_path / "fresh" / "campaign.json").read_text())["settings"] == asdict(Settings())
 
 
@@ -149,7 +156,7 @@ def test_normal_episodes_of_a_task_file_are_kept_by_its_name(tmp_path: Path, mon
         "start",
         lambda self, name, words, env: start(self, name, [sys.executable, str(driver), words[-1]], env),
     )
-    campaign = Campaign(Settings(), str(task), 5000, tmp_path / "runs", Console())
+    campaign = Campaign(Settings(), str(task), 5000, tmp_path / "runs", tmp_path, Console())
     campaign.run([], 3)
     normal = campaign.normal()
     assert campaign.failed == [] and normal is not None and normal["episodes"] == 3

@@ -14,8 +14,11 @@ from typing import Any
 import psutil
 import pytest
 
+from adawm_planner.config.adaptation import load_adaptation
+from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.faults.table import PLANNER_LIMIT_S
 from adawm_planner.paths import default_model_dir, share_dir
+from adawm_planner.runtime.model_files import digest
 from tests.patience import HANG_S
 
 pytestmark = [pytest.mark.ros, pytest.mark.slow]
@@ -68,6 +71,23 @@ def test_a_route_that_cannot_be_is_a_stop_that_is_not_taken_back(rows: dict[str,
 
 def test_messages_that_come_twice_stop_nobody(rows: dict[str, dict[str, Any]]) -> None:
     assert rows["objects_duplicate"]["state"] in ("passing", "responding")
+
+
+def test_a_finetuner_that_is_killed_stops_nobody(tmp_path: Path) -> None:
+    for module in TRAINING_PACKAGES:
+        pytest.importorskip(module)
+    from adawm_planner.adaptation.source_file import source_file
+    from adawm_planner.pretraining.dataset import save_chunk
+    from tests.adaptation.conftest import random_episodes
+
+    source = source_file(digest(default_model_dir()), load_adaptation(), tmp_path)
+    save_chunk(source, random_episodes(5, seed=1), {"outcomes": ["success"] * 5})
+    words = [*COMMAND, *_faults("finetuner_out_of_memory"), "--runs", str(tmp_path / "runs")]
+    words += ["--source-dir", os.path.relpath(tmp_path, share_dir()), "--json", str(tmp_path / "faults.json")]
+    done = subprocess.run(words, cwd=share_dir(), capture_output=True, text=True, timeout=200, check=False)
+    assert "could not be measured" not in done.stdout + done.stderr, done.stdout + done.stderr
+    (row,) = json.loads((tmp_path / "faults.json").read_text())["rows"]
+    assert row["state"] in ("passing", "responding")
 
 
 def test_ctrl_c_ends_every_process_and_says_how_to_go_on(tmp_path: Path) -> None:
