@@ -19,7 +19,7 @@ from adawm_planner.dims import FRAME_S
 from adawm_planner.observation.route import distance_to, project, same_road, same_route
 from adawm_planner.runtime.frame_inputs import FRAME_PARTS, FrameInputs, Part
 from adawm_planner.runtime.frame_intake import FrameIntake
-from adawm_planner.runtime.input_monitor import InputMonitor
+from adawm_planner.runtime.input_monitor import InputMonitor, has_place
 from adawm_planner.runtime.odometry_way import WayCheck
 from adawm_planner.runtime.own_errors import OwnErrors
 from adawm_planner.runtime.stages import GATE, GATE_STAGES, RECEIVE, Stages
@@ -145,8 +145,7 @@ class GateLoop:
             return self._incomplete(now_s)
         self.stages.add(RECEIVE, self.intake.assembler.took_s)
         before = () if self._waiting is None else self._answer(self._waiting, now_s)
-        if self.intake.watchdog.settle():
-            self._previous = frame
+        if self.intake.watchdog.settle():  # not taken as `_previous`: the next frame must still show a jump before it
             return before
         self._waiting = frame
         return (*before, *self._answer_if_ready(now_s))
@@ -156,7 +155,7 @@ class GateLoop:
         if self._waiting is None:
             self.intake.leave_pending(stamp_ns)
         elif self.intake.hurried(stamp_ns, self._waiting.stamp_ns):
-            self._waiting, self._previous = None, self._waiting
+            self._waiting = None
 
     def on_proposal(self, command: Command, stamp_ns: int, now_s: float) -> tuple[GateOutgoing, ...]:
         """Take what the planner wants at the frame of this stamp."""
@@ -182,7 +181,7 @@ class GateLoop:
             return False
         x, y = self._previous.odometry.x, self._previous.odometry.y
         apart_m, turn_rad = self._monitor.limits.route_distance_m, self._config.watch.heading_rad
-        return math.isfinite(x + y) and same_road(self._route, route, x, y, self._near, apart_m, turn_rad)
+        return same_road(self._route, route, x, y, self._near, apart_m, turn_rad)
 
     def on_vehicle(self, vehicle: VehicleInfo) -> None:
         """Take what the vehicle says of itself."""
@@ -239,7 +238,7 @@ class GateLoop:
         self._waiting = None
         self.stages.begin()
         out = self._judge(frame, now_s)
-        self._previous, self._route_is_new = frame, False
+        self._previous, self._route_is_new = frame if has_place(frame) else self._previous, False
         self._frames_since_route += 1
         self.stages.cut(GATE)
         return (out,)

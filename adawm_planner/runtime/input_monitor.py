@@ -137,15 +137,18 @@ class InputMonitor:
     def is_new_episode(self, frame: FrameInputs, previous: FrameInputs | None) -> bool:
         """Tell whether the ego jumped, or the clock went back, since the previous frame.
 
-        The way that it drove meanwhile by its speed is no jump, so that the limit stops no fast vehicle.
+        The way that it drove meanwhile by its speed is no jump, so that the limit stops no fast vehicle. A place that
+        is none is no jump either: it is a fault of its own, and must be answered at once.
         """
         if previous is None or frame.stamp_ns <= previous.stamp_ns:
             return True
         dx, dy = frame.odometry.x - previous.odometry.x, frame.odometry.y - previous.odometry.y
+        if not has_place(frame):
+            return False
         elapsed_s = (frame.stamp_ns - previous.stamp_ns) * 1e-9
         speed = abs(previous.odometry.speed)
         driven = speed * elapsed_s if speed <= self.limits.speed_mps else 0.0
-        return not math.hypot(dx, dy) <= self.limits.jump_m + driven
+        return math.hypot(dx, dy) > self.limits.jump_m + driven
 
     def _fault(self, rule: str, name: str, text: str) -> Fault:
         return Fault(rule, self._topics[name], 0.0, self.limits.stale_s, text)
@@ -197,6 +200,11 @@ class InputMonitor:
             return []
         text = f"{gap:.3f} s of simulated time since the previous frame, limit {self.limits.gap_s:g} s"
         return [self._fault("frame_gap", ODOMETRY, text + "; is the planner too slow, or the network?")]
+
+
+def has_place(frame: FrameInputs) -> bool:
+    """Whether odometry says where the ego is; what comes after a frame that does not is compared with one before it."""
+    return math.isfinite(frame.odometry.x + frame.odometry.y)
 
 
 def _age(received_s: Mapping[str, float], name: str, now_s: float) -> float:

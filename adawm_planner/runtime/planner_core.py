@@ -17,7 +17,7 @@ from adawm_planner.runtime.drive_step import Decision, DriveConfig, DriveState, 
 from adawm_planner.runtime.engine import Engine
 from adawm_planner.runtime.experience import EpisodeRules, ExperienceRecorder
 from adawm_planner.runtime.frame_inputs import FrameInputs
-from adawm_planner.runtime.input_monitor import PERIOD_FRAMES, Fault, InputMonitor
+from adawm_planner.runtime.input_monitor import PERIOD_FRAMES, Fault, InputMonitor, has_place
 from adawm_planner.runtime.warm import MOST_AT_FLIP, History, Warm, advance
 
 ARRIVED_M = 2.0
@@ -97,6 +97,11 @@ class PlannerCore:
         """The recurrent state after the latest frame; None before a driven one."""
         return self._state
 
+    def forget_frames(self) -> None:
+        """Compare the next frame with none before it: nobody looked meanwhile."""
+        self._previous = None
+        self._stamps_ns.clear()
+
     def set_route(self, route: Route | None) -> None:
         """Follow another route from the next frame on, as a new episode; None withdraws the route.
 
@@ -163,7 +168,8 @@ class PlannerCore:
         new, rerouted = self._route_is_new or jumped, not jumped and self._is_rerouted(frame)
         faults = self.monitor.check_frame(frame, self._route, self._vehicle, None if new else self._previous)
         faults += self._check_period(frame, new or bool(faults))
-        self._previous, self._route_is_new, self._route_came = frame, False, False
+        self._previous = frame if has_place(frame) else self._previous
+        self._route_is_new = self._route_came = False
         self._frames_since_route += 1
         self._near = None if new else self._near
         if faults:

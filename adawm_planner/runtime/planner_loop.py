@@ -78,6 +78,7 @@ class PlannerLoop:
     def begin(self) -> None:
         """Answer frames from now on; what was learnt of route, vehicle, map and world is kept."""
         self.intake.forget()
+        self.core.forget_frames()
         self._forget()
         self._active = True
 

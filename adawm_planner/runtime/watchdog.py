@@ -42,7 +42,7 @@ class Watchdog:
             stepped_limit_s: wall time before braking where the world stands still.
         """
         self._limit_s, self._repeat_s, self._stepped_limit_s = limit_s, repeat_s, stepped_limit_s
-        self._heard_frame = 0
+        self._heard_frame: int | None = None  # the world's when an input was last heard; None: it is not known yet
         self._heard_s: float | None = None
         self._sent_s = -1e9
         self._sent_frame: int | None = None
@@ -53,13 +53,15 @@ class Watchdog:
     def heard(self, world: WorldClock | None, now_s: float) -> None:
         """Note an input of a frame."""
         self._heard_s = now_s
-        self._heard_frame = 0 if world is None else world.frame
+        self._heard_frame = None if world is None else world.frame
         self._answered = False
 
     def world(self, before: WorldClock | None, after: WorldClock, now_s: float) -> None:
         """Note what the world said of itself; silence counts anew from the end of a pause."""
         if before is not None and before.paused and not after.paused and self._heard_s is not None:
             self._heard_s = now_s
+        if self._heard_frame is None:  # who joins late may hear of a frame before it hears of the world
+            self._heard_frame = after.frame
 
     def is_due(self, world: WorldClock | None, now_s: float, rising: bool = False) -> bool:
         """Tell whether a braking command has to be sent now.
@@ -85,7 +87,7 @@ class Watchdog:
         """Return the wall time of silence that is too long in this world [s]."""
         if world is None or not world.synchronous:
             return self._limit_s
-        unheard_s = FRAME_S * (world.frame - self._heard_frame)
+        unheard_s = 0.0 if self._heard_frame is None else FRAME_S * (world.frame - self._heard_frame)
         return 0.0 if unheard_s > self._limit_s else self._stepped_limit_s
 
     def sent(self, world: WorldClock | None, now_s: float) -> None:

@@ -375,6 +375,19 @@ def test_a_stepped_world_gets_one_command_for_a_silence_and_none_for_the_frame_a
     assert len(car.sent) == 12
 
 
+def test_a_jump_in_the_silence_of_a_stepped_world_brakes_for_a_frame_and_not_for_good() -> None:
+    car = Drive()
+    car.drive(10)
+    car.wait(2.5)
+    car.offset = 50.0
+    car.frame()  # the command in the silence was this frame's
+    car.frame()
+    car.propose()
+    assert car.brakes() and jumped(car) and car.last.answer.state is State.RESPONDING
+    car.drive(30)
+    assert car.last.answer.state is State.PASSING
+
+
 def test_nothing_is_commanded_before_a_vehicle_is_heard_and_while_the_world_is_paused() -> None:
     car = Drive(stepped=False)
     car.wait(1.0)

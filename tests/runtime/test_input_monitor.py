@@ -127,6 +127,7 @@ def test_jump_and_clock_restart_are_new_episodes() -> None:
     assert not MONITOR.is_new_episode(frame(2), frame(1))
     assert MONITOR.is_new_episode(frame(2, odometry=odometry(2, y=2.3)), frame(1))
     assert MONITOR.is_new_episode(frame(1), frame(2))
+    assert not MONITOR.is_new_episode(frame(2, odometry=odometry(2, x=math.nan)), frame(1)), "a fault, no jump"
 
 
 @pytest.mark.parametrize(("jump_m", "speed"), [(0.5, 12.0), (0.5, -12.0), (2.0, 41.0), (2.0, 69.0)])

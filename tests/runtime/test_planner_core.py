@@ -59,6 +59,16 @@ def test_fault_brakes_with_the_wheel_held_and_starts_anew() -> None:
     assert after.mode is Mode.DRIVING and engine.firsts == [True, True]
 
 
+def test_a_place_that_is_no_number_hides_no_jump_and_is_none() -> None:
+    core = make_core()
+    drive(core, 1, 6)
+    bad = frame(7, odometry=odometry(7, x=math.nan))
+    assert core.waits_for(bad) is None
+    assert [fault.rule for fault in core.answer(bad).faults] == ["not_finite"]
+    assert core.waits_for(frame(8)) is None
+    assert core.waits_for(frame(8, odometry=odometry(8, x=60.0))) == "waypoints"
+
+
 @pytest.mark.parametrize("how", ["route", "jump", "restart"])
 def test_new_episode_resets_state_and_phase(how: str) -> None:
     engine = FakeEngine()

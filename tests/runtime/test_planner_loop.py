@@ -199,6 +199,16 @@ def test_first_frame_waits_for_what_is_sent_once() -> None:
     assert out is not None and out.answer.mode is Mode.DRIVING and out.stamp_ns == 50_000_000
 
 
+def test_after_a_pause_of_the_node_the_first_frame_is_compared_with_none() -> None:
+    loop = make_loop()
+    for k in range(1, 6):
+        feed(loop, k)
+    loop.end()
+    loop.begin()
+    (out,) = feed(loop, 300)
+    assert out.answer.faults == () and out.answer.mode is Mode.DRIVING
+
+
 def test_wait_is_short_and_only_once() -> None:
     loop = make_loop(ready=False)
     assert feed(loop, 1, 1.0) == []

@@ -87,6 +87,14 @@ def test_stepped_world_that_goes_on_unheard_is_braked_by_its_own_time() -> None:
     assert watchdog.is_due(WorldClock(14, synchronous=True, running=True), 0.07)
 
 
+def test_a_world_that_is_heard_of_after_an_input_did_not_go_on_unheard() -> None:
+    watchdog, late = Watchdog(LIMIT, REPEAT, STEPPED_LIMIT), WorldClock(12345, synchronous=True, running=True)
+    watchdog.heard(None, 0.0)
+    watchdog.world(None, late, 0.01)
+    assert watchdog.wall_limit_s(late) == STEPPED_LIMIT and not watchdog.is_due(late, 0.02)
+    assert watchdog.is_due(WorldClock(12352, synchronous=True, running=True), 0.03), "it did from then on"
+
+
 def test_a_stepped_world_that_begins_a_frame_early_is_told_of_once_until_it_is_in_step_again() -> None:
     watchdog, stepped, free = Watchdog(0.3, 0.1, 2.0), WorldClock(5, True, True), WorldClock(5, False, False)
     assert not watchdog.hurried(stepped, 200, 100)  # nothing was ever answered in step
