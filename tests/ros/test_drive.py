@@ -32,6 +32,8 @@ if not (default_model_dir() / "planner.onnx").is_file():
 ROOT = Path(__file__).resolve().parents[2]
 TASK = ["--task", "right_turn_moderate", "--seed", "5000"]
 NODES = [node.name for node in (*STACKS["sim"], *GUARDS)]
+REPORTED = 3
+"""Episodes after which the planner, which reports every second, has been heard."""
 
 
 @contextmanager
@@ -64,10 +66,10 @@ def _until(condition: Callable[[], bool], run: subprocess.Popen[str]) -> None:
         time.sleep(0.1)
 
 
-def _first_episode(run: subprocess.Popen[str]) -> dict[str, psutil.Process]:
-    """Wait until an episode is finished; returns the running nodes."""
+def _episodes(run: subprocess.Popen[str], count: int = 1) -> dict[str, psutil.Process]:
+    """Wait until so many are finished; returns the running nodes."""
     assert run.stdout is not None
-    line = next(line for line in run.stdout if "seed 5000" in line)
+    line = next(line for line in run.stdout if f"seed {5000 + count - 1}" in line)
     assert "route" in line
     return _children(run)
 
@@ -100,7 +102,7 @@ def test_drive_gives_the_same_outcomes_as_evaluate_and_every_frame_a_command(tmp
 def test_death_of_a_node_ends_the_run_and_says_which_and_why(victim: str, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     with _drive(tmp_path, "--episodes", "1000", "--json", str(result)) as run:
-        nodes = _first_episode(run)
+        nodes = _episodes(run, REPORTED)
         nodes[victim].kill()
         _, err = run.communicate(timeout=HANG_S)
     assert run.returncode == 1
@@ -114,7 +116,7 @@ def test_death_of_a_node_ends_the_run_and_says_which_and_why(victim: str, tmp_pa
 def test_ctrl_c_reports_what_was_driven_and_leaves_no_process(signum: signal.Signals, tmp_path: Path) -> None:
     result = tmp_path / "result.json"
     with _drive(tmp_path, "--episodes", "1000", "--json", str(result)) as run:
-        nodes = _first_episode(run)
+        nodes = _episodes(run, REPORTED)
         os.killpg(run.pid, signum)
         out, err = run.communicate(timeout=HANG_S)
     assert run.returncode == 128 + signum
@@ -127,7 +129,7 @@ def test_ctrl_c_reports_what_was_driven_and_leaves_no_process(signum: signal.Sig
 
 def test_killed_command_leaves_no_process(tmp_path: Path) -> None:
     with _drive(tmp_path, "--episodes", "1000") as run:
-        nodes = _first_episode(run)
+        nodes = _episodes(run)
         run.kill()
         run.wait()
         assert _gone(list(nodes.values()))
