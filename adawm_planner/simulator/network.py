@@ -62,6 +62,7 @@ class Network:
         self.net_file = net_file
         self.opendrive = opendrive_file.read_text()
         self._lanes: dict[str, tuple[tuple[float, float], ...]] = {}
+        self._limits: dict[str, float] = {}
         self._links: dict[tuple[str, str, int], tuple[str, int]] = {}
         self._edge_of_via: dict[str, str] = {}
         self._read(ET.parse(net_file).getroot())
@@ -70,6 +71,7 @@ class Network:
         for lane in root.iter("lane"):
             pairs = (point.split(",") for point in lane.attrib["shape"].split())
             self._lanes[lane.attrib["id"]] = tuple((float(p[0]), float(p[1])) for p in pairs)
+            self._limits[lane.attrib["id"]] = float(lane.attrib["speed"])
         for link in root.iter("connection"):
             key = (link.attrib["from"], link.attrib["to"], int(link.attrib["fromLane"]))
             self._links.setdefault(key, (link.attrib.get("via", ""), int(link.attrib["toLane"])))
@@ -78,6 +80,10 @@ class Network:
     def drivable(self) -> DrivableMap | None:
         """Drivable bitmap of the exported OpenDRIVE map, or None without the carla wheel."""
         return drivable_from_opendrive(self.opendrive)
+
+    def speed_limit(self, edge: str, lane: int) -> float:
+        """Highest speed [m/s] on a lane that the map has."""
+        return self._limits[f"{edge}_{lane}"]
 
     def path(self, edges: list[str], lane: int) -> LanePath:
         """Centre line along `edges`, starting on lane index `lane` (0 = rightmost).

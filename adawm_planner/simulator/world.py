@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import math
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -97,7 +98,8 @@ class World:
         """Load the task's net.
 
         Raises:
-            ValueError: the net cannot be built, does not hold the task's routes, or has too short edges for them.
+            ValueError: the net cannot be built, does not hold the task's routes, or has too short edges or too low
+                speed limits for them.
         """
         self.task, self.vehicle = task, vehicle
         self.network = _network(task.map_source)
@@ -110,6 +112,7 @@ class World:
             for field, edges in (("route", flow.route), ("decoy_route", flow.decoy_route))
             if edges
         }
+        _check_speeds(task, self.network)
         self._ego = EgoVehicle(vehicle)
         self._frame, self._time = 0, 0.0
         self._objects = _no_objects()
@@ -159,7 +162,11 @@ class World:
         return Scene(frame.time, frame.ego, frame.objects, frame.route, self.drivable, self.vehicle_info, self._near)
 
     def reset(self, seed: int, at_line: bool = False) -> WorldFrame:
-        """Start the episode of `seed` (from 0); with `at_line` the ego starts standing at the first junction."""
+        """Start the episode of `seed` (from 0); with `at_line` the ego starts standing at the first junction.
+
+        Raises:
+            ValueError: SUMO refuses the episode's traffic, or has failed in this process before.
+        """
         rng = np.random.default_rng([seed, 0])
         start_m = rng.uniform(*self.task.ego.start_m)
         speed = rng.uniform(*self.task.ego.start_speed)
@@ -176,7 +183,11 @@ class World:
         return self._advance(Command())
 
     def tick(self, command: Command) -> WorldFrame:
-        """Apply a command for one frame; the episode's outcome does not stop the world."""
+        """Apply a command for one frame; the episode's outcome does not stop the world.
+
+        Raises:
+            ValueError: SUMO refuses a vehicle of the traffic; no world of this process can be reset after it.
+        """
         applied = self._ego.tick(command)
         return self._advance(applied)
 
@@ -241,6 +252,8 @@ class World:
         position = max(self._ego_path.junction_entry_s - self._stop_line_s, 0.0)
         route_file = Path(self._folder.name) / "episode.rou.xml"
         route_file.write_text(route_xml(self.task, self.vehicle, position, list(self._departures.values())))
+        if _sumo_is_lost:
+            raise ValueError("SUMO has failed in this process, and cannot be started in it again; start a new process")
         self.close()
         options = {
             "--net-file": str(self.network.net_file),
@@ -254,7 +267,8 @@ class World:
             "--no-warnings": "true",
             "--xml-validation": "never",
         }
-        libsumo.start(["sumo", *(word for pair in options.items() for word in pair)])
+        with _sumo_errors(self.task):
+            libsumo.start(["sumo", *(word for pair in options.items() for word in pair)])
 
     def _too_near(self, one: Departure) -> bool:
         """Whether a vehicle would start on top of the ego."""
@@ -266,6 +280,15 @@ class World:
     def _advance(self, applied: Command) -> WorldFrame:
         """Mirror the ego into SUMO, move the traffic, and read off what is true now."""
         ego = self._ego.state
+        with _sumo_errors(self.task):
+            self._step_sumo(ego)
+            self._objects = self._read_traffic()
+        self._frame += 1
+        self._time = round(self._time + FRAME_S, 6)
+        return self._judge(ego, applied)
+
+    def _step_sumo(self, ego: EgoState) -> None:
+        """Put the ego into SUMO where it is, and let SUMO move the others for one frame."""
         half = 0.5 * self.vehicle.length
         front_x, front_y = ego.x + half * math.cos(ego.yaw), ego.y + half * math.sin(ego.yaw)
         if not self._mirrored:
@@ -274,10 +297,6 @@ class World:
         libsumo.vehicle.moveToXY(EGO, "", -1, front_x, front_y, 90.0 - math.degrees(ego.yaw), 2)
         libsumo.vehicle.setSpeed(EGO, max(ego.speed, 0.0))
         libsumo.simulationStep()
-        self._objects = self._read_traffic()
-        self._frame += 1
-        self._time = round(self._time + FRAME_S, 6)
-        return self._judge(ego, applied)
 
     def _read_traffic(self) -> Objects:
         """Poses and motion of all vehicles but the ego."""
@@ -352,8 +371,44 @@ class World:
         return None
 
 
+_sumo_is_lost = False
+"""Whether SUMO failed for good in this process, where its next start would end the process by a segmentation fault."""
+
+
+@contextmanager
+def _sumo_errors(task: Task) -> Iterator[None]:
+    """Tell SUMO's errors, which are no kind of any built-in error, like every other mistake in a task.
+
+    Raises:
+        ValueError: naming the task and what SUMO says.
+    """
+    global _sumo_is_lost
+    try:
+        yield
+    except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
+        _sumo_is_lost = _sumo_is_lost or isinstance(error, libsumo.FatalTraCIError)
+        said = " ".join(str(error).split())
+        raise ValueError(f"task {task.name}: SUMO cannot go on: {said} Correct the task's flows or its map") from error
+
+
+def _check_speeds(task: Task, network: Network) -> None:
+    """Refuse a flow that is faster than its first lane allows: SUMO takes no such vehicle, and ends in mid-run.
+
+    Raises:
+        ValueError: naming the entry, its value and the limit.
+    """
+    for i, flow in enumerate(task.flows):
+        for edge in dict.fromkeys(edges[0] for edges in (flow.route, flow.decoy_route) if edges):
+            (low, high), limit = flow.speed, network.speed_limit(edge, flow.lane)
+            if high > limit:
+                raise ValueError(
+                    f"task {task.name}: flows[{i}].speed is [{low:g}, {high:g}] m/s, lane {flow.lane} of edge '{edge}' "
+                    f"allows {limit:g} m/s; lower the speed, or raise the limit in the map"
+                )
+
+
 def _check_lengths(task: Task, path: LanePath) -> None:
-    """Refuse a start or a goal that the first or the last edge of the ego's path has no room for.
+    """Refuse a start or a goal that the first or the last edge of the ego's path has no room for, or that are one.
 
     The goal of a route of one edge is that edge's end, whatever `goal_m` says.
 
@@ -366,6 +421,12 @@ def _check_lengths(task: Task, path: LanePath) -> None:
         raise ValueError(f"task {task.name}: ego.start_m is [{low:g}, {high:g}], edge '{edges[0]}' has {before:.1f} m")
     if len(edges) > 1 and goal > behind:
         raise ValueError(f"task {task.name}: ego.goal_m is {goal:g}, edge '{edges[-1]}' has room for {behind:.1f} m")
+    goal_s = min(path.junction_exit_s + goal, float(path.s[-1]) - BEFORE_END_M)
+    if before - low >= goal_s:
+        raise ValueError(
+            f"task {task.name}: ego.start_m is [{low:g}, {high:g}], which leaves no way to the goal: it lies "
+            f"{goal_s:.1f} m along the route, so start_m must be more than {before - goal_s:.1f} m"
+        )
 
 
 def _nearest_s(path: LanePath, x: float, y: float) -> float:

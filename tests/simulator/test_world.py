@@ -5,9 +5,11 @@ from __future__ import annotations
 import multiprocessing
 import shutil
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import gymnasium
+import libsumo
 import numpy as np
 import pytest
 import yaml
@@ -195,6 +197,15 @@ def test_the_registered_environments_pass_gymnasiums_own_check(name: str) -> Non
     check_env(gymnasium.make(f"AdaWM/{words}-v0").unwrapped, skip_render_check=True)
 
 
+FAST_FLOW = {
+    "route": ["west_in", "east_out"],
+    "vehicles": [1, 2],
+    "headway_m": [5, 9],
+    "gap_s": [2, 3],
+    "speed": [12, 14.2],
+}
+
+
 def test_a_task_with_its_own_net_works_from_any_folder(tmp_path: Path) -> None:
     shutil.copytree(NETS_DIR / "intersection", tmp_path / "my_net")
     content = yaml.safe_load((TASKS_DIR / "right_turn_moderate.yaml").read_text())
@@ -224,6 +235,14 @@ def test_a_task_with_its_own_net_works_from_any_folder(tmp_path: Path) -> None:
             {"ego": {"route": ["south_in", "east_out"], "start_m": [3000, 6000], "start_speed": [4, 8], "goal_m": 40}},
             r"task right_turn_moderate: ego.start_m is \[3000, 6000\], edge 'south_in' has 149.5 m",
         ),
+        (
+            {"ego": {"route": ["south_in"], "start_m": [0, 60], "start_speed": [4, 8], "goal_m": 0}},
+            r"task right_turn_moderate: ego.start_m is \[0, 60\], which leaves .* start_m must be more than 1.0 m",
+        ),
+        (
+            {"flows": [FAST_FLOW]},
+            r"flows\[0\].speed is \[12, 14.2\] m/s, lane 0 of edge 'west_in' allows 13.9 m/s; lower the speed",
+        ),
     ],
 )
 def test_a_task_that_does_not_fit_its_net_is_refused(tmp_path: Path, change: dict[str, object], words: str) -> None:
@@ -232,3 +251,30 @@ def test_a_task_that_does_not_fit_its_net_is_refused(tmp_path: Path, change: dic
     path.write_text(yaml.safe_dump({**content, **change}))
     with pytest.raises(ValueError, match=words):
         World(load_task(str(path)), load_vehicle("nominal"))
+
+
+def test_a_flow_as_fast_as_its_lane_allows_is_taken() -> None:
+    task = load_task("right_turn_moderate")
+    flows = tuple(replace(flow, speed=(12.0, 13.9)) for flow in task.flows)
+    world = World(replace(task, flows=flows), load_vehicle("nominal"))
+    frame = world.reset(5000)
+    while frame.outcome is None:
+        frame = world.tick(Command(brake=1.0))
+    assert frame.outcome is Outcome.TIMEOUT
+
+
+def test_errors_of_sumo_name_the_task_and_a_lost_sumo_is_not_started_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    world = World(load_task("right_turn_moderate"), load_vehicle("nominal"))
+    monkeypatch.setattr("adawm_planner.simulator.world._sumo_is_lost", False)
+
+    def failing(kind: type[Exception]) -> None:
+        raise kind("it is\nbroken.")
+
+    for kind in (libsumo.TraCIException, libsumo.FatalTraCIError):
+        world.reset(0)
+        with monkeypatch.context() as patch:
+            patch.setattr(libsumo, "simulationStep", partial(failing, kind))
+            with pytest.raises(ValueError, match="^task right_turn_moderate: SUMO cannot go on: it is broken. Correct"):
+                world.tick(Command())
+    with pytest.raises(ValueError, match="cannot be started in it again; start a new process"):
+        world.reset(0)
