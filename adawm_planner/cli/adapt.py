@@ -8,6 +8,7 @@ from typing import Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from adawm_planner.adaptation.strategies import STRATEGIES
@@ -104,8 +105,8 @@ def adapt(
     cell = Cell(task, vehicle, strategy, seed)
     folder = run_folder or Path("runs/adapt") / preset / cell.name
     document = Adaptation(cell, config, model_dir, cache, folder).execute()
+    write_json(json_file, document)  # before it is shown, as a console may fail
     show(document, Console())
-    write_json(json_file, document)
 
 
 @click.command()
@@ -133,11 +134,11 @@ def baseline(
         make_source(model_dir, config, cache, run)
         return
     made = make_baseline(model_dir, config, cache, run)
+    write_json(json_file, to_document(made))
     view = Table("score", "mean", "standard deviation", "episodes", box=SIMPLE_HEAD)
     for name, sample in made.samples.items():
         view.add_row(name, f"{sample.mean:.4f}", f"{sample.deviation:.4f}", str(sample.episodes))
     Console().print(view)
-    write_json(json_file, to_document(made))
 
 
 def show(document: dict[str, Any], console: Console) -> None:
@@ -154,5 +155,5 @@ def show(document: dict[str, Any], console: Console) -> None:
         console.print(
             f"{name:>12}: success {values['success_rate']:.3f} [{low:.3f}, {high:.3f}], collisions "
             f"{values['collision_rate']:.3f}, timeouts {values['timeout_rate']:.3f} over {values['episodes']} episodes "
-            f"of {values['task']}, {values['vehicle']}"
+            f"of {escape(values['task'])}, {escape(values['vehicle'])}"
         )

@@ -350,7 +350,7 @@ def account(listener: EpisodeListener) -> dict[str, Any]:
 
 
 def finish(console: Console, run: Run, json_file: Path | None) -> None:
-    """Print the table and write the JSON of the episodes that were driven."""
+    """Write the JSON of the episodes that were driven and print the table: in this order, as a console may fail."""
     if not run.episodes:
         return
     ros = dict(run.report)
@@ -369,6 +369,8 @@ def finish(console: Console, run: Run, json_file: Path | None) -> None:
         gate=run.settings["use_gate"],
     )
     document = to_document(evaluation) | run.start.origin(PACKAGES)
+    if json_file is not None:
+        write_json(json_file, [document])
     console.print(table([document]))
     if ros:
         latency = ros["latency_ms"]
@@ -377,5 +379,3 @@ def finish(console: Console, run: Run, json_file: Path | None) -> None:
             f"max {latency['max']:.1f} ms; missed ticks {ros['missed_ticks']} of {ros['frames']}, "
             f"frames without a command {ros['frames_without_command']}"
         )
-    if json_file is not None:
-        write_json(json_file, [document])

@@ -10,6 +10,7 @@ from typing import Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
@@ -24,7 +25,7 @@ from adawm_planner.cli.options import (
 from adawm_planner.config.pretraining import EVALUATION_SEED
 from adawm_planner.config.seeds import episode_seeds
 from adawm_planner.data_types import Outcome
-from adawm_planner.evaluation.closed_loop import EvaluationConfig, check
+from adawm_planner.evaluation.closed_loop import CutShort, EvaluationConfig, check
 from adawm_planner.evaluation.closed_loop import evaluate as run
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.episode import EpisodeResult
@@ -129,6 +130,9 @@ def evaluate(
                 break
     except KeyboardInterrupt:
         interrupted = True
+    except CutShort as error:
+        documents.append(to_document(error.evaluation) | start.origin(PACKAGES))
+        raise
     finally:  # after an error too: what was driven before it is not lost
         finish(console, documents, references, json_file)
     if interrupted:
@@ -170,7 +174,8 @@ def with_progress(config: EvaluationConfig) -> Evaluation:
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
     with Progress(*columns, TextColumn("success {task.fields[success]}"), console=console) as progress:
-        bar = progress.add_task(f"{config.task} {config.driver}", total=config.episodes, success=0)
+        name = escape(f"{config.task} {config.driver}")
+        bar = progress.add_task(name, total=config.episodes, success=0)
         done, successes, shown = 0, 0, -LOG_PERIOD_S
 
         def advance(episode: EpisodeResult) -> None:
@@ -179,7 +184,7 @@ def with_progress(config: EvaluationConfig) -> Evaluation:
             progress.update(bar, advance=1, success=successes)
             if not console.is_terminal and time.monotonic() - shown >= LOG_PERIOD_S:
                 shown = time.monotonic()
-                console.print(f"{config.task} {config.driver}: {done} of {config.episodes}, success {successes}")
+                console.print(f"{name}: {done} of {config.episodes}, success {successes}")
 
         return run(config, advance)
 
@@ -187,46 +192,51 @@ def with_progress(config: EvaluationConfig) -> Evaluation:
 def finish(
     console: Console, documents: list[dict[str, Any]], references: list[dict[str, Any]], json_file: Path | None
 ) -> None:
-    """Print the tables and write the JSON of what was finished."""
+    """Write the JSON of what was finished and print the tables: in this order, as a console may fail."""
     if not documents:
         return
+    reasons = [add_comparison(document, references) for document in documents]
+    if json_file is not None:
+        write_json(json_file, documents)
     console.print(table(documents))
     for document in documents:
         show_interventions(console, document)
-    for document in documents:
-        add_comparison(console, document, references)
-    if json_file is not None:
-        write_json(json_file, documents)
+    for document, reason in zip(documents, reasons, strict=True):
+        show_comparison(console, document, matching(document, references), reason)
 
 
-def add_comparison(console: Console, document: dict[str, Any], references: list[dict[str, Any]]) -> None:
-    """Compare with the earlier run of the same task and vehicle; what cannot be compared is said, and kept as it is."""
+def add_comparison(document: dict[str, Any], references: list[dict[str, Any]]) -> str:
+    """Compare with the earlier run of the same task and vehicle.
+
+    Returns:
+        Why it cannot be compared, in which case the document is kept as it is; "" where it is, or nobody asked for it.
+    """
     other = matching(document, references)
     if other is None:
-        if references:
-            console.print(f"[yellow]nothing to compare {document['task']} with {document['vehicle']} to[/]")
-        return
+        return f"nothing to compare {document['task']} with {document['vehicle']} to" if references else ""
     try:
         document["comparison"] = compare(document, other).to_json()
     except ValueError as error:  # an interrupted run may not have come to the earlier one's seeds
-        console.print(f"[yellow]{document['task']} with {document['vehicle']} is not compared: {error}[/]")
-        return
-    show_comparison(console, document, other)
+        return f"{document['task']} with {document['vehicle']} is not compared: {error}"
+    return ""
 
 
 def show_interventions(console: Console, document: dict[str, Any]) -> None:
     """Print how often each rule of the gate changed a command, if there was a gate."""
+    task = escape(document["task"])
     for rule, count in document.get("interventions", {}).items():
-        console.print(
-            f"{document['task']}, gate: {rule} changed {count['frames']} commands in {count['episodes']} episodes"
-        )
+        console.print(f"{task}, gate: {rule} changed {count['frames']} commands in {count['episodes']} episodes")
 
 
-def show_comparison(console: Console, document: dict[str, Any], other: dict[str, Any]) -> None:
-    """Print how far this run agrees with an earlier one, and the seeds where it does not."""
+def show_comparison(console: Console, document: dict[str, Any], other: dict[str, Any] | None, reason: str) -> None:
+    """Print how far this run agrees with an earlier one, and the seeds where it does not; or why nobody can say."""
+    if reason:
+        console.print(f"[yellow]{escape(reason)}[/]")
+    if other is None or "comparison" not in document:
+        return
     pair = document["comparison"]
     console.print(
-        f"{document['task']}: same outcome for {pair['same_outcome']} of {pair['seeds']} seeds "
+        f"{escape(document['task'])}: same outcome for {pair['same_outcome']} of {pair['seeds']} seeds "
         f"(McNemar p = {pair['mcnemar_p']:.3g})"
     )
     if not pair["differing"]:

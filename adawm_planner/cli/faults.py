@@ -241,7 +241,7 @@ def read_measured(file: Path) -> dict[str, Any]:
 def report(
     campaign: Campaign, chosen: Sequence[Fault], page: Path | None, json_file: Path | None, start: Start
 ) -> None:
-    """Print the table; write JSON and page where they were asked for."""
+    """Write JSON and page where they were asked for, and print the table: in this order, as a console may fail."""
     rows, normal = campaign.rows(chosen), campaign.normal()
     if not rows and normal is None:
         return
@@ -252,10 +252,10 @@ def report(
         "rows": rows,
     }
     document = with_origin("faults", figures, PACKAGES, start)
+    write_json(json_file, document)
+    if page is not None:
+        write_text(page, markdown(document))
     console = Console()
     console.print(table(rows))
     for line in totals(document):
         console.print(line, highlight=False, soft_wrap=True)
-    write_json(json_file, document)
-    if page is not None:
-        write_text(page, markdown(document))

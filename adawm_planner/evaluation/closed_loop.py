@@ -27,7 +27,7 @@ from adawm_planner.workers import children_without_sigint, death_told, worker_po
 if TYPE_CHECKING:
     from adawm_planner.adapters.verify import VerifiedAdapter
 
-__all__ = ["EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "check", "evaluate", "run_episode"]
+__all__ = ["CutShort", "EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "check", "evaluate", "run_episode"]
 
 
 @dataclass(frozen=True)
@@ -57,6 +57,14 @@ class EvaluationConfig:
         episode_seeds(self.seed, self.episodes)
         if self.adapters and self.driver != WORLD_MODEL:
             raise ValueError(f"driver {self.driver} has no adapters; drop them or drive with {WORLD_MODEL}")
+
+
+class CutShort(ValueError):
+    """An error after the first finished episode; carries what had been driven, so that nobody loses it."""
+
+    def __init__(self, error: ValueError, evaluation: Evaluation) -> None:
+        super().__init__(str(error))
+        self.evaluation = evaluation
 
 
 def run_episode(world: World, pilot: Pilot, seed: int) -> EpisodeResult:
@@ -120,7 +128,8 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
         The evaluation; after Ctrl-C, of the episodes that had finished.
 
     Raises:
-        ValueError: task, vehicle or model cannot be used, or a worker process died.
+        CutShort: SUMO failed or a worker process died after the first finished episode.
+        ValueError: task, vehicle or model cannot be used, or that happened before it.
         KeyboardInterrupt: Ctrl-C before the first episode had finished.
     """
     started = time.monotonic()
@@ -129,6 +138,7 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
     finished: list[EpisodeResult] = []
     seeds = episode_seeds(config.seed, config.episodes)
     source = (loop.run(seed) for seed in seeds) if config.workers == 1 else _in_processes(config, seeds)
+    cause: ValueError | None = None
     try:
         for result in source:
             finished.append(result)
@@ -137,10 +147,14 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
     except KeyboardInterrupt:
         if not finished:
             raise
+    except ValueError as error:
+        if not finished:
+            raise
+        cause = error
     finally:
         source.close()
         loop.world.close()
-    return Evaluation(
+    evaluation = Evaluation(
         task=loop.world.task.name,
         vehicle=loop.world.vehicle.name,
         driver=config.driver,
@@ -152,6 +166,9 @@ def evaluate(config: EvaluationConfig, on_episode: Callable[[EpisodeResult], Non
         model_digest=loop.pilot.digest,
         gate=config.gate,
     )
+    if cause is not None:
+        raise CutShort(cause, evaluation) from cause
+    return evaluation
 
 
 def _adapters(config: EvaluationConfig) -> list[VerifiedAdapter]:

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.box import SIMPLE_HEAD
+from rich.markup import escape
 from rich.table import Table
 
 from adawm_planner import result_file
@@ -260,7 +261,7 @@ def _row(document: dict[str, Any]) -> list[str]:
     rates = [f"{100.0 * document[name]:.1f}" for name in ("collision_rate", "off_lane_rate", "timeout_rate")]
     adapters = "".join(f" +{Path(adapter).name}" for adapter in document["adapters"])
     return [
-        f"{document['task']}\n{document['driver']}{adapters}, {document['vehicle']}",
+        escape(f"{document['task']}\n{document['driver']}{adapters}, {document['vehicle']}"),
         str(document["episodes"]),
         f"{100.0 * document['success_rate']:.1f}\n{_percent(low)}-{_percent(high)}",
         *rates,

@@ -12,13 +12,17 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+import yaml
 from click.testing import CliRunner
+from rich.console import Console
 
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
-from adawm_planner.evaluation.closed_loop import EvaluationConfig, evaluate
+from adawm_planner.evaluation.closed_loop import CutShort, EvaluationConfig, evaluate
+from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import SCHEMA, Evaluation, read_json, to_document, write_json
 from adawm_planner.origin import checkout
+from adawm_planner.simulator.tasks import TASKS_DIR
 from tests.patience import HANG_S
 
 pytest.importorskip("libsumo")
@@ -152,6 +156,68 @@ def test_what_was_driven_before_an_error_is_written(tmp_path: Path, monkeypatch:
     result = CliRunner().invoke(adawm, words)
     assert result.exit_code == 1 and result.output.endswith("Error: a worker process ended abruptly\n")
     assert [document["driver"] for document in read_json(file)] == ["blind"]
+
+
+def test_episodes_before_an_error_are_reported_and_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    import libsumo
+
+    step = libsumo.simulationStep
+
+    def fails_in_the_second(episode: EpisodeResult) -> None:
+        def failing() -> None:
+            raise libsumo.FatalTraCIError("Departure speed for vehicle '22' is too high.")
+
+        monkeypatch.setattr(libsumo, "simulationStep", failing)
+
+    config = EvaluationConfig(TASK, driver="blind", episodes=3, seed=5000)
+    monkeypatch.setattr("adawm_planner.simulator.world._sumo_is_lost", False)
+    with pytest.raises(CutShort, match=f"task {TASK}: SUMO cannot go on: Departure speed") as cut:
+        evaluate(config, fails_in_the_second)
+    assert [episode.seed for episode in cut.value.evaluation.episodes] == [5000]
+    with pytest.raises(ValueError, match="start a new process"):
+        evaluate(config)
+    monkeypatch.setattr(libsumo, "simulationStep", step)
+    monkeypatch.setattr("adawm_planner.simulator.world._sumo_is_lost", False)
+    file = tmp_path / "result.json"
+    monkeypatch.setattr(
+        "adawm_planner.cli.evaluate.with_progress", lambda config: evaluate(config, fails_in_the_second)
+    )
+    words = ["evaluate", "--driver", "blind", "--episodes", "3", "--seed", "5000", "--json", str(file)]
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 1 and "blind, nominal" in result.output
+    assert result.output.splitlines()[-1].startswith(f"Error: task {TASK}: SUMO cannot go on: Departure speed")
+    (document,) = read_json(file)
+    assert [each["seed"] for each in document["detail"]] == [5000] and document["episodes_requested"] == 3
+
+
+def test_a_console_that_fails_leaves_the_json_with_its_comparison(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    earlier, file = tmp_path / "earlier.json", tmp_path / "result.json"
+    evaluation = evaluate(EvaluationConfig(TASK, driver="blind", seed=5000))
+    write_json(earlier, [to_document(evaluation)])
+    monkeypatch.setattr("adawm_planner.cli.evaluate.with_progress", lambda config: evaluation)
+    monkeypatch.setattr(Console, "print", full)
+    words = ["evaluate", "--driver", "blind", "--episodes", "1", "--compare", str(earlier), "--json", str(file)]
+    result = CliRunner().invoke(adawm, words)
+    assert result.exit_code == 1 and "No space left" in result.output
+    assert read_json(file)[0]["comparison"]["seeds"] == 1
+
+
+def test_a_name_with_brackets_is_shown_as_it_is(tmp_path: Path) -> None:
+    content = yaml.safe_load((TASKS_DIR / f"{TASK}.yaml").read_text())
+    task, file = tmp_path / "my [bold] turn.yaml", tmp_path / "result.json"
+    task.write_text(yaml.safe_dump({**content, "name": "my turn [/v2]"}))
+    words = ["evaluate", "--driver", "blind", "--episodes", "1", "--seed", "5000", "--gate", "--task", str(task)]
+    first = CliRunner().invoke(adawm, [*words, "--json", str(file)])
+    again = CliRunner().invoke(adawm, [*words, "--compare", str(file)])
+    assert first.exit_code == again.exit_code == 0, first.output + again.output
+    assert "my turn [/v2]" in first.output
+    assert "my [bold] turn.yaml" in first.stderr.replace("\n", "")
+    assert "my turn [/v2]: same outcome for 1 of 1 seeds" in again.output
 
 
 def heed_ctrl_c() -> None:
