@@ -372,7 +372,8 @@ class World:
 
 
 _sumo_is_lost = False
-"""Whether SUMO failed for good in this process, where its next start would end the process by a segmentation fault."""
+"""Whether SUMO failed in this process. It forgets no vehicle that was to be moved in the failed step: the first step of
+the next simulation would end the process by a segmentation fault."""
 
 
 @contextmanager
@@ -386,7 +387,7 @@ def _sumo_errors(task: Task) -> Iterator[None]:
     try:
         yield
     except (libsumo.TraCIException, libsumo.FatalTraCIError) as error:
-        _sumo_is_lost = _sumo_is_lost or isinstance(error, libsumo.FatalTraCIError)
+        _sumo_is_lost = True
         said = " ".join(str(error).split())
         raise ValueError(f"task {task.name}: SUMO cannot go on: {said} Correct the task's flows or its map") from error
 
