@@ -29,12 +29,15 @@ class RewardWeights:
     target_speed: float = 8.0  # m/s
 
     def __post_init__(self) -> None:
-        """Raises ValueError for a weight that is not finite, and for a target speed that is not above 0."""
+        """Raises ValueError for a weight that is not finite or below 0, and for a target speed that is not above 0."""
         for name, value in vars(self).items():
             if not math.isfinite(value):
                 raise ValueError(f"reward.{name} is {value}, must be finite")
         if self.target_speed <= 0.0:
             raise ValueError(f"reward.target_speed is {self.target_speed} m/s, must be above 0")
+        for name, value in vars(self).items():
+            if value < 0.0:
+                raise ValueError(f"reward.{name} is {value}, must be at least 0; penalties are positive numbers too")
 
 
 def frame_reward(

@@ -57,13 +57,18 @@ class VehiclePreset:
     steer_lag: float = 0.08  # s, time constant
     throttle_lag: float = 0.15  # s, time constant
     brake_lag: float = 0.08  # s, time constant
-    delay: float = 0.0  # s, from command to actuator
+    delay: float = 0.0  # s, from command to actuator, in whole frames
 
     def __post_init__(self) -> None:
         for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if not isinstance(value, (int, float)) or not low <= value <= high:
                 raise ValueError(f"vehicle {self.name}: {name} is {value!r}, must be a number in {low:g}..{high:g}")
+        frames = self.delay / FRAME_S
+        if abs(frames - round(frames)) > 1e-6:
+            raise ValueError(
+                f"vehicle {self.name}: delay is {self.delay} s, must be a multiple of {FRAME_S:g} s, a frame"
+            )
 
     @property
     def info(self) -> VehicleInfo:

@@ -43,6 +43,14 @@ def test_a_delay_holds_commands_back_for_its_time() -> None:
     assert applied == [0.0] * 4 + [1.0] * 2
 
 
+@pytest.mark.parametrize("frames", range(41))
+def test_every_delay_of_whole_frames_is_taken(frames: int) -> None:
+    for delay in (frames * FRAME_S, round(frames * 0.05, 2)):
+        vehicle = EgoVehicle(VehiclePreset("p", delay=delay))
+        applied = [vehicle.tick(Command(throttle=1.0)).throttle for _ in range(frames + 1)]
+        assert applied == [0.0] * frames + [1.0]
+
+
 @pytest.mark.parametrize(("steer", "left"), [(-0.5, True), (0.5, False)])
 def test_steady_turn_has_the_single_track_radius(steer: float, left: bool) -> None:
     preset = VehiclePreset("p", drag=0.0, rolling_force=0.0)
