@@ -69,13 +69,13 @@ def with_origin(name: str, figures: Mapping[str, Any], packages: Sequence[str], 
 
 
 def without_json(words: Sequence[str]) -> list[str]:
-    """A command line without `--json FILE`: where a result went is no part of how it was made."""
+    """A command line without `--json FILE` or `--json=FILE`: where a result went is no part of how it was made."""
     rest = iter(words)
     kept = list[str]()
     for word in rest:
         if word == "--json":
             next(rest, None)
-        else:
+        elif not word.startswith("--json="):
             kept.append(word)
     return kept
 
