@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -9,16 +10,20 @@ import torch
 
 from adawm_planner.config.policy import LEAST_UNIMIX
 from adawm_planner.config.presets import load_pretraining
+from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
 from adawm_planner.policy.actor import Actor
 from adawm_planner.pretraining.losses import (
     Dream,
+    Sequences,
     actor_loss,
     alive,
     kl_balance,
     kl_divergence,
     lambda_returns,
+    model_losses,
     scaled_advantage,
 )
+from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import Observed
 
 
@@ -83,3 +88,63 @@ def test_kl_is_zero_for_equal_and_balanced_with_free_nats() -> None:
     balanced, plain = kl_balance(seen, config)
     assert plain.item() == pytest.approx(by_hand) and by_hand < config.free_nats
     assert balanced.item() == pytest.approx(config.kl_dynamics + config.kl_representation)
+
+
+def test_above_free_nats_each_side_of_the_kl_gets_its_own_share_of_the_gradient() -> None:
+    config = replace(load_pretraining(preset="debug").dynamics, kl_dynamics=0.5, kl_representation=0.1, free_nats=1.0)
+    # One group of two classes: q = (0.9, 0.1) after seeing, p = (0.01, 0.99) before.
+    q, p = torch.tensor([0.9, 0.1], dtype=torch.float64), torch.tensor([0.01, 0.99], dtype=torch.float64)
+    left, right = (each.log().reshape(1, 1, 1, 2).requires_grad_() for each in (q, p))
+    kl = 0.9 * math.log(0.9 / 0.01) + 0.1 * math.log(0.1 / 0.99)
+    balanced, plain = kl_balance(Observed(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), left, right), config)
+    assert kl > config.free_nats and plain.item() == pytest.approx(kl) and not plain.requires_grad
+    assert balanced.item() == pytest.approx((0.5 + 0.1) * kl)
+    posterior, prior = torch.autograd.grad(balanced.sum(), (left, right))
+    # KL = sum q (log q - log p): by log p it changes by -q, by log q by q (log q - log p + 1).
+    assert prior.flatten().tolist() == pytest.approx((-0.5 * q).tolist())
+    assert posterior.flatten().tolist() == pytest.approx((0.1 * q * ((q / p).log() + 1.0)).tolist())
+
+
+def test_below_free_nats_nothing_pulls() -> None:
+    config = replace(load_pretraining(preset="debug").dynamics, free_nats=1.0)
+    left, right = (torch.tensor(each).log().reshape(1, 1, 1, 2).requires_grad_() for each in ([0.6, 0.4], [0.5, 0.5]))
+    balanced, _ = kl_balance(Observed(torch.zeros(1, 1, 1), torch.zeros(1, 1, 1), left, right), config)
+    posterior, prior = torch.autograd.grad(balanced.sum(), (left, right))
+    assert not posterior.any() and not prior.any()
+
+
+def test_only_the_flag_of_an_end_for_good_turns_the_target_of_going_on() -> None:
+    config = load_pretraining(preset="debug")
+    torch.manual_seed(0)
+    model = WorldModel(config.world_model)
+    zeros, none = torch.zeros(1, 3), torch.zeros(1, 3, dtype=torch.int64)
+    batch = Sequences(
+        rows=none,
+        embedding=torch.zeros(1, 3, config.world_model.embedding),
+        action=torch.zeros(1, 3, ACTION_COUNT),
+        first=zeros,
+        state=torch.zeros(1, 3, STATE_SIZE),
+        reward=zeros,
+        terminal=zeros,
+        ended=torch.tensor([[0.0, 0.0, 1.0]]),  # in both batches, by a time limit in the first
+        overruled=zeros,
+        label=none,
+        returns=zeros,
+        over=zeros,
+        picture_rows=torch.zeros(0, dtype=torch.int64),
+        pictures=torch.zeros(0, *BEV_SHAPE, dtype=torch.uint8),
+    )
+    seen = model.rssm.observe(batch.embedding, batch.action, batch.first, model.rssm.initial(1), False)
+    latent = seen.latent()
+    going = model.continuation(latent).detach()
+    cut, _ = model_losses(model, batch, batch.embedding, seen, latent, config.dynamics)
+    over = replace(batch, terminal=torch.tensor([[0.0, 0.0, 1.0]]))
+    final, _ = model_losses(model, over, batch.embedding, seen, latent, config.dynamics)
+    assert cut["continue"].flatten().tolist() == pytest.approx((-going.log()).flatten().tolist())
+    assert final["continue"][0, :2].tolist() == cut["continue"][0, :2].tolist()
+    assert final["continue"][0, 2].item() == pytest.approx(-math.log(1.0 - going[0, 2].item()))
+    bias = model.continue_head[-1].bias
+    for losses, towards in ((cut, -1.0), (final, 1.0)):  # the logit is pulled up, and down where it was the end
+        (gradient,) = torch.autograd.grad(losses["continue"][0, 2], bias, retain_graph=True)
+        assert gradient.item() * towards > 0.1
+    assert all(torch.equal(cut[name], final[name]) for name in cut if name != "continue")
