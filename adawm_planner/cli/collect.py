@@ -62,7 +62,8 @@ def collect(
         report = collect_round(
             fleet, plan, output, decisions, lambda done: bar.update(line, completed=min(done, decisions))
         )
-    write_json(json_file, {"schema": "adawm.collection/1", **asdict(report)})
+        # Before anything is printed, the bar's last line too, as a console may fail.
+        write_json(json_file, {"schema": "adawm.collection/1", **asdict(report)})
     table = Table("decisions", "episodes", "outcomes", "seconds")
     table.add_row(str(report.decisions), str(report.episodes), str(report.outcomes), f"{report.seconds:.0f}")
     Console().print(table)
