@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import rclpy
+from lifecycle_msgs.msg import State as StateMessage
+from lifecycle_msgs.srv import ChangeState
 from rclpy.exceptions import ParameterException
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.impl.implementation_singleton import rclpy_implementation
@@ -59,6 +61,32 @@ def logged_transition(transition: Transition) -> Transition:
     return logged
 
 
+def answer_wrong_requests(node: LifecycleNode) -> None:
+    """Have the node refuse a transition that its state does not have; rclpy raises there, which would end it."""
+    service = node._service_change_state
+    change_state = service.callback
+
+    def answer(request: ChangeState.Request, response: ChangeState.Response) -> ChangeState.Response:
+        try:
+            return change_state(request, response)
+        except rclpy_implementation.RCLError:
+            asked = request.transition.label or f"transition {request.transition.id}"
+            node.get_logger().warning(
+                f"change_state refused: {asked} is not possible while {state_of(node)[1]}; "
+                "~/get_available_transitions has what is"
+            )
+            response.success = False
+            return response
+
+    service.callback = answer
+
+
+def state_of(node: LifecycleNode) -> tuple[int, str]:
+    """Id and label of the node's lifecycle state."""
+    number, label = node._state_machine.current_state
+    return number, label
+
+
 class StopFlag:
     """Set by SIGINT and SIGTERM, so that a node can still publish its last messages."""
 
@@ -72,7 +100,7 @@ class StopFlag:
 
 
 def run(make_node: Callable[[], LifecycleNode], args: list[str] | None = None) -> int:
-    """Spin a lifecycle node until a signal comes; return the exit status.
+    """Spin a lifecycle node until a signal comes or it is shut down by request; return the exit status.
 
     With the node's parameter `autostart` it is configured and activated first. What the node was started with is
     refused in one line and with status REFUSED; an error of ours there is status 1.
@@ -131,14 +159,22 @@ def _run(node: LifecycleNode, stop: StopFlag) -> int:
 
 
 def _spin(node: LifecycleNode, executor: SingleThreadedExecutor, stop: StopFlag) -> None:
-    """Spin until a signal comes, then shut the node down; an error of ours in a callback is no way round that."""
+    """Spin until a signal comes, then shut the node down; an error of ours in a callback is no way round that.
+
+    A node that somebody else has shut down can do nothing more, and ends too.
+    """
     try:
-        while rclpy.ok() and not stop.is_set:
+        while rclpy.ok() and not stop.is_set and not _is_finalized(node):
             executor.spin_once(timeout_sec=POLL_S)
     except BaseException:
         _shut_down_after_error(node)
         raise
-    node.trigger_shutdown()
+    if not _is_finalized(node):
+        node.trigger_shutdown()
+
+
+def _is_finalized(node: LifecycleNode) -> bool:
+    return bool(state_of(node)[0] == StateMessage.PRIMARY_STATE_FINALIZED)
 
 
 def _shut_down_after_error(node: LifecycleNode) -> None:

@@ -16,7 +16,7 @@ from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackRet
 
 from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import OK, Diagnostics, State
-from adawm_planner.ros.lifecycle import logged_transition
+from adawm_planner.ros.lifecycle import answer_wrong_requests, logged_transition
 from adawm_planner.ros.parameters import Parameter, declare, read
 from adawm_planner.ros.qos_watch import QosWatch
 
@@ -33,6 +33,7 @@ class WatchedNode(LifecycleNode, ABC):
             kwargs: as rclpy's LifecycleNode takes them.
         """
         super().__init__(name, **kwargs)
+        answer_wrong_requests(self)
         self._parameters_table, self._configured = parameters, False
         declare(self, parameters, is_fixed=lambda: self._configured)
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)

@@ -9,13 +9,19 @@ import pytest
 
 pytest.importorskip("rclpy")
 
+from lifecycle_msgs.msg import State as StateMessage
+from lifecycle_msgs.msg import Transition
+from lifecycle_msgs.srv import ChangeState
 from rclpy.context import Context
 from rclpy.lifecycle import TransitionCallbackReturn
+from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
 from adawm_planner.ros.diagnostics import ERROR, OK, State
+from adawm_planner.ros.lifecycle import state_of
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.ros.watched_node import WatchedNode
+from tests.ros.spinner import Spinner
 
 pytestmark = pytest.mark.ros
 
@@ -102,3 +108,32 @@ def test_a_state_is_noted_as_new_once(node: Recorder) -> None:
     assert not node.note("route", State(OK, "80 m"))
     assert node.note("route", State(ERROR, "withdrawn"))
     assert node.diagnostics.states()["route"].message == "withdrawn"
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [Transition(id=Transition.TRANSITION_CONFIGURE), Transition(id=Transition.TRANSITION_ACTIVATE), Transition(id=250)],
+    ids=["configure", "activate", "unknown"],
+)
+def test_a_request_that_the_state_does_not_have_is_answered_and_the_node_goes_on(
+    context: Context, wrong: Transition
+) -> None:
+    node, asking = Recorder(context), Node("asking", context=context)
+    bench = Spinner(context, node, asking)
+    client = asking.create_client(ChangeState, "/recorder/change_state")
+
+    def ask(transition: Transition) -> bool:
+        future = client.call_async(ChangeState.Request(transition=transition))
+        assert bench.spin_until(future.done)
+        return bool(future.result().success)
+
+    try:
+        node.trigger_configure()
+        node.trigger_activate()
+        assert bench.spin_until(client.service_is_ready)
+        assert not ask(wrong)
+        assert state_of(node)[0] == StateMessage.PRIMARY_STATE_ACTIVE
+        assert ask(Transition(id=Transition.TRANSITION_DEACTIVATE))
+        assert [call for call in node.calls if call != "look"] == ["open 1", "start", "stop"]
+    finally:
+        bench.close()
