@@ -65,6 +65,10 @@ class Diagnostics:
             self._publish(self._array([name]))
         return changed
 
+    def drop(self, name: str) -> None:
+        """Say no more of a state, which need not be there."""
+        self._states.pop(name, None)
+
     def publish_all(self) -> None:
         """Publish every state; to be called once a second."""
         self._publish(self._array(list(self._states)))

@@ -10,6 +10,7 @@ from rclpy.node import Node
 from adawm_planner.faults.outcome import Said
 from adawm_planner.ros import qos
 from adawm_planner.ros.episode_listener import EpisodeListener
+from adawm_planner.ros.gate_topics import INACTIVE
 
 
 class GateListener:
@@ -37,6 +38,8 @@ def said_by(status: DiagnosticStatus, at_s: float) -> Said | None:
     values = {each.key: each.value for each in status.values}
     if status.name == "adawm_gate: gate":
         state = values.get("state", status.message.replace(" ", "_"))
+        if state == INACTIVE:
+            return None  # it judges no frames then
         return Said(at_s, "gate", state, values.get("rule", ""), status.message)
     if status.name == "adawm_planner: inputs":
         return Said(at_s, "planner", "", values.get("fault0.rule", ""), status.message)

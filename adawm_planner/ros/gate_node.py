@@ -21,7 +21,14 @@ from adawm_planner.data_types import Route, VehicleInfo
 from adawm_planner.ros import convert, qos
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from, gate_times_from
-from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, input_topics, status_message
+from adawm_planner.ros.gate_topics import (
+    INACTIVE,
+    INACTIVE_REASON,
+    PROPOSAL_TOPIC,
+    inactive_message,
+    input_topics,
+    status_message,
+)
 from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.lifecycle import run
 from adawm_planner.ros.timing import TimingTopic, stage_values
@@ -84,6 +91,7 @@ class GateNode(WatchedNode):
         self._watchdog = self.create_timer(period, self._on_timer, clock=self.steady_clock)
         if self._control is None and not self.get_parameter("await_planner").value:
             self._open_control()
+        self.diagnostics.drop("gate")  # it is not inactive any more, and says the rest with its first command
         self._active = True
 
     def _stop(self) -> None:
@@ -96,6 +104,9 @@ class GateNode(WatchedNode):
         if last is not None and self._control is not None:
             self._control.publish(convert.control_message(last.answer.command, last.stamp_ns))
             self._control.wait_for_all_acked(Duration(seconds=LAST_COMMAND_S))
+        self._newest, self._said = None, ()  # nothing of it holds any more
+        self._status.publish(inactive_message(self.loop.counters, self.get_clock().now().to_msg()))
+        self.note("gate", State(WARN, INACTIVE_REASON, (("state", INACTIVE),)))
 
     def _close(self) -> None:
         if self._inputs is not None:
@@ -109,6 +120,7 @@ class GateNode(WatchedNode):
                 self.destroy_publisher(publisher)
         self.loop = self._inputs = self._status = self._timing = None
         self._service = self._control = self._newest = None
+        self.diagnostics.drop("gate")
 
     def _open_control(self) -> None:
         topic = self._control_topic

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 from adawm_msgs.msg import GateStatus
@@ -15,6 +16,11 @@ PROPOSAL_TOPIC = "adawm_gate/proposed"
 """Where a planner that is held by a gate publishes what it wants."""
 
 STATUS_TOPIC = "adawm_gate/status"
+
+INACTIVE = "inactive"
+"""Rule and state of a gate that answers no frames; none of those that decide while it does."""
+
+INACTIVE_REASON = "inactive: the gate was deactivated and answers no frames; activate it to drive"
 
 
 def input_topics(node: Node, role_name: str) -> dict[str, str]:
@@ -36,6 +42,23 @@ def status_message(out: GateOutgoing, counters: GateCounters, stamp: Any) -> Gat
         stops=counters.braked,
         command_age_ms=1e3 * out.proposal_age_s,
         time_to_collision=answer.time_to_collision_s,
+    )
+    message.header.stamp = stamp
+    return message
+
+
+def inactive_message(counters: GateCounters, stamp: Any) -> GateStatus:
+    """Return the last thing a gate says before it answers no more frames."""
+    message = GateStatus(
+        state=GateStatus.STOPPED,
+        rule=INACTIVE,
+        reason=INACTIVE_REASON,
+        commands_in=counters.proposals,
+        commands_out=counters.commands,
+        limited=counters.limited,
+        stops=counters.braked,
+        command_age_ms=math.inf,
+        time_to_collision=math.inf,
     )
     message.header.stamp = stamp
     return message

@@ -30,7 +30,7 @@ from std_srvs.srv import Trigger
 
 from adawm_planner.config.gate import GateConfig
 from adawm_planner.ros import convert, qos
-from adawm_planner.ros.diagnostics import OK
+from adawm_planner.ros.diagnostics import OK, WARN
 from adawm_planner.ros.gate_node import GateNode
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS, gate_config_from
 from adawm_planner.ros.gate_topics import PROPOSAL_TOPIC, STATUS_TOPIC
@@ -123,6 +123,29 @@ def test_a_gate_that_was_inactive_for_seconds_drives_again(rig: Rig) -> None:
     commands = [rig.frame() for _ in range(20)]
     assert commands[-1].throttle == 0.25 and commands[-1].brake == 0.0
     assert all(said.state != GateStatus.STOPPING for said in rig.said)
+
+
+def test_an_inactive_gate_says_so_once_and_no_more_that_it_passes(rig: Rig) -> None:
+    rig.begin()
+    for _ in range(3):
+        rig.frame()
+    assert rig.spin_until(lambda: bool(rig.said) and rig.said[-1].state == GateStatus.PASSING)
+    rig.gate.trigger_deactivate()
+    assert rig.spin_until(lambda: rig.said[-1].state == GateStatus.STOPPED)
+    assert "inactive" in rig.said[-1].reason and rig.said[-1].rule == "inactive"
+    said = len(rig.said)
+    rig.gate._each_second()
+    rig.spin_for(0.3)
+    assert len(rig.said) == said
+    state = rig.gate.diagnostics.states()["gate"]
+    assert state.level == WARN and "inactive" in state.message
+    rig.gate.trigger_activate()
+    assert "gate" not in rig.gate.diagnostics.states()
+    rig.frame()
+    assert rig.spin_until(lambda: len(rig.said) > said), "what was said before is said again"
+    rig.gate.trigger_deactivate()
+    rig.gate.trigger_cleanup()
+    assert "gate" not in rig.gate.diagnostics.states()
 
 
 def test_nonsense_is_answered_with_brakes_and_told(rig: Rig) -> None:
