@@ -13,6 +13,7 @@ from typing import Any
 from carla_msgs.msg import CarlaStatus, CarlaWorldInfo
 from geometry_msgs.msg import Pose, PoseStamped, TransformStamped, Twist
 from nav_msgs.msg import Path
+from rclpy.impl.implementation_singleton import rclpy_implementation
 from rclpy.node import Node
 from rosgraph_msgs.msg import Clock
 from std_msgs.msg import String
@@ -26,7 +27,7 @@ from adawm_planner.ros.bridge_parameters import BridgeSettings
 from adawm_planner.ros.bridge_sensors import Sensor, Surroundings, make_sensor
 from adawm_planner.ros.bridge_services import Position, SpawnServices, WaypointServices
 from adawm_planner.ros.convert import yaw_from_quaternion
-from adawm_planner.simulator.actors import EGO_ID, ActorRegistry
+from adawm_planner.simulator.actors import EGO_ID, Actor, ActorRegistry
 from adawm_planner.simulator.episodes import Episodes
 from adawm_planner.simulator.handshake import FrameWait
 from adawm_planner.simulator.lane_map import LaneMap
@@ -123,8 +124,17 @@ class BridgeLoop:
             if sensor is not None:
                 sensor.destroy()
         for actor in new:
-            if actor.id != EGO_ID:
-                self._sensors[actor.id] = make_sensor(self._around, actor, self._sensors.get(actor.parent))
+            if actor.id != EGO_ID and actor.id in self._registry.actors:
+                self._open_sensor(actor)
+
+    def _open_sensor(self, actor: Actor) -> None:
+        """Open an actor's topics; where that fails it is gone, since one wrong request must not end the world."""
+        path = self._registry.path(actor)
+        try:
+            self._sensors[actor.id] = make_sensor(self._around, actor, self._sensors.get(actor.parent))
+        except rclpy_implementation.RCLError as error:
+            self._registry.withdraw(actor.id)
+            self._node.get_logger().warning(f"{actor.type} is not spawned, /carla/{path} cannot be opened: {error}")
 
     def teleport(self, pose: Pose) -> None:
         """Move the ego; a move of more than 2 m plans the route anew, as carla_waypoint_publisher does."""

@@ -56,9 +56,17 @@ OWN_TOPICS = {
         "waypoints",
         "goal",
     ),
-    0: ("status", "world_info"),
+    0: ("status", "world_info", "control"),
 }
 """Names below an actor (0 = none) that are topics already, so that no sensor can have them."""
+
+TOPICS_BELOW = {
+    CAMERA: ("image", "camera_info"),
+    MARKERS: ("static",),
+    TRAFFIC_LIGHTS: ("info", "status"),
+    CONTROL: ("set_transform", "set_target_velocity"),
+}
+"""Names below an actor of such a blueprint that are its own topics."""
 
 
 Vector = tuple[float, float, float]
@@ -188,6 +196,14 @@ class ActorRegistry:
             del self.actors[one]
         return new, gone
 
+    def withdraw(self, actor_id: int) -> None:
+        """Take an actor that could not be opened, and what it carries, away at once."""
+        for child in [one.id for one in self._known.values() if one.parent == actor_id]:
+            self.withdraw(child)
+        self._known.pop(actor_id, None)
+        self.actors.pop(actor_id, None)
+        self._through_bridge.discard(actor_id)
+
     def path(self, actor: Actor) -> str:
         """Topic path below /carla/, which is the frame name as well: parent's path / role."""
         above = self._known.get(actor.parent)
@@ -212,6 +228,9 @@ class ActorRegistry:
         taken = [one.type for one in self._known.values() if (one.role, one.parent) == (role, parent)]
         if role in OWN_TOPICS.get(parent, ()):
             taken.append("the bridge itself")
+        above = self._known.get(parent)
+        if above is not None and role in TOPICS_BELOW.get(above.type, ()):
+            taken.append(f"a topic of {above.type}")
         if taken:
             raise ValueError(f"id '{role}' is taken by {taken[0]}")
 

@@ -22,7 +22,7 @@ from adawm_planner.ros.bridge_loop import BridgeLoop
 from adawm_planner.ros.bridge_parameters import PARAMETERS, BridgeSettings
 from adawm_planner.ros.bridge_services import mount_from_pose
 from adawm_planner.ros.convert import quaternion_from_yaw, yaw_from_quaternion
-from adawm_planner.simulator.actors import EGO_ID, IMU, LIDAR
+from adawm_planner.simulator.actors import EGO_ID, IMU, LIDAR, OBJECTS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 
@@ -87,6 +87,20 @@ def test_points_and_forces_are_of_where_the_sensor_is_mounted(loop: BridgeLoop) 
     assert len(hits) > 20
     assert outside(frame.objects, in_map).max() < 0.01
     assert yaw_from_quaternion(imu.orientation) == pytest.approx(math.remainder(frame.ego.yaw + 0.7, math.tau))
+
+
+def test_an_actor_whose_topic_cannot_be_opened_is_dropped_with_what_it_carries(
+    loop: BridgeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    registry = loop._registry
+    monkeypatch.setattr(registry, "_check_name", lambda role, parent: None)
+    wrong = registry.spawn(IMU, "vehicle_status", EGO_ID, mount_from_pose(Pose()), {})
+    child = registry.spawn(OBJECTS, "child", wrong, mount_from_pose(Pose()), {})
+    right = registry.spawn(IMU, "mine", EGO_ID, mount_from_pose(Pose()), {})
+    loop.begin()
+    loop.tick()
+    assert not {wrong, child} & (registry.actors.keys() | loop._sensors.keys())
+    assert right in loop._sensors
 
 
 def outside(objects: Objects, points: np.ndarray) -> np.ndarray:

@@ -189,6 +189,38 @@ def test_names_that_make_no_topic_or_are_taken_are_refused(name: str, reason: st
         registry.spawn(actors.IMU, name, EGO_ID, Mount(), {})
 
 
+@pytest.mark.parametrize(
+    ("parent", "name", "reason"),
+    [
+        (0, "control", "the bridge itself"),
+        (actors.CAMERA, "image", "a topic of sensor.camera.rgb"),
+        (actors.CAMERA, "camera_info", "a topic of sensor.camera.rgb"),
+        (actors.MARKERS, "static", "a topic of sensor.pseudo.markers"),
+        (actors.TRAFFIC_LIGHTS, "info", "a topic of sensor.pseudo.traffic_lights"),
+        (actors.TRAFFIC_LIGHTS, "status", "a topic of sensor.pseudo.traffic_lights"),
+        (actors.CONTROL, "set_transform", "a topic of actor.pseudo.control"),
+        (actors.CONTROL, "set_target_velocity", "a topic of actor.pseudo.control"),
+    ],
+)
+def test_names_of_the_topics_that_an_actor_has_below_it_are_refused(parent: int | str, name: str, reason: str) -> None:
+    registry = ActorRegistry("hero", all_sensors=True)
+    registry.activate()
+    above = next((one.id for one in registry.actors.values() if one.type == parent), 0)
+    with pytest.raises(ValueError, match=f"id '{name}' is taken by {reason}"):
+        registry.spawn(actors.OBJECTS, name, above, Mount(), {})
+    assert registry.spawn(actors.OBJECTS, f"my_{name}", above, Mount(), {})
+
+
+def test_a_withdrawn_actor_takes_what_it_carries_along() -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    camera = registry.spawn(actors.CAMERA, "view", EGO_ID, Mount(), {})
+    control = registry.spawn(actors.CONTROL, "control", camera, Mount(), {})
+    registry.activate()
+    registry.withdraw(camera)
+    assert not {camera, control} & registry.actors.keys()
+    assert registry.destroy(camera) == [] and registry.activate() == ([], [])
+
+
 def test_a_sensor_without_a_name_gets_one_that_makes_a_topic() -> None:
     registry = ActorRegistry("hero", all_sensors=False)
     made = registry.spawn(actors.IMU, "", EGO_ID, Mount(), {})
