@@ -20,6 +20,7 @@ from std_msgs.msg import String
 from tf2_msgs.msg import TFMessage
 
 from adawm_planner.dims import FRAME_S
+from adawm_planner.observation.route import MAX_COORDINATE_M
 from adawm_planner.ros import bridge_messages as build
 from adawm_planner.ros import qos
 from adawm_planner.ros.bridge_ego import EgoTopics
@@ -33,6 +34,8 @@ from adawm_planner.simulator.handshake import FrameWait
 from adawm_planner.simulator.lane_map import LaneMap
 from adawm_planner.simulator.sensors import MotionTracker
 from adawm_planner.simulator.world import World, WorldFrame
+
+NO_EPISODE = "no episode has begun"
 
 
 class BridgeLoop:
@@ -56,7 +59,7 @@ class BridgeLoop:
         self._around = Surroundings(node, world, self._registry, lanes, self.teleport, self._push, objects)
         self._open_topics(role)
         self._services = (
-            SpawnServices(node, self._registry, self.teleport),
+            SpawnServices(node, self._registry, self.place),
             WaypointServices(node, role, lanes, self._locate),
         )
 
@@ -137,17 +140,27 @@ class BridgeLoop:
             self._node.get_logger().warning(f"{actor.type} is not spawned, /carla/{path} cannot be opened: {error}")
 
     def teleport(self, pose: Pose) -> None:
-        """Move the ego; a move of more than 2 m plans the route anew, as carla_waypoint_publisher does."""
+        """Move the ego as `place` does; why it is not moved is a warning."""
+        if problem := self.place(pose):
+            self._node.get_logger().warning(f"set_transform ignored: {problem}")
+
+    def place(self, pose: Pose) -> str:
+        """Move the ego; returns why not, or nothing.
+
+        A move of more than 2 m plans the route anew, as carla_waypoint_publisher does.
+        """
         if self._frame is None:
-            return
+            return f"{NO_EPISODE}, place the ego after its first frame"
         ego, at, yaw = self._frame.ego, pose.position, yaw_from_quaternion(pose.orientation)
         if not all(map(math.isfinite, (at.x, at.y, yaw))):
-            self._node.get_logger().warning(f"set_transform ignored: pose ({at.x}, {at.y}), yaw {yaw} is not finite")
-            return
+            return f"pose ({at.x}, {at.y}), yaw {yaw} is not finite"
+        if max(abs(at.x), abs(at.y)) > MAX_COORDINATE_M:
+            return f"position ({at.x:g}, {at.y:g}) m is off the map, at most {MAX_COORDINATE_M:g} m are taken"
         self._world.set_ego_pose(at.x, at.y, yaw)
         self._forget_motion(ego.yaw_rate)
         if (at.x - ego.x) ** 2 + (at.y - ego.y) ** 2 > 4.0:
             self._plan(self._goal or self._world.goal)
+        return ""
 
     def _forget_motion(self, yaw_rate: float) -> None:
         """The ego was placed: what sensors derive from two frames begins anew, at this yaw rate [rad/s]."""
@@ -168,6 +181,7 @@ class BridgeLoop:
 
     def _plan(self, goal: Position) -> None:
         if self._frame is None:
+            self._node.get_logger().warning(f"goal ignored: {NO_EPISODE}, give it after the first frame")
             return
         try:
             self._world.set_goal(*goal)

@@ -21,11 +21,11 @@ class SpawnServices:
     """/carla/spawn_object, /carla/destroy_object, /carla/get_blueprints.
 
     Args:
-        teleport: moves the ego; called when it is spawned at a given pose.
+        place: moves the ego and returns why not, or nothing; called when it is spawned at a given pose.
     """
 
-    def __init__(self, node: Node, registry: ActorRegistry, teleport: Callable[[Pose], None]) -> None:
-        self._node, self._registry, self._teleport = node, registry, teleport
+    def __init__(self, node: Node, registry: ActorRegistry, place: Callable[[Pose], str]) -> None:
+        self._node, self._registry, self._place = node, registry, place
         node.create_service(SpawnObject, "/carla/spawn_object", self._spawn)
         node.create_service(DestroyObject, "/carla/destroy_object", self._destroy)
         node.create_service(GetBlueprints, "/carla/get_blueprints", self._blueprints)
@@ -35,13 +35,16 @@ class SpawnServices:
         mount = mount_from_pose(request.transform)
         try:
             response.id = self._registry.spawn(request.type, request.id, request.attach_to, mount, attributes)
+            self._place_ego(request, response.id)
         except ValueError as error:
             self._node.get_logger().warning(f"Error spawning object '{request.type}': {error}")
             response.id, response.error_string = -1, str(error)
             return response
-        if response.id == EGO_ID and not request.random_pose:
-            self._teleport(request.transform)
         return response
+
+    def _place_ego(self, request: SpawnObject.Request, spawned: int) -> None:
+        if spawned == EGO_ID and not request.random_pose and (problem := self._place(request.transform)):
+            raise ValueError(problem)
 
     def _destroy(self, request: DestroyObject.Request, response: DestroyObject.Response) -> DestroyObject.Response:
         response.success = bool(self._registry.destroy(request.id))

@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 
 from adawm_planner.config.checks import NAME_RULE, is_name
 from adawm_planner.data_types import EgoState
+from adawm_planner.observation.route import MAX_COORDINATE_M
 from adawm_planner.simulator.sensor_attributes import camera_config, lidar_config
 
 EGO_ID = 20_000
@@ -259,13 +260,14 @@ def _check_attributes(kind: str, mount: Mount, attributes: Mapping[str, str]) ->
         camera_config(attributes)
     if kind == LIDAR:
         lidar_config(attributes, mount.position[2])
+    if not all(abs(value) <= MAX_COORDINATE_M for value in mount.position):
+        limit = f"must be finite and at most {MAX_COORDINATE_M:g} m from its parent in each axis"
+        raise ValueError(f"{kind}: its position is {mount.position}, {limit}")
     if kind in LEVEL:
         _check_level(kind, mount)
 
 
 def _check_level(kind: str, mount: Mount) -> None:
-    if not all(map(math.isfinite, mount.position)):
-        raise ValueError(f"{kind}: its position is {mount.position}, must be finite")
     if not mount.tilt <= LEVEL_RAD:
         raise ValueError(
             f"{kind}: its roll and pitch tilt it by {mount.tilt:.3f} rad, must be 0: only yaw is simulated"

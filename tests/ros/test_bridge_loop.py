@@ -14,6 +14,7 @@ pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 pytest.importorskip("libsumo")
 
+from carla_msgs.srv import SpawnObject
 from geometry_msgs.msg import Point, Pose, PoseStamped
 from rclpy.node import Node
 
@@ -22,7 +23,7 @@ from adawm_planner.ros.bridge_loop import BridgeLoop
 from adawm_planner.ros.bridge_parameters import PARAMETERS, BridgeSettings
 from adawm_planner.ros.bridge_services import mount_from_pose
 from adawm_planner.ros.convert import quaternion_from_yaw, yaw_from_quaternion
-from adawm_planner.simulator.actors import EGO_ID, IMU, LIDAR, OBJECTS
+from adawm_planner.simulator.actors import EGO_ID, GNSS, IMU, LIDAR, OBJECTS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
 
@@ -101,6 +102,53 @@ def test_an_actor_whose_topic_cannot_be_opened_is_dropped_with_what_it_carries(
     loop.tick()
     assert not {wrong, child} & (registry.actors.keys() | loop._sensors.keys())
     assert right in loop._sensors
+
+
+def spawn_ego(loop: BridgeLoop, pose: Pose, random_pose: bool = False) -> SpawnObject.Response:
+    """What spawn_object answers to somebody who wants the ego at a pose."""
+    request = SpawnObject.Request(type="vehicle.tesla.model3", id="ego_vehicle", transform=pose)
+    request.random_pose = random_pose
+    return loop._services[0]._spawn(request, SpawnObject.Response())
+
+
+def warnings(loop: BridgeLoop, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What the loop warns of from now on."""
+    said: list[str] = []
+    monkeypatch.setattr(loop._node, "get_logger", lambda: SimpleNamespace(warning=said.append))
+    return said
+
+
+@pytest.mark.parametrize("at", [(0.0, 1e10), (-1.1e7, 0.0)])
+def test_a_pose_off_the_map_is_refused_and_the_world_goes_on(
+    loop: BridgeLoop, monkeypatch: pytest.MonkeyPatch, at: tuple[float, float]
+) -> None:
+    loop.begin()
+    said = warnings(loop, monkeypatch)
+    heard: list[Any] = []
+    gnss = next(loop._sensors[one.id] for one in loop._registry.actors.values() if one.type == GNSS)
+    gnss._publisher = SimpleNamespace(publish=heard.append, get_subscription_count=lambda: 1)  # type: ignore[attr-defined]
+    pose = Pose(position=Point(x=at[0], y=at[1]))
+    loop.teleport(pose)
+    assert len(said) == 1 and "set_transform ignored" in said[0] and "at most 1e+07 m" in said[0]
+    answer = spawn_ego(loop, pose)
+    assert answer.id == -1 and "at most 1e+07 m" in answer.error_string
+    loop.tick()
+    assert len(heard) == 1
+    frame = loop._frame
+    assert frame is not None and abs(frame.ego.x) < 1e4 and abs(frame.ego.y) < 1e4
+
+
+def test_goals_and_poses_before_the_first_frame_are_refused(loop: BridgeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = warnings(loop, monkeypatch)
+    loop._on_goal(PoseStamped())
+    assert said == ["goal ignored: no episode has begun, give it after the first frame"]
+    loop.teleport(Pose())
+    assert "set_transform ignored: no episode has begun" in said[1]
+    answer = spawn_ego(loop, Pose())
+    assert answer.id == -1 and "no episode has begun" in answer.error_string
+    assert spawn_ego(loop, Pose(), random_pose=True).id == EGO_ID
+    loop.begin()
+    assert spawn_ego(loop, along_route(loop._world, 3.5)).id == EGO_ID
 
 
 def outside(objects: Objects, points: np.ndarray) -> np.ndarray:

@@ -173,6 +173,13 @@ def test_what_is_not_level_is_refused_when_spawning(kind: str, mount: Mount, rea
     assert registry.spawn(kind, "x", EGO_ID, Mount((1.0, -0.5, 2.0), rotation(yaw=3.0)), {})
 
 
+@pytest.mark.parametrize("position", [(0.0, 1e10, 0.0), (0.0, math.nan, 0.0)])
+def test_a_mount_beyond_any_map_is_refused_when_spawning(position: tuple[float, float, float]) -> None:
+    registry = ActorRegistry("hero", all_sensors=False)
+    with pytest.raises(ValueError, match=r"sensor\.other\.gnss: its position .* at most 1e\+07 m"):
+        registry.spawn(actors.GNSS, "x", EGO_ID, Mount(position), {})
+
+
 @pytest.mark.parametrize(
     ("name", "reason"),
     [
