@@ -145,12 +145,14 @@ class BridgeLoop:
             self._node.get_logger().warning(f"set_transform ignored: {problem}")
 
     def place(self, pose: Pose) -> str:
-        """Move the ego; returns why not, or nothing.
+        """Move the ego; returns what is wrong with the pose, or nothing.
 
         A move of more than 2 m plans the route anew, as carla_waypoint_publisher does.
         """
         if self._frame is None:
-            return f"{NO_EPISODE}, place the ego after its first frame"
+            # carla_spawn_objects gives every ego a pose, mostly before anything moves, and gives up where that fails.
+            self._node.get_logger().warning(f"the ego stays: {NO_EPISODE}, place it after its first frame")
+            return ""
         ego, at, yaw = self._frame.ego, pose.position, yaw_from_quaternion(pose.orientation)
         if not all(map(math.isfinite, (at.x, at.y, yaw))):
             return f"pose ({at.x}, {at.y}), yaw {yaw} is not finite"

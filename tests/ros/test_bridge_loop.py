@@ -138,14 +138,16 @@ def test_a_pose_off_the_map_is_refused_and_the_world_goes_on(
     assert frame is not None and abs(frame.ego.x) < 1e4 and abs(frame.ego.y) < 1e4
 
 
-def test_goals_and_poses_before_the_first_frame_are_refused(loop: BridgeLoop, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_goals_and_poses_before_the_first_frame_move_nothing_and_are_told(
+    loop: BridgeLoop, monkeypatch: pytest.MonkeyPatch
+) -> None:
     said = warnings(loop, monkeypatch)
     loop._on_goal(PoseStamped())
     assert said == ["goal ignored: no episode has begun, give it after the first frame"]
     loop.teleport(Pose())
-    assert "set_transform ignored: no episode has begun" in said[1]
+    assert "the ego stays: no episode has begun" in said[1]
     answer = spawn_ego(loop, Pose())
-    assert answer.id == -1 and "no episode has begun" in answer.error_string
+    assert answer.id == EGO_ID and "the ego stays: no episode has begun" in said[-1]
     assert spawn_ego(loop, Pose(), random_pose=True).id == EGO_ID
     loop.begin()
     assert spawn_ego(loop, along_route(loop._world, 3.5)).id == EGO_ID
