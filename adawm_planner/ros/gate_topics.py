@@ -36,12 +36,9 @@ def status_message(out: GateOutgoing, counters: GateCounters, stamp: Any) -> Gat
         state=_state(out),
         rule="" if verdict is None else verdict.rule.value,
         reason="" if verdict is None else verdict.line(),
-        commands_in=counters.proposals,
-        commands_out=counters.commands,
-        limited=counters.limited,
-        stops=counters.braked,
         command_age_ms=1e3 * out.proposal_age_s,
         time_to_collision=answer.time_to_collision_s,
+        **_counts(counters),
     )
     message.header.stamp = stamp
     return message
@@ -53,15 +50,21 @@ def inactive_message(counters: GateCounters, stamp: Any) -> GateStatus:
         state=GateStatus.STOPPED,
         rule=INACTIVE,
         reason=INACTIVE_REASON,
-        commands_in=counters.proposals,
-        commands_out=counters.commands,
-        limited=counters.limited,
-        stops=counters.braked,
         command_age_ms=math.inf,
         time_to_collision=math.inf,
+        **_counts(counters),
     )
     message.header.stamp = stamp
     return message
+
+
+def _counts(counters: GateCounters) -> dict[str, int]:
+    return {
+        "commands_in": counters.proposals,
+        "commands_out": counters.commands,
+        "limited": counters.limited,
+        "stops": counters.braked,
+    }
 
 
 def _state(out: GateOutgoing) -> int:
