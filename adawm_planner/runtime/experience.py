@@ -106,9 +106,9 @@ class ExperienceRecorder:
         return [self._make(scene, last, is_last=True, is_terminal=terminal)]
 
     def _make(self, scene: Scene, decision: Decision, is_last: bool, is_terminal: bool) -> Experience:
-        reward = RewardTerms() if decision.first else self._reward
-        intervention, self._intervention = self._intervention, ""
-        self._reward = RewardTerms()
+        # Nothing was commanded in this episode before its first decision: what the gate does then is of the last one.
+        reward, intervention = (RewardTerms(), "") if decision.first else (self._reward, self._intervention)
+        self._reward, self._intervention = RewardTerms(), ""
         self._sequence += 1
         return Experience(
             stamp_s=scene.stamp,

@@ -204,6 +204,15 @@ def test_what_the_gate_changed_is_in_the_next_experience_and_only_there() -> Non
     assert found == ["jerk", ""]  # of two rules the first is told
 
 
+def test_what_the_gate_still_changes_as_an_episode_begins_is_not_told_of_it() -> None:
+    core = make_core()
+    core.note_intervention("braking_distance")  # of the stop that the last episode ended with
+    first = drive(core, 1, 1)
+    core.note_intervention("")
+    found = [one.intervention for answer in [*first, *drive(core, 2, 9)] for one in answer.experiences]
+    assert found == ["", "", ""]
+
+
 def test_state_goes_on_between_decisions_of_an_episode() -> None:
     core = make_core()
     drive(core, 1, 3 * FRAMES_PER_DECISION)

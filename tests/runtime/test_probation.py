@@ -183,6 +183,18 @@ def test_who_still_drives_instead_when_an_episode_begins_spoils_it() -> None:
     assert spoilt is not None and spoilt.why == "intervention" and free is not None and free.why == "goal"
 
 
+def test_a_stop_that_the_last_episode_ended_with_is_not_held_against_the_next() -> None:
+    watch, end = EpisodeWatch(100), experience(last=True, terminal=True, destination=1.0)
+    watch.add(experience(first=True), False)
+    watch.taken_over("gate", True)
+    stopped = watch.add(experience(last=True, terminal=True, collision=-1.5), False)
+    watch.add(experience(first=True), False)  # the gate lets go when it has seen this decision's command
+    watch.taken_over("gate", False)
+    watch.add(experience(), False)
+    free = watch.add(end, False)
+    assert stopped is not None and stopped.why == "intervention" and free is not None and free.why == "goal"
+
+
 def test_an_episode_of_two_adapters_is_the_last_ones_and_not_whole() -> None:
     found = outcome(experience(first=True), experience(by="b"), experience(last=True, by="b"))
     assert found is not None and found.adapters == ("b",) and not found.whole

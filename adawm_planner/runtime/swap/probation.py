@@ -53,7 +53,11 @@ class EpisodeWatch:
         self._instead = set[str]()
 
     def taken_over(self, by: str, now: bool) -> None:
-        """Note who drives instead of the planner: an episode with any such moment is a failure."""
+        """Note who drives instead of the planner: an episode with any such moment is a failure.
+
+        Who does when an episode begins may be the stop that the last one ended with: it counts if it outlasts the
+        first decision.
+        """
         (self._instead.add if now else self._instead.discard)(by)
         self._intervened = self._intervened or now
 
@@ -67,9 +71,10 @@ class EpisodeWatch:
         """
         if one.is_first:
             self._adapters, self._whole, self._total = one.adapter_digests, True, 0.0
-            self._intervened, self._decisions = bool(self._instead), 0
+            self._intervened, self._decisions = False, 0
         elif self._adapters is not None and one.adapter_digests != self._adapters:
             self._adapters, self._whole, self._decisions = one.adapter_digests, False, 0
+        self._intervened = self._intervened or (bool(self._instead) and not one.is_first)
         self._total += one.reward.total
         self._decisions += 1
         if not one.is_last:
