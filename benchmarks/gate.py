@@ -18,8 +18,7 @@ from scipy import stats
 
 from adawm_planner.cli.evaluate import with_progress
 from adawm_planner.cli.options import episodes_option, json_option, seed_option
-from adawm_planner.config.pretraining import EVALUATION_SEED
-from adawm_planner.config.seeds import episode_seeds
+from adawm_planner.config.seeds import EVALUATION_SEED, episode_seeds
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.report import to_document

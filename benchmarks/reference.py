@@ -15,7 +15,7 @@ from rich.console import Console
 
 from adawm_planner.cli.evaluate import with_progress
 from adawm_planner.cli.options import episodes_option, json_option, model_options, seed_option, vehicle_option
-from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 from adawm_planner.evaluation.pilots import PILOTS

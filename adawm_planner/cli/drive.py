@@ -29,7 +29,7 @@ from adawm_planner.cli.options import (
     writable_folder,
 )
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
-from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
 from adawm_planner.origin import Start

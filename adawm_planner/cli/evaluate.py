@@ -22,8 +22,7 @@ from adawm_planner.cli.options import (
     seed_option,
     vehicle_option,
 )
-from adawm_planner.config.pretraining import EVALUATION_SEED
-from adawm_planner.config.seeds import episode_seeds
+from adawm_planner.config.seeds import EVALUATION_SEED, episode_seeds
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import CutShort, EvaluationConfig, check
 from adawm_planner.evaluation.closed_loop import evaluate as run

@@ -35,6 +35,7 @@ from adawm_planner.cli.drive import (
 from adawm_planner.cli.options import SEED, check_seeds, json_option, mistake_in, model_options, writable_folder
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.config.story import load_story
 from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
@@ -114,7 +115,7 @@ PARAMETER_FILE: dict[str, Any] = {"type": FILE, "callback": parameter_file}
 @click.option(
     "--seed",
     type=SEED,
-    default=1000,
+    default=EVALUATION_SEED,
     show_default=True,
     help="Seed of the first episode; the others follow by 1, through all phases.",
 )

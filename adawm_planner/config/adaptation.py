@@ -12,7 +12,7 @@ from pathlib import Path
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.config.checks import above, not_negative, share
 from adawm_planner.config.presets import load_config
-from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import EVALUATION_SEED
 
 ADAPTATION_FILE = Path(__file__).with_name("adaptation.yaml")
 

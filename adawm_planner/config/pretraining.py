@@ -10,10 +10,8 @@ from dataclasses import dataclass
 
 from adawm_planner.config.checks import above, not_negative, share
 from adawm_planner.config.policy import PolicyConfig
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.config.world_model import WorldModelConfig
-
-EVALUATION_SEED = 5000
-"""Episode seeds from here on belong to evaluation: training, validation and tuning refuse them."""
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,10 @@ HIGHEST_SEED = 2**31 - 1
 """The traffic simulator's seed is an int32, and every episode of a run is to have one of its own."""
 
 
+EVALUATION_SEED = 5000
+"""Episode seeds from here on belong to evaluation: training, validation and tuning refuse them."""
+
+
 def episode_seeds(first: int, episodes: int) -> range:
     """Seeds of a run.
 

@@ -13,8 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from adawm_planner.config.pretraining import EVALUATION_SEED
-from adawm_planner.config.seeds import episode_seeds
+from adawm_planner.config.seeds import EVALUATION_SEED, episode_seeds
 from adawm_planner.evaluation.episode import EpisodeRecorder, EpisodeResult
 from adawm_planner.evaluation.gated_pilot import GatedPilot
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL, Pilot, make_pilot

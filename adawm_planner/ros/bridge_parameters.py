@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from rclpy.node import Node
 
-from adawm_planner.config.seeds import HIGHEST_SEED, episode_seeds
+from adawm_planner.config.seeds import EVALUATION_SEED, HIGHEST_SEED, episode_seeds
 from adawm_planner.dims import FRAME_S
 from adawm_planner.ros.input_parameters import role_problem
 from adawm_planner.ros.parameters import Parameter, declare, read
@@ -18,7 +18,7 @@ PARAMETERS = (
     ),
     Parameter("task", str, "right_turn_moderate", "built-in task or path of a task file"),
     Parameter("vehicle", str, "nominal", "built-in vehicle preset or path of a preset file"),
-    Parameter("seed", int, 0, "seed of the first episode; later ones count up", low=0, high=HIGHEST_SEED),
+    Parameter("seed", int, EVALUATION_SEED, "seed of the first episode; later ones count up", low=0, high=HIGHEST_SEED),
     Parameter("episodes", int, 0, "how many episodes to run, 0 = endless", low=0, high=1_000_000),
     Parameter("reset_at_end", bool, True, "begin the next episode when one has ended; false lets the world go on"),
     Parameter("synchronous_mode", bool, True, "the bridge steps the world; false runs it in real time on its own"),

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS
 from benchmarks.reference import committed, markdown, reference

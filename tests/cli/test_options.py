@@ -10,7 +10,7 @@ from click.testing import CliRunner
 
 from adawm_planner.cli.main import adawm
 from adawm_planner.config.presets import load_pretraining
-from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.evaluation.closed_loop import EvaluationConfig
 
 ONE = ["evaluate", "--driver", "blind", "--episodes", "1", "--json"]

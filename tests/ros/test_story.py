@@ -79,7 +79,7 @@ def test_a_story_goes_through_its_phases_with_one_planner_and_one_finetuner(tmp_
     assert all(row["episodes"] for row in phases.values())
     assert phases["nominal"]["task"] == "right_turn_moderate" and phases["shifted"]["task"].endswith("short.yaml")
     seeds = [episode["seed"] for episode in document["episodes"]]
-    assert seeds == list(range(1000, 1000 + len(seeds)))  # the second bridge goes on where the first ended
+    assert seeds == list(range(5000, 5000 + len(seeds)))  # the second bridge goes on where the first ended
     # One planner through all of it: its own counters span both bridges.
     frames = sum(round(episode["duration_s"] / 0.05) for episode in document["episodes"])
     assert document["ros"]["frames"] >= frames

@@ -16,7 +16,7 @@ from gymnasium.utils.env_checker import check_env
 
 import adawm_planner.simulator  # noqa: F401  (registers the environments)
 from adawm_planner.config.presets import load_pretraining
-from adawm_planner.config.pretraining import EVALUATION_SEED
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.data_types import Command, Outcome
 from adawm_planner.dims import ACTION_COUNT, FRAME_S
 from adawm_planner.simulator.drivers import make_driver
