@@ -104,11 +104,15 @@ def drive(
 def drive_seeds(
     place: Place, agent: Agent, seeds: Iterable[int], decisions: int, sampled: float, seed: int, show: Progress = quiet
 ) -> Rollouts:
-    """Whole episodes of these seeds, in order, until they are used up or as `drive` has enough."""
+    """Whole episodes of these seeds, in order, until they are used up or as `drive` has enough.
+
+    Raises ValueError for a reward that the agent's model cannot tell.
+    """
     rng, learner, driven, count = np.random.default_rng([seed, 29]), AgentLearner(agent), list[Driven](), 0
     for number in seeds:
         job = Job(number, "learner", sample=bool(rng.random() < sampled), label=False)
         driven.append(drive_episode(place.rig, job, learner))
+        driven[-1].episodes.check_rewards(agent.world_model.config.reward_limit)
         count += len(driven[-1].episodes)
         show(count, driven[-1].outcome)
         if count >= decisions and len(driven) >= LEAST_EPISODES:

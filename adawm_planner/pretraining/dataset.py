@@ -86,6 +86,15 @@ class Episodes:
             total[t] = 0.0 if last[t] else self.reward[t + 1] + discount * total[t + 1]
         return total[:-1]
 
+    def check_rewards(self, limit: float) -> None:
+        """Raises ValueError for a decision whose reward is beyond +-limit: the model would take it for the limit."""
+        worst = float(self.reward[np.argmax(np.abs(self.reward))]) if len(self) else 0.0
+        if abs(worst) > limit:
+            raise ValueError(
+                f"a decision has a reward of {worst:.4g}, the model tells none beyond {limit:g} apart "
+                "(world_model.reward_limit): make the task's reward weights smaller, or pretrain with a larger limit"
+            )
+
     def select(self, keep: Bool) -> Episodes:
         """Only the rows where `keep` (N,) is set; whole episodes are expected."""
         return Episodes(**{field.name: getattr(self, field.name)[keep] for field in fields(self)})

@@ -174,6 +174,7 @@ def _clone_round(pipeline: Pipeline, index: int, before: str, updates: int) -> P
     _seed_weights(config, folder.name)
     clone = load_clone(Path(before)).train() if before else Clone(config.world_model, config.policy)
     episodes = load_rounds(pipeline.data, index)
+    episodes.check_rewards(config.world_model.reward_limit)
     report = train_clone(clone, episodes, config.cloning, updates, folder.name, pipeline.run)
     save_clone(clone, folder)
     pipeline.note(folder.name, report.seconds, decisions=len(episodes), **_told(report))

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 
-from adawm_planner.adaptation.rollouts import Rollouts, stored
+from adawm_planner.adaptation.rollouts import Place, Rollouts, drive_seeds, stored
+from adawm_planner.policy.agent import Agent
 from adawm_planner.pretraining.dataset import save_chunk
 from tests.adaptation.conftest import random_episodes
+from tests.pretraining.crossing import crossing_rig
 
 
 def never() -> Rollouts:
@@ -37,3 +41,11 @@ def test_damaged_rollouts_are_refused_by_name(tmp_path: Path, meta: dict[str, An
     save_chunk(path, random_episodes(2, 1), meta)
     with pytest.raises(ValueError, match=f"some.npz: .*'meta_{column}' .*; remove it, then it is driven again"):
         stored(path, never)
+
+
+def test_rewards_that_the_model_could_not_tell_are_refused(agent: Agent) -> None:
+    place = cast(Place, SimpleNamespace(rig=crossing_rig()))
+    assert drive_seeds(place, agent, [1], 1, 0.0, 0).outcomes
+    agent.world_model.config = replace(agent.world_model.config, reward_limit=0.01)
+    with pytest.raises(ValueError, match=r"a reward of -?\d.*, the model tells none beyond 0.01 apart"):
+        drive_seeds(place, agent, [1], 1, 0.0, 0)

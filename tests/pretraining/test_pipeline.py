@@ -37,6 +37,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     return folder / "run", pretrain(config, folder / "data", folder / "run", crossing_rig, QUIET)
 
 
+def test_rewards_that_the_model_could_not_tell_end_the_run_before_anything_is_trained(tmp_path: Path) -> None:
+    config = load_pretraining(preset="debug")
+    config = replace(config, world_model=replace(config.world_model, reward_limit=0.1))
+    with pytest.raises(ValueError, match=r"a reward of -?\d.*, the model tells none beyond 0.1 apart"):
+        pretrain(config, tmp_path / "data", tmp_path / "run", crossing_rig, QUIET)
+    assert not list((tmp_path / "run").glob("clone-*"))
+
+
 def test_every_stage_leaves_its_facts(trained: tuple[Path, Path]) -> None:
     facts = json.loads((trained[0] / FACTS_FILE).read_text())
     stages = [fact["stage"] for fact in facts if not fact["stage"].startswith("collect")]
