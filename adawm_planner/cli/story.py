@@ -41,7 +41,15 @@ from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, module_command, ros_environment
 from adawm_planner.result_file import write_json
-from adawm_planner.ros.node_table import FINETUNER, PLANNER, SIM_BRIDGE, STACKS, check_parameter_file, node_command
+from adawm_planner.ros.node_table import (
+    FINETUNER,
+    PLANNER,
+    SIM_BRIDGE,
+    STACKS,
+    NodeSpec,
+    check_parameter_file,
+    node_command,
+)
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.story.events import Event, Offered
 from adawm_planner.story.phases import Phase, Turn, next_turn
@@ -94,14 +102,15 @@ class Files:
         return self.folder / "story.png"
 
 
-def parameter_file(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
-    """Look at a node's parameter file before anything is driven."""
-    with mistake_in(option.opts[0]):
-        check_parameter_file(file)
-    return file
+def parameter_file(node: NodeSpec) -> dict[str, Any]:
+    """An option for a node's parameter file, which is looked at before anything is driven."""
 
+    def check(context: click.Context, option: click.Parameter, file: Path | None) -> Path | None:
+        with mistake_in(option.opts[0]):
+            check_parameter_file(file, node)
+        return file
 
-PARAMETER_FILE: dict[str, Any] = {"type": FILE, "callback": parameter_file}
+    return {"type": FILE, "callback": check}
 
 
 @click.command()
@@ -140,8 +149,12 @@ PARAMETER_FILE: dict[str, Any] = {"type": FILE, "callback": parameter_file}
     show_default=True,
     help="The base model's source rollouts; driven once where they are missing.",
 )
-@click.option("--finetuner-params", **PARAMETER_FILE, help="ROS parameter file of the finetuner, over the shipped one.")
-@click.option("--planner-params", **PARAMETER_FILE, help="ROS parameter file of the planner, over the shipped one.")
+@click.option(
+    "--finetuner-params", **parameter_file(FINETUNER), help="ROS parameter file of the finetuner, over the shipped one."
+)
+@click.option(
+    "--planner-params", **parameter_file(PLANNER), help="ROS parameter file of the planner, over the shipped one."
+)
 @model_options
 @json_option
 def story(

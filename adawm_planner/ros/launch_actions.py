@@ -6,6 +6,7 @@ Imports `launch` and `launch_ros`, so only a ROS 2 installation that has them ca
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any
 
 from launch import LaunchContext, Substitution
@@ -19,7 +20,8 @@ from launch_ros.parameter_descriptions import ParameterFile, ParameterValue
 
 from adawm_planner.paths import launch_dir
 from adawm_planner.ros.lifecycle import REFUSED
-from adawm_planner.ros.node_table import GUARDS, PLANNER, SETTINGS, SIDECARS, NodeSpec
+from adawm_planner.ros.node_table import GUARDS, PLANNER, SETTINGS, SIDECARS, NodeSpec, check_parameter_file
+from adawm_planner.simulator.tasks import load_vehicle
 
 PACKAGE = "adawm_planner"
 GUARD_RESPAWN_S = 0.1
@@ -32,6 +34,39 @@ RESPAWN_S = 5.0
 """Wait before a sidecar that ended is started again [s]."""
 
 
+class VehicleSize(Substitution):
+    """A length of the simulated vehicle, whose preset is the launch argument `vehicle`."""
+
+    def __init__(self, name: str) -> None:
+        """`name` is `length` or `width` [m]."""
+        super().__init__()
+        self._name = name
+
+    def describe(self) -> str:
+        """For `--show-args`."""
+        return f"the vehicle's {self._name}"
+
+    def perform(self, context: LaunchContext) -> str:
+        """Raises ValueError for a preset that cannot be used."""
+        preset = load_vehicle(LaunchConfiguration("vehicle").perform(context))
+        return str(getattr(preset, self._name))
+
+
+class CheckedFile(Substitution):
+    """The parameter file that a node is given."""
+
+    def __init__(self, node: NodeSpec) -> None:
+        """Of this node."""
+        super().__init__()
+        self._node = node
+
+    def perform(self, context: LaunchContext) -> str:
+        """Raises ValueError for one that is none, or that says what only a launch argument can."""
+        path: str = LaunchConfiguration(f"{self._node.name}_params").perform(context)
+        check_parameter_file(Path(path), self._node)
+        return path
+
+
 def arguments(nodes: Iterable[NodeSpec], **defaults: Any) -> list[DeclareLaunchArgument]:
     """Declare the settings of these nodes as launch arguments, each once.
 
@@ -40,8 +75,10 @@ def arguments(nodes: Iterable[NodeSpec], **defaults: Any) -> list[DeclareLaunchA
         defaults: by setting, where this launch file's default differs from the table's.
     """
     nodes = list(nodes)
-    names = dict.fromkeys(name for node in nodes for name in node.settings)
-    declared = [_argument(name, defaults.get(name, SETTINGS[name].default)) for name in names]
+    chosen = {name: defaults.get(name, SETTINGS[name].default) for node in nodes for name in node.settings}
+    # What another argument decides can only be declared after it.
+    names = sorted(chosen, key=lambda name: isinstance(chosen[name], Substitution))
+    declared = [_argument(name, chosen[name]) for name in names]
     files = map(_parameter_file, nodes)
     namespace = DeclareLaunchArgument("namespace", default_value="", description="namespace of the nodes' own names")
     return [*declared, *files, namespace]
@@ -175,7 +212,7 @@ def _node(node: NodeSpec, **how: Any) -> Node:
         executable=node.executable,
         name=node.name,
         namespace=LaunchConfiguration("namespace"),
-        parameters=[ParameterFile(LaunchConfiguration(f"{node.name}_params")), settings],
+        parameters=[ParameterFile(CheckedFile(node)), settings],
         output="screen",
         **how,
     )

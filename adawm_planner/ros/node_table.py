@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.paths import launch_dir
 from adawm_planner.processes import module_command
@@ -46,7 +47,7 @@ SETTINGS = {
         Setting("adapters.trust", str, "", "public key (.pub), or a folder of them, whose adapters are accepted"),
         Setting("task", str, "right_turn_moderate", "task: built-in name or YAML file"),
         Setting("vehicle", str, "nominal", "ego vehicle preset: built-in name or YAML file"),
-        Setting("seed", int, 0, "seed of the first episode; the others follow by 1"),
+        Setting("seed", int, EVALUATION_SEED, "seed of the first episode; the others follow by 1"),
         Setting("episodes", int, 0, "episodes to drive; 0 drives on for ever"),
         Setting("state_dir", str, "~/.ros/adawm_finetuner", "folder of the finetuner's replay, bundles and progress"),
         Setting("source_dir", str, "", "folder of the base model's source rollouts; empty: state_dir"),
@@ -164,14 +165,46 @@ def known_parameters() -> set[str]:
     return set(SETTINGS).union(*shipped)
 
 
-def check_parameter_file(file: Path | None) -> None:
-    """Look at a file for `node_command` before anything is started; None is no file.
+def check_parameter_file(file: Path | None, node: NodeSpec) -> None:
+    """Look at a node's parameter file before anything is started; None is no file.
 
     Raises:
-        ValueError: it is not laid out as a ROS parameter file; names it.
+        ValueError: it is not laid out as a ROS parameter file, or holds a setting, which would be overridden by the
+            stack's; names it.
     """
-    if file is not None and not all(map(_holds_parameters, read_mapping(file).values())):
+    if file is None:
+        return
+    parts = read_mapping(file)
+    if not all(map(_holds_parameters, parts.values())):
         raise ValueError(f"{file}: is no ROS parameter file; below the name of each node must stand ros__parameters")
+    names = {name for key, part in parts.items() for name in _names(part, str(key), node)}
+    overridden = sorted(names & set(node.settings))
+    if overridden:
+        raise ValueError(
+            f"{file}: {', '.join(overridden)} of {node.name} would be overridden, as the whole stack is told it at its "
+            "start; remove it there and give it as a launch argument or an option of adawm"
+        )
+
+
+def _names(part: Any, key: str, node: NodeSpec) -> set[str]:
+    """Names of the parameters that a node's part of a parameter file, or a namespace with such parts, has for `node`.
+
+    A name with dots may also be written as nested mappings.
+    """
+    if "ros__parameters" not in part:
+        return {name for inner, entries in part.items() for name in _names(entries, str(inner), node)}
+    if key.rsplit("/", 1)[-1] not in (node.name, "*", "**"):
+        return set()
+    return set(_dotted(part["ros__parameters"] or {}))
+
+
+def _dotted(values: Mapping[str, Any], prefix: str = "") -> list[str]:
+    """Names of the leaves of nested mappings."""
+    return [
+        name
+        for key, value in values.items()
+        for name in (_dotted(value, f"{prefix}{key}.") if isinstance(value, dict) else [f"{prefix}{key}"])
+    ]
 
 
 def _holds_parameters(entries: Any) -> bool:

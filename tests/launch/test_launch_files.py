@@ -202,6 +202,54 @@ def test_a_simulation_that_is_paced_waits_no_longer_than_a_vehicle(chosen: dict[
     assert evaluate_parameters(context, gate._Node__parameters)[1]["wait_s"] == expected
 
 
+def _planner_of(stack: str, chosen: dict[str, str]) -> tuple[Any, Any]:
+    """The planner that a launch file starts with these arguments, and the context to ask it in."""
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch_ros.actions import Node
+
+    description = runpy.run_path(str(LAUNCH / FILES[stack]))["generate_launch_description"]()
+    context = LaunchContext()
+    context.launch_configurations.update(chosen)
+    for entity in description.entities:
+        if isinstance(entity, DeclareLaunchArgument):
+            entity.execute(context)
+    nodes = [each for each in description.entities if isinstance(each, Node)]
+    return next(each for each in nodes if each.node_executable == PLANNER.executable), context
+
+
+@pytest.mark.ros
+@pytest.mark.parametrize(
+    ("chosen", "length", "width"),
+    [
+        ({}, 4.7, 1.85),
+        ({"vehicle": "overloaded"}, 5.2, 2.0),
+        ({"vehicle": "heavy", "vehicle.length_m": "4.9"}, 4.9, 2.0),
+    ],
+)
+def test_in_the_simulator_the_planner_is_told_the_size_of_the_vehicle(
+    chosen: dict[str, str], length: float, width: float
+) -> None:
+    pytest.importorskip("launch_ros")
+    from launch_ros.utilities import evaluate_parameters
+
+    planner, context = _planner_of("sim", chosen)
+    values = evaluate_parameters(context, planner._Node__parameters)[1]
+    assert (values["vehicle.length_m"], values["vehicle.width_m"]) == (length, width)
+
+
+@pytest.mark.ros
+def test_a_parameter_file_with_what_a_launch_argument_says_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("launch_ros")
+    from launch_ros.utilities import evaluate_parameters
+
+    file = tmp_path / "mine.yaml"
+    file.write_text("adawm_planner: {ros__parameters: {vehicle: {length_m: 5.2}}}")
+    planner, context = _planner_of("vehicle", {"adawm_planner_params": str(file)})
+    with pytest.raises(ValueError, match=r"mine.yaml: vehicle.length_m of adawm_planner would be overridden"):
+        evaluate_parameters(context, planner._Node__parameters)
+
+
 @pytest.mark.ros
 @pytest.mark.parametrize(
     ("how", "status", "starts", "ends"),

@@ -54,10 +54,28 @@ def test_parameters_are_the_chosen_ones_over_the_defaults() -> None:
 def test_a_parameter_file_may_have_wildcards_and_namespaces(tmp_path: Path) -> None:
     file = tmp_path / "params.yaml"
     file.write_text("/**: {ros__parameters: {threads: 2}}\nfleet: {adawm_planner: {ros__parameters: {threads: 2}}}\n")
-    check_parameter_file(file)
-    check_parameter_file(None)
+    check_parameter_file(file, PLANNER)
+    check_parameter_file(None, PLANNER)
     for node in (PLANNER, GATE, SIM_BRIDGE, FINETUNER):
-        check_parameter_file(launch_dir() / "params" / node.parameter_file)
+        check_parameter_file(launch_dir() / "params" / node.parameter_file, node)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "/**: {ros__parameters: {vehicle.length_m: 5.2, vehicle.width_m: 2.0}}",
+        "adawm_planner: {ros__parameters: {vehicle: {length_m: 5.2, width_m: 2.0}}}",
+        "/fleet/adawm_planner: {ros__parameters: {vehicle.length_m: 5.2, vehicle.width_m: 2.0}}",
+        "fleet: {'*': {ros__parameters: {vehicle.length_m: 5.2, vehicle.width_m: 2.0}}}",
+    ],
+)
+def test_a_setting_in_a_parameter_file_is_refused_since_it_would_be_overridden(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(text)
+    told = r"params.yaml: vehicle.length_m, vehicle.width_m of adawm_planner would be overridden"
+    with pytest.raises(ValueError, match=told):
+        check_parameter_file(file, PLANNER)
+    check_parameter_file(file, FINETUNER)  # which has no such setting
 
 
 @pytest.mark.parametrize(("name", "value"), [("seed", True), ("seed", "7"), ("task", 7), ("realtime", 1)])
