@@ -39,11 +39,21 @@ find_python() {
   fail "no Python 3.10, 3.11 or 3.12 with the venv module found (try: apt-get install python3 python3-venv, or set PYTHON)"
 }
 
+# An environment of another ROS 2 than this shell's is somebody's work of minutes, and no mistake of theirs: it stays.
+keep_other_ros() {
+  if [ "$1" = "${ROS_DISTRO:-wheels}" ]; then return; fi
+  local made="ROS 2 $1" now="has ROS 2 ${ROS_DISTRO:-} sourced" same="source ROS 2 $1 first"
+  if [ "$1" = wheels ]; then made="ROS 2 from wheels" same="use a shell without a sourced ROS 2"; fi
+  if ! ros_is_sourced; then now="has no ROS 2 sourced"; fi
+  fail ".venv was made with $made, this shell $now: $same, or remove .venv with 'make clean' to have it made anew"
+}
+
 make_environment() {
   local described="$1 ${ROS_DISTRO:-wheels} $ROOT"
   if [ ! -e "$VENV/.unfinished" ] && "$VENV/bin/python" -c "$SUPPORTED" 2>/dev/null; then
     if [ ! -e "$VENV/.made_from" ]; then echo "$described" > "$VENV/.made_from"; fi # somebody's own: kept
     if [ "$(< "$VENV/.made_from")" = "$described" ]; then return; fi
+    keep_other_ros "$(sed -E 's#^.* ([a-z]+) /.*$#\1#' "$VENV/.made_from")"
   fi
   say "creating .venv with $1"
   rm -rf "$VENV"

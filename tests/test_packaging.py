@@ -225,3 +225,29 @@ def test_a_library_that_sumo_needs_is_told_with_its_package(tmp_path: Path) -> N
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1
     assert "SUMO cannot be loaded: ImportError: libGL.so.1" in done.stderr and "libgl1" in done.stderr
     assert not (tmp_path / ".venv" / ".drive").exists()
+
+
+@pytest.mark.parametrize(
+    ("made_of", "sourced", "told"),
+    [
+        ("jazzy", None, "made with ROS 2 jazzy, this shell has no ROS 2 sourced: source ROS 2 jazzy first"),
+        ("jazzy", "kilted", "made with ROS 2 jazzy, this shell has ROS 2 kilted sourced: source ROS 2 jazzy first"),
+        ("wheels", "jazzy", "made with ROS 2 from wheels, this shell has ROS 2 jazzy sourced: use a shell without"),
+    ],
+)
+def test_an_environment_of_another_ros_is_kept_and_told(
+    tmp_path: Path, made_of: str, sourced: str | None, told: str
+) -> None:
+    folder, environment = tmp_path / "a checkout", tmp_path / "a checkout" / ".venv"
+    (folder / "scripts").mkdir(parents=True)
+    (environment / "bin").mkdir(parents=True)
+    shutil.copy(ROOT / "scripts" / "setup.sh", folder / "scripts")
+    (folder / "rclpy.py").touch()  # what a sourced ROS would bring
+    (environment / "bin" / "python").symlink_to(sys.executable)
+    (environment / ".made_from").write_text(f"/usr/bin/python3 {made_of} {folder}\n")
+    own = {name: value for name, value in os.environ.items() if name != "ROS_DISTRO"}
+    own |= {"PYTHON": sys.executable, "PYTHONPATH": str(folder)} | ({"ROS_DISTRO": sourced} if sourced else {})
+    command = ["bash", str(folder / "scripts" / "setup.sh"), "drive"]
+    done = subprocess.run(command, env=own, capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and told in done.stderr, done.stderr
+    assert (environment / ".made_from").exists()
