@@ -18,6 +18,7 @@ from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.engine import AdaptableEngine
 from adawm_planner.runtime.swap.ledger import Ledger
 from adawm_planner.runtime.swap.probation import EpisodeOutcome, Record, Results
+from adawm_planner.runtime.swap.records import Records
 
 _log = logging.getLogger(__name__)
 
@@ -47,8 +48,9 @@ class GoodAdapters:
         self._base, self._store, self._context, self._config = base, store, context, config
         self._now, self._ledger = now_unix_s, ledger
         self._adapters: dict[str, VerifiedAdapter] = {}
-        self._record = Record()
+        self._records = Records(store.root, context)
         self.reload(PARTS)
+        self._record = self._known_record()
         self._engine = self.load(self.adapters)
 
     @property
@@ -63,7 +65,7 @@ class GoodAdapters:
 
     @property
     def record(self) -> Record:
-        """Their newest episodes, and those of what drove before and was good as well."""
+        """Their newest episodes, those before a restart, a roll back or a trial of another adapter too."""
         return self._record
 
     def of_part(self, part: str) -> VerifiedAdapter | None:
@@ -93,13 +95,13 @@ class GoodAdapters:
     def add(self, outcome: EpisodeOutcome) -> None:
         """Put an episode on record if these adapters drove all of it."""
         if outcome.whole and set(outcome.adapters) == self.digests:
-            self._record = self._record.add(outcome, self._config)
+            self._take(self._record.add(outcome, self._config))
 
     def commit(self, adapter: VerifiedAdapter, engine: AdaptableEngine, results: Results) -> None:
         """Take what has passed its probation, with its engine; its episodes are the record. Raises OSError."""
         self._store.commit(adapter.manifest.part, self._now())
         self._adapters[adapter.manifest.part], self._engine = adapter, engine
-        self._record = Record(results[-2 * self._config.record_episodes :])
+        self._take(Record(results[-2 * self._config.record_episodes :]))
 
     def reload(self, parts: Iterable[str]) -> None:
         """Take from the store what drives in these parts; what does not pass any more gives way to the one before."""
@@ -112,7 +114,15 @@ class GoodAdapters:
             if found is not None:
                 self._adapters[part] = found
         if self.digests != before:
-            self._record = Record()
+            self._record = self._known_record()
+
+    def _take(self, record: Record) -> None:
+        self._record = record
+        self._records.keep(self.digests, record)
+
+    def _known_record(self) -> Record:
+        """What was kept of these adapters, of which a start with other limits may use fewer episodes."""
+        return Record(self._records.of(self.digests).results[-2 * self._config.record_episodes :])
 
     def step_back(self, part: str, to_base: bool) -> None:
         """Take a step back in the store; `reload` then settles on what it holds. Raises OSError."""

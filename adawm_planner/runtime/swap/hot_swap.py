@@ -7,6 +7,7 @@ behind one pointer each. Each piece of state has one owner:
 - intake.py: the bundles that wait for their turn
 - trial.py: the one that is tried, and its stage, in the order of state.py
 - good.py: what is gone back to
+- records.py: how the episodes of what is good ended, across restarts
 - flips.py: what drives, and what is to
 - ledger.py: what was refused, and what is over
 """
