@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from adawm_planner.adapters.verify import VerifiedAdapter
@@ -29,7 +29,7 @@ class Flips:
         self._waiting: list[m.Answered] = []  # operators who wait for an earlier adapter to drive
         self.ready: m.Ready | None = None
         self.driving = good.adapters
-        self.trouble = ""  # why the planner cannot go back; empty: it can, or need not
+        self.trouble = _trouble(good.late.values())  # why the planner cannot go back; empty: it can, or need not
         self.swaps, self.swap_ms = 0, 0.0  # how many flips there were, and how long the newest took [ms]
 
     def order(self, warm: Warm, adapters: Sequence[VerifiedAdapter], forward: bool) -> None:
@@ -44,22 +44,23 @@ class Flips:
     def go_back(self, trying: bool) -> None:
         """Where the planner drives with what is neither good nor tried, have it go back.
 
-        An engine may fail for a moment: then each later event tries again, and the report says so until it is done.
+        To read or to make an engine may fail for a moment: then each later event tries again, and the report says so
+        until it is done.
 
         Args:
             trying: another adapter than the good ones drives, or is about to.
         """
-        if trying or self.ready is not None or not self._must_go_back():
-            self.trouble = ""
-            return
-        try:
-            self.order(rewarm(self._good.engine(), self._history()), self._good.adapters, forward=False)
-        except Exception as error:
-            if not self.trouble:
-                _log.exception("the last good adapters cannot drive again yet")
-            self.trouble = f"the last good adapters cannot drive again yet, it is tried again ({error})"
-        else:
-            self.trouble = ""
+        if not trying:
+            self._good.reload(self._good.late)
+        why = list(self._good.late.values())
+        if not trying and self.ready is None and self._must_go_back():
+            try:
+                self.order(rewarm(self._good.engine(), self._history()), self._good.adapters, forward=False)
+            except Exception as error:
+                if not self.trouble:
+                    _log.exception("the last good adapters cannot drive again yet")
+                why.append(str(error) or type(error).__name__)
+        self.trouble = _trouble(why)
 
     def _must_go_back(self) -> bool:
         return bool(self._waiting) or {each.digest for each in self.driving} != self._good.digests
@@ -100,3 +101,8 @@ class Flips:
                 answer(reply)
             except Exception:
                 _log.exception("an operator could not be told: %s", reply.message)
+
+
+def _trouble(why: Iterable[str]) -> str:
+    found = "; ".join(why)
+    return f"the last good adapters cannot drive again yet, it is tried again ({found})" if found else ""

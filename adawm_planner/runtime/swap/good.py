@@ -48,6 +48,7 @@ class GoodAdapters:
         self._base, self._store, self._context, self._config = base, store, context, config
         self._now, self._ledger = now_unix_s, ledger
         self._adapters: dict[str, VerifiedAdapter] = {}
+        self.late: dict[str, str] = {}  # part -> why what the store has for it cannot be loaded yet
         self._records = Records(store.root, context)
         self.reload(PARTS)
         self._record = self._known_record()
@@ -104,13 +105,23 @@ class GoodAdapters:
         self._take(Record(results[-2 * self._config.record_episodes :]))
 
     def reload(self, parts: Iterable[str]) -> None:
-        """Take from the store what drives in these parts; what does not pass any more gives way to the one before."""
+        """Take from the store what drives in these parts; what does not pass any more gives way to the one before.
+
+        Where that fails for want of memory, say, the part keeps what it had, and is `late` until it is reloaded.
+        """
         before = self.digests
-        for part in parts:
-            self._adapters.pop(part, None)
-            found, refusals = self._store.restore(part, self._context, self._now(), self.probe)
+        for part in tuple(parts):
+            try:
+                found, refusals = self._store.restore(part, self._context, self._now(), self.probe)
+            except Exception as error:  # onnxruntime's share no other base
+                if part not in self.late:
+                    _log.exception("what the store has for the %s cannot be loaded yet", part)
+                self.late[part] = f"{part}: {error}"
+                continue
+            self.late.pop(part, None)
             for refusal in refusals:
                 self._ledger.note(refusal)
+            self._adapters.pop(part, None)
             if found is not None:
                 self._adapters[part] = found
         if self.digests != before:

@@ -36,12 +36,15 @@ class Services:
             return
         self._good.clear(self._trials.going_on)  # or the step back would be from what drives no longer
         parts = [part for part in PARTS if event.part in ("", part)]
-        changed = [
-            part for part in parts if self._drives(part) and (event.to_base or not self._trials.is_leaving(part))
-        ]
+        leaving = [part for part in parts if self._trials.is_leaving(part) or part in self._good.late]
+        changed = [part for part in parts if self._drives(part) and (event.to_base or part not in leaving)]
         withdrawn = self._withdraw(parts, changed)
         self._step_back(changed, event.to_base)
-        if changed or any(self._trials.is_leaving(part) for part in parts):
+        late = [self._good.late[part] for part in parts if part in self._good.late]
+        if late:
+            text = "what the store has now cannot be loaded yet, and drives once it can; or roll back to the base model"
+            event.answer(m.Reply(False, f"{text} ({'; '.join(late)})"))
+        elif changed or leaving:
             self._flips.answer_later(event.answer)
         elif withdrawn:
             event.answer(m.Reply(True, "withdrawn before it drove"))
@@ -59,6 +62,10 @@ class Services:
         if event.pinned and self._store.part(part).active is not None:
             text = f"an adapter of part {part} is on probation; wait until it is committed, or roll it back first"
             event.answer(m.Reply(False, text))
+            return
+        if event.pinned and part in self._good.late:
+            text = f"what the store has for part {part} cannot be loaded yet; wait until it drives"
+            event.answer(m.Reply(False, f"{text} ({self._good.late[part]})"))
             return
         if event.pinned:
             self._good.drop_above(part)
@@ -114,7 +121,7 @@ class Services:
             for part in parts:
                 self._good.step_back(part, to_base)
         finally:
-            self._good.reload(parts)
+            self._good.reload({*parts, *self._good.late})
             if self._good.digests != before:
                 self._flips.withdraw()  # what is on its way is no longer what is good
 
