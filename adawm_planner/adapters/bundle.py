@@ -58,6 +58,7 @@ class Draft:
     mismatch: Mapping[str, float] = field(default_factory=dict)
     data_sha256: str | None = None
     gate: Mapping[str, Any] = field(default_factory=dict)
+    acting: tuple[str, ...] | None = None
 
 
 def build_bundle(draft: Draft, factors: Factors, session: Any, limits: AdapterLimits) -> dict[str, bytes]:

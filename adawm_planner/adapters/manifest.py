@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import asdict, dataclass, field, fields
 from datetime import datetime, timezone
 from typing import Any
@@ -73,10 +73,16 @@ class Manifest:
     mismatch: Mapping[str, float] = field(default_factory=dict)  # score -> value, of the data it was made from
     data_sha256: str | None = None  # of the training data, hex
     gate: Mapping[str, Any] = field(default_factory=dict)  # the offline gate's report, free form
+    acting: tuple[str, ...] | None = None  # digests of all adapters that drove when it was made; None: not told
 
     def to_bytes(self) -> bytes:
         """Canonical JSON. Raises ValueError when a number is not finite."""
-        return canonical({"schema": SCHEMA, **asdict(self)})
+        values = {name: value for name, value in asdict(self).items() if value is not None or name not in MAY_LACK}
+        return canonical({"schema": SCHEMA, **values})
+
+
+MAY_LACK = {"acting"}
+"""Keys that the manifests of older bundles do not have."""
 
 
 def bundle_digest(content: bytes) -> str:
@@ -91,7 +97,8 @@ def parse_manifest(content: bytes) -> Manifest:
         ValueError: not canonical JSON, an unknown or missing key, or a value of the wrong type or form; the message
             names the key.
     """
-    values = _keys(parse_canonical(content), {"schema", *(each.name for each in fields(Manifest))}, "manifest")
+    wanted = {"schema", *(each.name for each in fields(Manifest))}
+    values = _keys(parse_canonical(content), wanted, "manifest", MAY_LACK)
     if values.pop("schema") != SCHEMA:
         raise ValueError(f"schema must be {SCHEMA}")
     return Manifest(**{name: READERS[name](value, name) for name, value in values.items()})
@@ -105,10 +112,10 @@ def utc(unix_s: int) -> str:
         return f"{unix_s} s since 1970"
 
 
-def _keys(value: Any, wanted: set[str], where: str) -> dict[str, Any]:
+def _keys(value: Any, wanted: set[str], where: str, may_lack: Collection[str] = ()) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object")
-    unknown, missing = sorted(set(value) - wanted), sorted(wanted - set(value))
+    unknown, missing = sorted(set(value) - wanted), sorted(wanted - set(value) - set(may_lack))
     if unknown or missing:
         raise ValueError(f"{where}: unknown keys {unknown}, missing keys {missing}")
     return dict(value)
@@ -173,6 +180,12 @@ def _numbers(value: Any, where: str) -> tuple[float, ...]:
     return tuple(_number(each, where) for each in value)
 
 
+def _digests(value: Any, where: str) -> tuple[str, ...]:
+    if not isinstance(value, list) or len(value) > len(PARTS):
+        raise ValueError(f"{where} must be a list of at most {len(PARTS)} digests")
+    return tuple(_DIGEST(each, where) for each in value)
+
+
 def _object(value: Any, where: str) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ValueError(f"{where} must be an object")
@@ -209,5 +222,6 @@ READERS: dict[str, Reader] = {
     "mismatch": _table(_number),
     "data_sha256": _optional(_DIGEST),
     "gate": _object,
+    "acting": _digests,
 }
 """Key of the manifest -> what reads its value."""

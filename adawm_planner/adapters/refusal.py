@@ -35,6 +35,7 @@ class Reason(Enum):
     COUNTER = "counter"  # a rollback
     COUNTER_STEP = "counter_step"  # a fast-forward
     PARENT = "parent"  # trained on top of a bundle that was rolled back
+    ACTING = "acting"  # made beside an adapter that was rolled back
     FILE_DIGEST = "file_digest"
     UNKNOWN_LAYER = "unknown_layer"
     OTHER_PART = "other_part"  # a layer of another part

@@ -293,6 +293,7 @@ def rows_of(manifest: Any) -> dict[str, str]:
         "counter": str(manifest.counter),
         "base model": manifest.base,
         "parent": manifest.parent or "the base model",
+        "made beside": "not told" if manifest.acting is None else ", ".join(manifest.acting) or "the base model",
         "vehicle": manifest.vehicle or "any",
         "created": at(manifest.created_unix_s),
         "expires": at(manifest.expires_unix_s),

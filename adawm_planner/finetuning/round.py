@@ -347,6 +347,7 @@ def _bundle(
         scores,
         data,
         gate.to_json(),
+        tuple(sorted(made.digest for made in driving.values())),
     )
     try:
         files = build_bundle(draft, _factors(student, workshop, part), workshop.session, AdapterLimits())

@@ -114,6 +114,15 @@ def test_a_signature_does_not_change_the_digest_and_the_manifest_survives(
     assert again[MANIFEST_FILE] == signed[MANIFEST_FILE] and again[SIGNATURE_FILE] == signed[SIGNATURE_FILE]
 
 
+def test_a_manifest_names_what_acted_or_as_in_older_bundles_does_not(maker: Maker, signed: dict[str, bytes]) -> None:
+    assert b"acting" not in signed[MANIFEST_FILE] and parse_manifest(signed[MANIFEST_FILE]).acting is None
+    for acting in (), ("a" * 64, "b" * 64):
+        files = maker.files(acting=acting)
+        assert isinstance(verify(files, maker.context, NOW), VerifiedAdapter)
+        manifest = parse_manifest(files[MANIFEST_FILE])
+        assert manifest.acting == acting and manifest.to_bytes() == files[MANIFEST_FILE]
+
+
 def test_no_room_for_onnxruntimes_file_is_an_error_of_the_disk(maker: Maker) -> None:
     with no_larger_file(1_000), pytest.raises(OSError, match=f"{ONNX_FILE}: cannot be written"):
         onnx_adapter(maker.factors())

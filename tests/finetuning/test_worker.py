@@ -35,8 +35,10 @@ from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
 from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
 from adawm_planner.durable import staged_beside
+from adawm_planner.finetuning import round as round_module
 from adawm_planner.finetuning import worker_process
 from adawm_planner.finetuning.episodes import split
+from adawm_planner.finetuning.gate import GateReport
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import (
     BASE,
@@ -283,6 +285,20 @@ def after_one(place: Workplace) -> tuple[Workshop, Memory, Made]:
     workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
     assert one_round(place, workshop, memory, "model", material(place)).produced
     return workshop, memory, memory.known.made[0]
+
+
+def test_a_bundle_names_every_adapter_that_drove_when_it_was_made(
+    place: Workplace, after_one: tuple[Workshop, Memory, Made], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    workshop, memory, world = after_one
+    monkeypatch.setattr(round_module, "judge", lambda trial, *more: GateReport("policy", True, "planted", 5, 5, ()))
+    done = one_round(place, workshop, memory, "policy", material(place, (world.digest,)))
+    told = {}
+    for made in memory.known.made:
+        found = verify_folder(bundle_folder(place.state_dir, made), Context(workshop.base, None), int(time.time()))
+        assert isinstance(found, VerifiedAdapter), found
+        told[made.digest] = (found.manifest.part, found.manifest.parent, found.manifest.acting)
+    assert told == {world.digest: ("dynamics", None, ()), done.produced: ("policy", None, (world.digest,))}
 
 
 def zeroed(path: Path, key: str) -> None:

@@ -258,6 +258,35 @@ def test_whoever_rolled_the_parent_back_a_pushed_child_is_refused_and_an_operato
     assert rig.ask(m.Load, tmp_path / "bundle", None).success and rig.stage == "shadow"
 
 
+@pytest.mark.parametrize("by", ["probation", "operator"])
+def test_what_was_made_beside_an_adapter_of_the_other_part_that_is_rolled_back_never_drives(
+    rig: Rig, dynamics: Files, tmp_path: Path, by: str
+) -> None:
+    rig.push(dynamics)
+    rig.drive(4)
+    learnt_in_it = rig.maker.files(acting=(digest_of(dynamics),))
+    rig.push(learnt_in_it)
+    assert rig.stage == "probation" and rig.swap.report.refusals == 0, "it waits"
+    if by == "probation":
+        rig.episodes(*[False] * 5)
+    else:
+        assert rig.ask(m.RollBack, "dynamics", False).success
+    assert rig.store.is_rolled_back(digest_of(dynamics)) and rig.swap.report.last_refusal.startswith("acting:")
+    rig.drive(5)
+    assert rig.core.engine.adapter_digests == () and digest_of(learnt_in_it) not in rig.store.seen().known
+    later = rig.maker.files(counter=8, name="later", acting=(digest_of(dynamics),))
+    rig.push(later)
+    assert rig.swap.report.last_refusal.startswith("acting:"), "when it comes afterwards as well"
+    write_bundle(tmp_path / "bundle", later)
+    assert rig.ask(m.Load, tmp_path / "bundle", None).success and rig.stage == "shadow"
+
+
+def test_what_was_made_beside_what_drives_is_taken(rig: Rig, policy: Files, dynamics: Files) -> None:
+    committed(rig, dynamics)
+    committed(rig, rig.maker.files(acting=(digest_of(dynamics),)))
+    assert rig.swap.report.refusals == 0 and len(rig.core.engine.adapter_digests) == 2
+
+
 def test_another_route_under_way_says_nothing_about_an_adapter_and_one_for_a_vehicle_that_stands_does(
     rig: Rig, policy: Files
 ) -> None:

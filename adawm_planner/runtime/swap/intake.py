@@ -82,14 +82,14 @@ class Intake:
     def verify_again(self, candidate: Candidate) -> VerifiedAdapter:
         """What is left to try of a candidate.
 
-        While it waited, its part may have been pinned, its counter overtaken or its parent rolled back.
+        While it waited, its part may have been pinned, its counter overtaken, or what it was made from rolled back.
 
         Raises:
             Refused: it does not pass any more.
         """
         found = _passed(verify(candidate.adapter.files, self._fresh(), self._now(), candidate.adapter.digest))
         if candidate.pushed:
-            self._check_parent(found)
+            self._check_origin(found)
         return found
 
     def withdraw(self, parts: Sequence[str], refusal: Refusal) -> bool:
@@ -121,7 +121,7 @@ class Intake:
                 "Nothing to do: it is on its way already",
             )
         if pushed:
-            self._check_parent(found)
+            self._check_origin(found)
         waiting = self._waiting.get(found.manifest.part)
         if waiting is not None and found.manifest.counter <= waiting.adapter.manifest.counter:
             # Of neither has the store seen a counter yet.
@@ -134,12 +134,13 @@ class Intake:
             )
         return found
 
-    def _check_parent(self, found: VerifiedAdapter) -> None:
+    def _check_origin(self, found: VerifiedAdapter) -> None:
         """Refuse a pushed bundle that carries on what was rolled back, whoever did: its maker could not yet know.
 
-        An operator who loads one knows; shadow and probation judge it then as any other.
+        Of another part too: a policy was learnt, and judged offline, in the dynamics that drove beside it. An operator
+        who loads one knows; shadow and probation judge it then as any other.
         """
-        parent = found.manifest.parent
+        parent, acting = found.manifest.parent, found.manifest.acting or ()
         if parent is not None and self._store.is_rolled_back(parent):
             refuse(
                 Reason.PARENT,
@@ -148,6 +149,15 @@ class Intake:
                 "what drives, or the base model",
                 "Nothing to do: the next round starts from what drives; an operator may load this one",
             )
+        for each in acting:
+            if self._store.is_rolled_back(each):
+                refuse(
+                    Reason.ACTING,
+                    "a pushed bundle must not be made beside one that was rolled back",
+                    each,
+                    "what drives, or the base model",
+                    "Nothing to do: the next round starts from what drives; an operator may load this one",
+                )
 
     def _displace(self, newer: VerifiedAdapter) -> None:
         """Drop what waits in the part of a newer bundle."""
