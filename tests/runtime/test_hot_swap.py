@@ -746,6 +746,31 @@ def test_a_flip_that_crosses_its_withdrawal_is_undone(rig: Rig, policy: Files) -
     assert rig.store.part("policy").current is None
 
 
+def test_what_was_given_up_as_it_was_taken_goes_back_while_another_bundle_runs_in_shadow(
+    rig: Rig, policy: Files, dynamics: Files, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rig.push(policy)
+    rig.decide_unseen(3)
+    taken = rig.swap.ready
+    assert taken is not None and taken.forward and rig.core.flip(taken.warm)
+    rig.push(dynamics)
+    with monkeypatch.context() as patched:
+        patched.setattr(rig.swap._flips, "follow", broken)
+        rig.swap.handle(m.Decided(rig.core.history, None))
+    assert rig.stage == "refused"
+    rig.swap.handle(m.Decided(rig.core.history, None))
+    assert rig.stage == "shadow", "the next one has begun, before it is heard that the first one drives"
+    counted = rig.swap.report.figures["shadow_decisions"]
+    rig.swap.handle(m.Flipped(taken, 1e-6))
+    rig.decide_unseen(1)
+    assert rig.swap.report.figures["shadow_decisions"] == counted, "it was not compared with what was given up"
+    rig.frame()
+    assert rig.core.engine.adapter_digests == () and rig.stage == "shadow"
+    assert not rig.store.part("policy").held
+    rig.drive(5)
+    assert rig.stage == "probation" and rig.core.engine.adapter_digests == (digest_of(dynamics),)
+
+
 def test_the_base_is_exact_when_nothing_is_active(rig: Rig, policy: Files) -> None:
     committed(rig, policy)
     rig.drive(3)

@@ -48,12 +48,12 @@ class Flips:
         until it is done.
 
         Args:
-            trying: another adapter than the good ones drives, or is about to.
+            trying: a bundle that is tried drives, or is about to.
         """
         if not trying:
             self._good.reload(self._good.late)
         why = list(self._good.late.values())
-        if not trying and self.ready is None and self._must_go_back():
+        if not trying and self.ready is None and (self._waiting or self.astray):
             try:
                 self.order(rewarm(self._good.engine(), self._history()), self._good.adapters, forward=False)
             except Exception as error:
@@ -62,8 +62,10 @@ class Flips:
                 why.append(str(error) or type(error).__name__)
         self.trouble = _trouble(why)
 
-    def _must_go_back(self) -> bool:
-        return bool(self._waiting) or {each.digest for each in self.driving} != self._good.digests
+    @property
+    def astray(self) -> bool:
+        """Whether others than the good adapters drive."""
+        return {each.digest for each in self.driving} != self._good.digests
 
     def follow(self, history: History) -> None:
         """Keep the recurrent state of what is ready up to the newest decision."""

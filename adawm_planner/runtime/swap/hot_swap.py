@@ -154,7 +154,7 @@ class HotSwap:
             self._flips.answer_all(m.Reply(True, "drives now", entries))
 
     def _go_back(self) -> None:
-        self._flips.go_back(trying=self._trials.going_on is not None)
+        self._flips.go_back(trying=self._trials.drives)
 
     def _next(self) -> None:
         """Begin with the next bundle that waits, when nothing else is going on."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from adawm_planner.adapters.refusal import Refusal, Refused
 from adawm_planner.adapters.store import AdapterStore
@@ -102,6 +102,11 @@ class Trials:
         trial = self.current
         return None if trial is None or trial.swap.stage is Stage.REVERTING else trial.adapter.digest
 
+    @property
+    def drives(self) -> bool:
+        """Whether the bundle that is tried drives, or is about to; not in shadow: then it is the good ones' turn."""
+        return self.current is not None and self.current.swap.stage in (Stage.READY, Stage.PROBATION)
+
     def is_leaving(self, part: str) -> bool:
         """Whether an adapter of the part is on its way back already, which a roll back then means and no more."""
         trial = self.current
@@ -132,7 +137,10 @@ class Trials:
     def decided(self, event: m.Decided) -> None:
         """Let the bundle in shadow decide as well; once every limit has held for long enough, offer it."""
         trial = self.current
-        if trial is None or trial.swap.stage is not Stage.SHADOW or not trial.decide(event):
+        if trial is None or trial.swap.stage is not Stage.SHADOW:
+            return
+        # Beside what was given up, and has yet to leave, there is nothing to compare with.
+        if not trial.decide(replace(event, drove=event.drove and not self._flips.astray)):
             return
         refusal = shadow.verdict(trial.counts, self._config)
         if refusal is not None:
