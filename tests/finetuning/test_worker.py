@@ -463,6 +463,18 @@ def filled(folder: Path, names: list[str], drives: str = "") -> Memory:
     return memory
 
 
+def test_counters_raised_by_hand_are_gone_on_from(place: Workplace, after_one: tuple[Workshop, Memory, Made]) -> None:
+    """As docs/adapters.md has it where a bundle loaded by hand left the finetuner's counters behind."""
+    workshop, _, made = after_one
+    path = place.state_dir / STATE_FILE
+    values = json.loads(path.read_text())
+    values["counters"]["dynamics"] = 50
+    path.write_text(json.dumps(values))
+    memory = Memory(place.state_dir, place.base)
+    one_round(place, workshop, memory, "model", material(place))
+    assert [one.counter for one in memory.known.made] == [made.counter, 51]
+
+
 def test_what_killed_writers_left_is_removed(tmp_path: Path) -> None:
     filled(tmp_path, ["dynamics-1"])
     kept = sorted(tmp_path.rglob("*"))

@@ -482,6 +482,17 @@ def test_duplicates_change_nothing(rig: Rig, policy: Files) -> None:
     assert rig.stage == "committed" and rig.swap.report.swaps == 1 and rig.swap.report.refusals == 3
 
 
+def test_a_counter_loaded_by_hand_is_the_least_for_the_finetuner_too(rig: Rig, tmp_path: Path) -> None:
+    write_bundle(tmp_path / "bundle", rig.maker.files(counter=50, name="by-hand"))
+    assert rig.ask(m.Load, tmp_path / "bundle", None).success
+    assert rig.ask(m.RollBack, "policy", True).success
+    rig.push(rig.maker.files(counter=3, name="policy-3"))
+    refusal = rig.swap.report.last_refusal
+    assert refusal.startswith("counter:") and "found 3, allowed above 50" in refusal
+    rig.push(rig.maker.files(counter=51, name="policy-51"))
+    assert rig.stage == "shadow"
+
+
 def test_without_trusted_keys_nothing_is_accepted(maker: Maker, tmp_path: Path, policy: Files) -> None:
     trusting_none = copy(maker)
     trusting_none.context = replace(maker.context, trust={})
