@@ -184,13 +184,13 @@ def learn(
     if material.older is not None:
         replay.add(material.older)
     rollouts = Rollouts(material.rollouts, material.outcomes)
-    last, strategy = _last(memory, material), _allowed(workshop, material, name)
+    strategy = _allowed(workshop, material, name)
     # Unlike in `adawm adapt`, what failed before these rollouts is over: each adapter more is a risk on the road.
     failures = Failures(Tally.of(material.outcomes), workshop.baseline.driving)
     if failures.significant(config.select.significance):
-        strategy = in_turn(strategy, last)
-    setting = Setting(strategy, workshop.source, workshop.baseline, config)
-    (step,) = adapt_step(index, student, rollouts, replay, setting, Past(last), index, show).steps
+        strategy = in_turn(strategy, Part(memory.known.last_part))
+    setting, past = Setting(strategy, workshop.source, workshop.baseline, config), Past(_last(memory, material))
+    (step,) = adapt_step(index, student, rollouts, replay, setting, past, index, show).steps
     if not step.fits:
         few = too_few(material.held_out, step.selection.part, GateConfig())
         wanted = strategy_of(name).parts(index - 1, step.selection.part)
@@ -210,10 +210,10 @@ def learn(
 
 
 def _last(memory: Memory, material: Material) -> Part:
-    """What was repaired in the last round, as the decision sees it.
+    """What was repaired in the last round, as the decision's hysteresis has it.
 
-    A repair that the gate refused counts: to try the same again and again would leave the other part alone for ever.
-    One that left and does not drive now does not count: the planner refused it or went back.
+    One that left and does not drive now, because the planner refused it or went back, gives no reason to stay with its
+    part. Whose turn it is does not ask for that, see `in_turn`.
     """
     known = memory.known
     produced = known.report["produced"] if known.report is not None else ""
@@ -224,7 +224,8 @@ def in_turn(strategy: Strategy, last: Part) -> Strategy:
     """The strategy, in which a dynamics that was repaired just before gives way to the policy.
 
     As `select_next` has it within a round of `adawm adapt` where driving fails: a new task may be harder to predict for
-    good, and repairing the model for ever would leave the policy alone.
+    good, and repairing the model for ever would leave the policy alone. Whatever became of that repair: where this gate
+    or the planner refuses every one, or a pinned part takes none, to try the next would leave it alone as well.
     """
     if strategy.name != "adawm" or last is not Part.DYNAMICS:
         return strategy

@@ -268,12 +268,14 @@ def test_after_the_dynamics_it_is_the_policys_turn() -> None:
     assert in_turn(strategy_of("model"), Part.DYNAMICS).parts(0, Part.DYNAMICS) == (Part.DYNAMICS,)
 
 
-def test_its_turn_comes_where_driving_fails(place: Workplace) -> None:
+@pytest.mark.parametrize("produced", ["", "d" * 64], ids=["refused by the gate", "published, does not drive"])
+def test_its_turn_comes_where_driving_fails(place: Workplace, produced: str) -> None:
     """A dynamics that was repaired last, and is significantly wrong again."""
     workshop, found = Workshop(place.settings()), material(place)
     for outcome, wanted in (("success", "dynamics"), ("collision", "policy")):
         memory = Memory(place.state_dir / outcome, place.base)
-        memory.keep(replace(memory.known, last_part="dynamics"))
+        report = {"produced": produced, "acting": [place.base]}
+        memory.keep(replace(memory.known, last_part="dynamics", report=report))
         outcomes = (outcome,) * len(found.outcomes)
         done = one_round(place, workshop, memory, "adawm", replace(found, outcomes=outcomes))
         assert (done.selected, done.updated) == ("dynamics", [wanted])
