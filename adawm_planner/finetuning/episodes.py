@@ -21,6 +21,8 @@ way, so a filter that begins in mid-drive is nothing new to the model. Shorter o
 counted. The row at which the policy changed is in both stretches: it shows what the old policy's last action led to,
 and is where the new one begins.
 
+The stretches of one episode share its `unit`: they resemble each other, so they count as one episode, not as several.
+
 Which episodes are held out goes by the seal of the decision that began them: no other decision has it, and it is the
 same whenever the replay is read. What goes on with an episode whose beginning is not there is for training: its earlier
 rows may have been trained on.
@@ -79,7 +81,8 @@ class Stretch:
     stamp_s: Float64  # (T,)
     sequence: Int64  # (T,)
     policy: Policy
-    number: int  # the planner's count of episodes
+    number: int  # the planner's count of episodes, which begins anew with the planner
+    unit: int  # which episode of the stream this is a part of, from 0; episodes without a stretch count too
     began: Cut
     ended: Cut
     outcome: str  # success, collision or off_lane, as evaluation names them; cut where the episode was not seen to end
@@ -100,6 +103,7 @@ class EpisodeSplitter:
         self._began = Cut.STREAM
         self._overruled = 0  # decisions in a row
         self._held_out = False  # the episode that the rows are of
+        self._unit = -1  # its number
         self.cuts: Counter[Cut] = Counter()  # ends of stretches, dropped ones included
         self.dropped_rows = 0  # rows of stretches that were too short
         self.duplicates = 0  # decisions that came twice in a row, taken once
@@ -113,10 +117,11 @@ class EpisodeSplitter:
         overruled = bool(one.experience.intervention) and not one.experience.is_first
         self._overruled = self._overruled + 1 if overruled else 0
         cut = Cut.STREAM if last is None else self._cut(last, one)
-        held_out = self._is_held_out(last, cut, one)
+        begins = self._begins_episode(last, cut, one)
+        held_out, unit = self._is_held_out(begins, one), self._unit + begins
         if self._overruled > self._config.most_overruled:
             done = self._close(Cut.HELD)
-            self._began, self._held_out = Cut.HELD, held_out
+            self._began, self._held_out, self._unit = Cut.HELD, held_out, unit
             self.dropped_rows += 1
             return done
         done = []
@@ -125,7 +130,7 @@ class EpisodeSplitter:
                 self._rows.append(one)
             done += self._close(cut)
             self._began = Cut.RESET if one.experience.is_first else cut
-        self._held_out = held_out
+        self._held_out, self._unit = held_out, unit
         self._rows.append(one)
         return done + self._close(Cut.END) if one.experience.is_last else done
 
@@ -134,13 +139,17 @@ class EpisodeSplitter:
         self._last = None
         return self._close(Cut.STREAM)
 
-    def _is_held_out(self, last: Captured | None, cut: Cut | None, one: Captured) -> bool:
-        """Whether the episode that `one` is of is for validation only; `cut` is as `_cut` has it."""
+    def _begins_episode(self, last: Captured | None, cut: Cut | None, one: Captured) -> bool:
+        """Whether `one` is of another episode than `last`, its beginning seen or not; `cut` is as `_cut` has it."""
+        if last is None or one.experience.is_first or cut in (Cut.RESTART, Cut.EPISODE):
+            return True
+        return one.experience.episode != last.experience.episode
+
+    def _is_held_out(self, begins: bool, one: Captured) -> bool:
+        """Whether the episode that `one` is of is for validation only; `begins` is as `_begins_episode` has it."""
         if one.experience.is_first:
             return is_held_out(one.seal, self._config.held_out)
-        if last is None or cut in (Cut.RESTART, Cut.EPISODE):
-            return False
-        return self._held_out and one.experience.episode == last.experience.episode
+        return self._held_out and not begins
 
     def _cut(self, last: Captured, one: Captured) -> Cut | None:
         """Why `one` does not go on where `last` was; None where it does."""
@@ -172,7 +181,7 @@ class EpisodeSplitter:
         if len(rows) < (2 if complete else self._config.least_rows):
             self.dropped_rows += len(rows)
             return []
-        return [_stretch(rows, end, self._began, cut, self._held_out)]
+        return [_stretch(rows, end, self._began, cut, self._held_out, self._unit)]
 
 
 def split(decisions: Iterable[Captured], config: SplitConfig | None = None) -> list[Stretch]:
@@ -193,7 +202,7 @@ def _took_no_time(rows: list[Captured]) -> bool:
     return last.is_last and last.stamp_s - before.stamp_s < 0.5 * FRAME_S
 
 
-def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held_out: bool) -> Stretch:
+def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held_out: bool, unit: int) -> Stretch:
     """Rows as `collect` has them; `end` says how it ended: the last row, or what came in the same frame."""
     ones, count = [row.experience for row in rows], len(rows)
     action = np.array([one.action.index for one in ones], np.int64)
@@ -221,6 +230,7 @@ def _stretch(rows: list[Captured], end: Experience, began: Cut, ended: Cut, held
         sequence=np.array([one.sequence for one in ones], np.int64),
         policy=Policy.of(rows[0]),
         number=ones[0].episode,
+        unit=unit,
         began=began,
         ended=ended,
         outcome=_outcome(end),

@@ -3,6 +3,9 @@
 Who drives is who is adapted: the acting policy is the one of the newest stretch, and a round's rollouts are the newest
 stretches of that policy alone. Driving of earlier policies on the same base teaches the model as well and stays in the
 replay; driving of another base model is left out. Held-out episodes are never among what is trained on.
+
+Wherever episodes are counted, the stretches of one episode are one; only the standard errors of `adaptation/mismatch`
+take each for an episode of its own.
 """
 
 from __future__ import annotations
@@ -15,7 +18,7 @@ import numpy as np
 
 from adawm_planner.config.finetuning import GateConfig, RoundConfig
 from adawm_planner.data_types import Int64
-from adawm_planner.finetuning.episodes import Cut, Policy, Stretch
+from adawm_planner.finetuning.episodes import Policy, Stretch
 from adawm_planner.pretraining.dataset import Episodes, join
 
 
@@ -38,7 +41,7 @@ class Material:
 
     policy: Policy  # who drove the rollouts, and so who is adapted
     rollouts: Episodes  # newest training episodes of that policy
-    outcomes: tuple[str, ...]  # of each of them
+    outcomes: tuple[str, ...]  # of each of them, once per episode: how its newest stretch ended
     older: Episodes | None  # training episodes before those, of any policy on the same base
     held_out: HeldOut | None  # newest held-out episodes, of any policy on the same base; None: there is none
     recent: HeldOut | None  # those of them as new as the rollouts, or as few as the gate needs: the same world
@@ -71,7 +74,9 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     ours = [one for one in stretches if one.policy.base_digest == base and _tells(one, config)]
     train = [one for one in ours if not one.episodes.held_out[0]]
     chosen = _newest_of(acting, train, config)
-    rows, episodes = sum(_carried_out(train[k]) for k in chosen), len(chosen)
+    # Of an episode in several stretches the last one says how it ended; it may have been cut, and then says nothing.
+    outcomes = {train[k].unit: train[k].outcome for k in chosen}
+    rows, episodes = sum(_carried_out(train[k]) for k in chosen), len(outcomes)
     if rows < config.needed or episodes < config.least_episodes:
         return NotYet(
             f"the acting policy carried out {rows} training decisions in {episodes} episodes, a round needs "
@@ -86,7 +91,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     return Material(
         policy=acting,
         rollouts=join([one.episodes for one in rollouts]),
-        outcomes=tuple(one.outcome for one in rollouts),
+        outcomes=tuple(outcomes.values()),
         older=join([one.episodes for one in older]) if older else None,
         held_out=_held_out(held, config.held_out_episodes),
         recent=recent if recent is not None and recent.count >= least else _held_out(held, least),
@@ -96,12 +101,13 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
 
 def _newest_of(policy: Policy, train: list[Stretch], config: RoundConfig) -> list[int]:
     """Places of the newest stretches of a policy that a round takes, in order; all of them where there are fewer."""
-    places, rows = list[int](), 0
+    places, units, rows = list[int](), set[int](), 0
     for k in reversed(range(len(train))):
-        if rows >= config.decisions and len(places) >= config.least_episodes:
+        if rows >= config.decisions and len(units) >= config.least_episodes:
             break
         if train[k].policy == policy:
             places.append(k)
+            units.add(train[k].unit)
             rows += _carried_out(train[k])
     return places[::-1]
 
@@ -120,20 +126,10 @@ def _held_out(stretches: list[Stretch], most: int) -> HeldOut | None:
     """The newest `most` held-out episodes; None where there is none."""
     if not stretches:
         return None
-    begins = [_begins(before, one) for before, one in zip([None, *stretches], stretches, strict=False)]
-    unit = np.cumsum(begins) - 1
-    kept = unit >= unit[-1] + 1 - most
-    chosen = [one.episodes for one, keep in zip(stretches, kept, strict=True) if keep]
-    unit = unit[kept]
-    return HeldOut(join(chosen), (unit - unit[0]).astype(np.int64))
-
-
-def _begins(before: Stretch | None, one: Stretch) -> bool:
-    """Whether a stretch begins another episode than the stretch before it is a part of.
-
-    After a restart of the planner the same number is another episode.
-    """
-    return before is None or before.number != one.number or one.began in (Cut.RESTART, Cut.RESET)
+    kept = set(np.unique([one.unit for one in stretches])[-most:])
+    chosen = [one for one in stretches if one.unit in kept]
+    _, unit = np.unique([one.unit for one in chosen], return_inverse=True)
+    return HeldOut(join([one.episodes for one in chosen]), unit.astype(np.int64))
 
 
 def _digest(stretches: list[Stretch]) -> str:

@@ -143,6 +143,23 @@ def test_a_swap_ends_one_policys_rollout_and_begins_the_others_at_the_same_row()
     assert old.episodes.action[-1] == 0 and new.episodes.action[0] == 12 % 5
 
 
+def test_the_stretches_of_one_episode_share_its_unit_and_no_other_has_it() -> None:
+    swapped = [decision(k, adapters=(ADAPTER,)) for k in range(37, 50)]
+    held = [decision(k, adapters=(ADAPTER,), intervention="rss_longitudinal") for k in range(50, 60)]
+    rest = [decision(k, adapters=(ADAPTER,)) for k in range(60, 75)]
+    late = [replace_stamp(one, 5.0) for one in [*drive(24, 36)[1:], *swapped, *held, *rest]]
+    one = [*drive(0, 12), *drive(13, 24)[1:], *late]
+    brakes = SplitConfig(least_rows=2, most_overruled=3)
+    done = split(one, brakes)
+    assert [each.ended for each in done] == [Cut.LOST, Cut.CLOCK, Cut.POLICY, Cut.HELD, Cut.STREAM]
+    assert [each.unit for each in done] == [0] * 5
+    restarted = [first(0), *(decision(k) for k in range(2, 6))]  # its beginning is lost, and its number is the same
+    again = [decision(k) for k in range(2, 6)]  # and so again, with nothing seen of the beginning
+    other = [decision(k, episode=1) for k in range(6, 10)]
+    done = split([*one, *restarted, *again, *other, *drive(10, 15)], brakes)
+    assert [(each.number, each.unit) for each in done[5:]] == [(0, 1), (0, 2), (1, 3), (0, 4)]
+
+
 def test_an_end_in_the_frame_of_its_decision_is_no_transition() -> None:
     ones = [*drive(0, 5), decision(6, stamp_s=5 * DECISION_S, reward=RewardTerms(), **LAST)]
     assert cuts(split(ones)) == [(Cut.RESET, Cut.END, 6)]

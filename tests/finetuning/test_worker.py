@@ -191,6 +191,26 @@ def test_a_round_may_need_less_than_it_takes(place: Workplace) -> None:
             RoundConfig(decisions=200, least_decisions=least)
 
 
+def test_the_pieces_of_an_episode_are_counted_as_one(place: Workplace) -> None:
+    """A message lost in each: the gate that holds the vehicle, and a clock that jumps, cut in the same way."""
+    episodes = random_episodes(12, 1, length=60)
+    begins = np.flatnonzero(episodes.first)
+    whole = split(driven(episodes, place.base))
+    pieces = split(one for one in driven(episodes, place.base) if one.experience.sequence - 15 not in begins)
+    assert len(pieces) == 2 * len(whole)
+    all_of_it = RoundConfig(decisions=1000, least_decisions=1)
+    found, same = material_of(pieces, place.base, all_of_it), material_of(whole, place.base, all_of_it)
+    assert isinstance(found, Material) and isinstance(same, Material)
+    assert found.outcomes == same.outcomes and {"cut", "off_lane"} == set(found.outcomes)
+    assert found.rollouts.first.sum() == 2 * len(found.outcomes)
+    few = RoundConfig(decisions=20, least_episodes=4)
+    found = material_of(pieces, place.base, few)
+    assert isinstance(found, Material) and len(found.outcomes) == 4 and found.rollouts.first.sum() in (7, 8)
+    train = list(dict.fromkeys(one.unit for one in pieces if not one.episodes.held_out[0]))
+    found = material_of([one for one in pieces if one.unit < train[3]], place.base, few)
+    assert isinstance(found, NotYet) and "in 3 episodes, a round needs 20 in 4" in found.reason
+
+
 def test_a_round_of_all_that_may_be_asked_for_begins_and_one_of_more_is_refused(place: Workplace) -> None:
     """A fifth of what is read is held out: a round of nearly all of it would wait for ever."""
     stretches = split(driven(random_episodes(60, 1), place.base))
