@@ -78,6 +78,7 @@ class ReplayStore:
         self._lock = _take_lock(folder)
         self.evicted = 0  # chunks, since this was opened
         self.lost = 0  # decisions that could not be written, since this was opened
+        self.problem = ""  # why the newest chunk could not be written; empty: it was
         self.quarantined: list[str] = []  # reasons, since this was opened
         self._pending: list[Captured] = []
         self._sizes: dict[Path, int] = {}  # of closed chunks [bytes]
@@ -153,11 +154,12 @@ class ReplayStore:
         except OSError as error:
             if not os.path.lexists(final):
                 self.lost += len(decisions)
-                raise StoreWriteError(
+                self.problem = (
                     f"{self.folder}: a chunk of {len(data)} bytes cannot be written ({error}); {len(decisions)} "
                     f"decisions are lost, {self.decisions} can still be read; free disk space or lower "
                     f"replay.most_bytes ({self.config.most_bytes})"
-                ) from error
+                )
+                raise StoreWriteError(self.problem) from error
             # It is there, whole, with its content on the disk: only its name may still be lost with the power.
             _log.warning("%s: %s would not survive a loss of power now (%s)", self.folder, final.name, error)
         file = ChunkFile.of(final)
@@ -165,6 +167,7 @@ class ReplayStore:
         self._files.append(file)
         self._sizes[final] = len(data)
         self._next += 1
+        self.problem = ""
 
     def read(self, newest: int | None = None) -> Iterator[Captured]:
         """Decisions on disk in the order in which they came; damaged chunks are quarantined and left out.

@@ -6,6 +6,7 @@ is imported here, so taking in experience never waits for training.
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Sequence
@@ -44,6 +45,9 @@ LISTEN_S = 0.1
 SILENT_S = 10.0
 """Time without experience after which the diagnostics say so [s]."""
 
+RECENT_S = 60.0
+"""How long a malformed message or a failed write is warned of [s]: for who looks once a minute. The totals stay."""
+
 
 class FinetunerNode(WatchedNode):
     """Replay, worker and topics; see docs/finetuning.md."""
@@ -62,6 +66,7 @@ class FinetunerNode(WatchedNode):
         self._received = self._malformed = 0
         self._last_malformed = self._write_problem = ""
         self._received_at = time.monotonic()
+        self._malformed_at = self._unwritten_at = -math.inf  # of the newest such message, and of the newest such write
         self._heard = self._earlier = 0  # newest round whose report has been taken, and newest one of earlier runs
         self._unpublished: list[RoundDone] = []
         self._offered = ""  # digest of the newest bundle that was published
@@ -71,6 +76,7 @@ class FinetunerNode(WatchedNode):
         """Open the replay, start the worker, open the topics."""
         settings = settings_from(values)
         self._remember(settings)
+        self._unwritten_at = -math.inf  # into an earlier store
         try:
             self._store = ReplayStore(state_dir_from(values) / "replay", replay_from(values))
         except StoreBusyError as error:
@@ -139,9 +145,10 @@ class FinetunerNode(WatchedNode):
         try:
             self._store.append(captured_from(message))
         except StoreWriteError as error:
-            self._write_problem = str(error)
+            self._unwritten(error)
         except ValueError as error:
             self._malformed, self._last_malformed = self._malformed + 1, str(error)
+            self._malformed_at = time.monotonic()
 
     def _flush(self) -> None:
         """Write the decisions in memory, so that a round can use them."""
@@ -149,7 +156,10 @@ class FinetunerNode(WatchedNode):
             if self._store is not None:
                 self._store.flush()
         except StoreWriteError as error:
-            self._write_problem = str(error)
+            self._unwritten(error)
+
+    def _unwritten(self, error: StoreWriteError) -> None:
+        self._write_problem, self._unwritten_at = str(error), time.monotonic()
 
     def _pause(self, request: Any, response: Any) -> Any:
         self._paused = True
@@ -236,14 +246,15 @@ class FinetunerNode(WatchedNode):
             self.note("worker", worker_state(self.supervisor))
 
     def _experience_state(self) -> State:
-        silent = time.monotonic() - self._received_at
+        now = time.monotonic()
+        silent = now - self._received_at
         values = (("received", str(self._received)), ("malformed", str(self._malformed)))
-        if self._malformed:
-            text = f"{self._malformed} malformed messages dropped, the last because {self._last_malformed}"
-            return State(WARN, text, values, key=str(self._malformed))
         if self._active and silent > SILENT_S:
             text = f"no experience for {silent:.0f} s on {EXPERIENCE_TOPIC}; is the planner active?"
             return State(WARN, text, values, key="silent")
+        if now - self._malformed_at < RECENT_S:
+            text = f"{self._malformed} malformed messages dropped, the last because {self._last_malformed}"
+            return State(WARN, text, values, key=str(self._malformed))
         return State(OK, "comes in" if self._received else "none yet", values)
 
     def _replay_state(self, store: ReplayStore) -> State:
@@ -255,8 +266,11 @@ class FinetunerNode(WatchedNode):
             ("lost_decisions", str(store.lost)),
             ("quarantined", str(len(store.quarantined))),
         )
-        if store.lost:
-            return State(ERROR, self._write_problem, values, key=str(store.lost))
+        if store.problem:
+            return State(ERROR, store.problem, values, key=str(store.lost))
+        if time.monotonic() - self._unwritten_at < RECENT_S:
+            text = f"kept on disk again, after {store.lost} decisions were lost, the last because {self._write_problem}"
+            return State(WARN, text, values, key=f"again {store.lost}")
         return State(OK, "kept on disk", values)
 
 

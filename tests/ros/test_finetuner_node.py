@@ -35,12 +35,14 @@ from adawm_planner.finetuning.memory import Memory
 from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.ros import qos
-from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, FinetunerNode
+from adawm_planner.ros.diagnostics import ERROR, OK, WARN
+from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, RECENT_S, SILENT_S, FinetunerNode
 from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
 from adawm_planner.ros.parameters import markdown
 from adawm_planner.ros.planner_outputs import experience_message
 from tests.adaptation.conftest import random_episodes
 from tests.finetuning.workplace import CONFIG, Workplace, driven, make_workplace
+from tests.full_disk import no_larger_file
 from tests.ros.spinner import Spinner
 from tests.ros.stub_bridge import DOMAIN
 
@@ -182,6 +184,8 @@ def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
     broken = next(bench.planner.drive(1, 0))
     broken.action = 77
     bench.planner.experience.publish(broken)
+    assert bench.spin_until(lambda: "action is 77" in bench.planner.states["experience"].message)
+    assert bench.value("experience", "malformed") == "1"
     assert bench.spin_until(lambda: bool(bench.planner.reports and updates)), bench.planner.states
     report, update = bench.planner.reports[0], updates[0]
     assert (report.round, report.decision, report.strategy) == (1, MismatchReport.UPDATE_DYNAMICS, "model")
@@ -190,8 +194,6 @@ def test_experience_becomes_a_report_and_an_adapter_that_the_planner_takes(
     found = accepted(place, update)
     assert (report.produced_digest, update.part, update.counter) == (found.digest, "dynamics", 1)
     assert found.manifest.gate["passed"] and update.expiry.sec == found.manifest.expires_unix_s
-    assert bench.spin_until(lambda: bench.value("experience", "malformed") == "1")
-    assert "action is 77" in bench.planner.states["experience"].message
     stored = [one.experience.sequence for one in read_decisions(place.state_dir / "replay")]
     assert stored == list(range(len(stored))) and len(stored) >= bench.planner.sent - 21
 
@@ -304,6 +306,57 @@ def test_each_request_for_a_round_is_answered_by_one_that_began_after_it(
     assert bench.call("run_round").success and wished() == 3
     assert node.trigger_deactivate() == SUCCESS and node.trigger_activate() == SUCCESS
     assert wished() == 0
+
+
+def of(node: FinetunerNode, name: str) -> tuple[int, str]:
+    """Level and message of a state, as it is now."""
+    node._look()
+    state = node.diagnostics.states()[name]
+    return state.level, state.message
+
+
+def test_a_malformed_message_is_warned_of_for_a_while_and_hides_no_silence(make: Callable[..., Bench]) -> None:
+    bench = make()
+    node = bench.finetuner
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    whole, broken, *_ = bench.planner.drive(1, 5)
+    broken.action = 77
+    for message in (whole, broken, whole):
+        node._take(message)
+    level, text = of(node, "experience")
+    assert level == WARN and text.startswith("1 malformed messages dropped, the last because action is 77")
+    node._received_at -= SILENT_S + 1.0
+    level, text = of(node, "experience")
+    assert level == WARN and text.startswith("no experience for 11 s on adawm_planner/experience")
+    node._take(whole)
+    assert "malformed" in of(node, "experience")[1], "it is still recent"
+    node._malformed_at -= RECENT_S
+    assert of(node, "experience") == (OK, "comes in")
+    assert ("malformed", "1") in node.diagnostics.states()["experience"].values
+
+
+def test_a_full_disk_is_an_error_until_it_is_written_again_and_a_warning_a_while_longer(
+    make: Callable[..., Bench],
+) -> None:
+    bench = make(chunk_decisions=2)
+    node = bench.finetuner
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    messages = bench.planner.drive(1, 5)
+    with no_larger_file(0):
+        node._take(next(messages))
+        assert of(node, "replay") == (OK, "kept on disk")
+        node._take(next(messages))
+    level, text = of(node, "replay")
+    assert level == ERROR and "cannot be written" in text and "2 decisions are lost" in text
+    node._unwritten_at -= RECENT_S
+    node._take(next(messages))
+    assert of(node, "replay")[0] == ERROR, "nothing was written since"
+    node._take(next(messages))
+    assert of(node, "replay") == (OK, "kept on disk")
+    node._unwritten_at += RECENT_S
+    level, text = of(node, "replay")
+    assert level == WARN and text.startswith("kept on disk again, after 2 decisions were lost, the last because")
+    assert ("lost_decisions", "2") in node.diagnostics.states()["replay"].values
 
 
 @pytest.mark.parametrize(
