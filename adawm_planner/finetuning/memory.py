@@ -123,6 +123,14 @@ def bundle_folder(folder: Path, made: Made) -> Path:
     return folder / BUNDLES / f"{made.part}-{made.counter:06d}"
 
 
+def told_bundle(folder: Path, told: str) -> Path:
+    """Where the bundle of a report lies in the folder of a memory, which may have been moved since.
+
+    Reports of before hold the whole path that the bundle had when it was made.
+    """
+    return folder / BUNDLES / Path(told).name
+
+
 def read_known(folder: Path, base: str) -> Known | None:
     """What state.json of a folder holds; None where nothing has been made yet.
 

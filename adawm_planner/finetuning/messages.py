@@ -85,7 +85,7 @@ class RoundDone:
     acting: list[str]  # digests of base model and adapters that drove
     gate: dict[str, Any] | None  # GateReport; None: nothing was trained
     produced: str  # digest of the bundle; empty: none
-    bundle: str  # its folder; empty: none
+    bundle: str  # its folder in the state_dir, as `memory.told_bundle` takes it; empty: none
     forced: int = 0  # number of the request that it answers; 0: nobody asked
 
 

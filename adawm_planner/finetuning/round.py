@@ -395,7 +395,7 @@ def _report(workshop: Workshop, memory: Memory, learned: Learned, material: Mate
         acting=[material.policy.base_digest, *material.policy.adapter_digests],
         gate=learned.gate.to_json() if learned.gate is not None else None,
         produced=made.digest if made is not None else "",
-        bundle=str(bundle_folder(memory.folder, made)) if made is not None else "",
+        bundle=str(bundle_folder(memory.folder, made).relative_to(memory.folder)) if made is not None else "",
     )
 
 

@@ -18,7 +18,7 @@ from adawm_msgs.msg import Experience as ExperienceMessage
 from std_srvs.srv import Trigger
 
 from adawm_planner.adapters.refusal import Refused
-from adawm_planner.finetuning.memory import bundle_folder, read_known
+from adawm_planner.finetuning.memory import bundle_folder, read_known, told_bundle
 from adawm_planner.finetuning.messages import Phase, RoundDone, Settings, Status, Wish
 from adawm_planner.finetuning.replay_store import ReplayStore, StoreBusyError, StoreWriteError
 from adawm_planner.finetuning.supervisor import WORKER, Supervisor
@@ -70,7 +70,8 @@ class FinetunerNode(WatchedNode):
         self._heard = self._earlier = 0  # newest round whose report has been taken, and newest one of earlier runs
         self._unpublished: list[RoundDone] = []
         self._offered = ""  # digest of the newest bundle that was published
-        self._bundle = ""  # folder of the newest bundle
+        self._state_dir = Path()
+        self._bundle: Path | None = None  # folder of the newest bundle
 
     def _open(self, values: dict[str, Any]) -> None:
         """Open the replay, start the worker, open the topics."""
@@ -101,12 +102,13 @@ class FinetunerNode(WatchedNode):
 
     def _remember(self, settings: Settings) -> None:
         """Take up what earlier runs have done. Raises ValueError as `read_known`."""
-        known = read_known(Path(settings.state_dir), digest(Path(settings.model_dir)))
+        self._state_dir = Path(settings.state_dir)
+        known = read_known(self._state_dir, digest(Path(settings.model_dir)))
         self._earlier = 0 if known is None else known.round
         # Whether its report was published before the earlier run ended, nobody knows: the worker begins by telling it.
         self._heard, self._unpublished = self._earlier - 1, []
         made = known.made[-1] if known is not None and known.made else None
-        self._bundle = "" if made is None else str(bundle_folder(Path(settings.state_dir), made))
+        self._bundle = None if made is None else bundle_folder(self._state_dir, made)
         self._offered = ""
 
     def _open_topics(self) -> None:
@@ -210,7 +212,7 @@ class FinetunerNode(WatchedNode):
         self._report()
         self.get_logger().info(f"round {done.round}: {done.reason}")
         if done.bundle:
-            self._bundle = done.bundle
+            self._bundle = told_bundle(self._state_dir, done.bundle)
             self._offer()
 
     def _report(self) -> None:
@@ -222,10 +224,10 @@ class FinetunerNode(WatchedNode):
 
     def _offer(self) -> None:
         """Publish the newest bundle, once."""
-        if not self._bundle or not self._active:
+        if self._bundle is None or not self._active:
             return
         try:
-            message = adapter_message(Path(self._bundle), self.get_clock().now().to_msg())
+            message = adapter_message(self._bundle, self.get_clock().now().to_msg())
         except (Refused, ValueError, OSError) as error:
             self.note("adapter", State(ERROR, f"{self._bundle} cannot be offered: {error}"))
             return

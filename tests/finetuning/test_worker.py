@@ -51,6 +51,7 @@ from adawm_planner.finetuning.memory import (
     acting,
     bundle_folder,
     read_known,
+    told_bundle,
 )
 from adawm_planner.finetuning.messages import (
     Gone,
@@ -259,7 +260,9 @@ def test_a_round_leaves_a_bundle_that_the_planner_takes_and_the_next_one_goes_on
     assert (made.digest, made.counter, memory.known.round) == (done.produced, 1, 1)
     assert memory.known.last_chunk == 9  # what was driven while it was made is old driving
     context = Context(read_base_model(place.model_dir), read_trust([place.key.with_suffix(".pub")]), vehicle="car-7")
-    found = verify_folder(Path(done.bundle), context, int(time.time()))
+    folder = told_bundle(place.state_dir, done.bundle)
+    assert folder == bundle_folder(place.state_dir, made) and not Path(done.bundle).is_absolute()
+    found = verify_folder(folder, context, int(time.time()))
     assert isinstance(found, VerifiedAdapter), found
     assert found.manifest.gate == json.loads(json.dumps(done.gate)) and found.manifest.data_sha256
     assert found.manifest.expires_unix_s is not None

@@ -31,9 +31,12 @@ from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context as Trusted
 from adawm_planner.adapters.verify import VerifiedAdapter, verify_message
 from adawm_planner.config.finetuning import RoundConfig
+from adawm_planner.finetuning.episodes import split
+from adawm_planner.finetuning.material import Material, material_of
 from adawm_planner.finetuning.memory import Memory
 from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
+from adawm_planner.finetuning.round import Workshop, run_round
 from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN
 from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, RECENT_S, SILENT_S, FinetunerNode
@@ -306,6 +309,28 @@ def test_each_request_for_a_round_is_answered_by_one_that_began_after_it(
     assert bench.call("run_round").success and wished() == 3
     assert node.trigger_deactivate() == SUCCESS and node.trigger_activate() == SUCCESS
     assert wished() == 0
+
+
+@pytest.mark.parametrize("of_before", [False, True], ids=["relative", "the whole path, as before"])
+def test_the_adapter_of_a_state_dir_that_was_moved_is_offered(
+    place: Workplace, make: Callable[..., Bench], tmp_path: Path, of_before: bool
+) -> None:
+    workshop, memory = Workshop(place.settings()), Memory(place.state_dir, place.base)
+    stretches = split(driven(random_episodes(40, 5, level=1.0), place.base))
+    found = material_of(stretches, place.base, RoundConfig(decisions=100))
+    assert isinstance(found, Material)
+    done = run_round(workshop, memory, found, {}, "model", 0, lambda: 0, lambda phase: None, lambda done, text: None)
+    assert done.produced, done.reason
+    if of_before:
+        report = asdict(replace(done, bundle=str(place.state_dir / done.bundle)))
+        memory.keep(replace(memory.known, report=report))
+    place.state_dir.rename(tmp_path / "moved")
+    bench = make(state_dir=str(tmp_path / "moved"))
+    updates = bench.planner.adapters()
+    bench.start()
+    assert bench.spin_until(lambda: bool(updates and bench.planner.reports)), "the last report comes once more"
+    assert [each.digest for each in updates] == [done.produced]
+    assert of(bench.finetuner, "adapter")[0] == OK
 
 
 def of(node: FinetunerNode, name: str) -> tuple[int, str]:
