@@ -1,6 +1,7 @@
 """A worker process, kept alive: started, told what is wanted, listened to, started again after a death.
 
-The wait before a new start doubles with each death up to a limit, and is short again after a finished round. No torch
+The wait before a new start doubles with each death up to a limit, and is short again after a finished round. A worker
+that lives and says nothing is not ended: it may be without processor time, and a round is worth waiting for. No torch
 and no ROS here; `ros/finetuner_node` calls `poll` from a timer.
 """
 
@@ -13,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from multiprocessing.connection import Connection, Pipe
 
-from adawm_planner.finetuning.messages import Message, RoundDone, Settings, Trouble, Wish, decode, encode
+from adawm_planner.finetuning.messages import Message, RoundDone, Settings, Status, Trouble, Wish, decode, encode
 from adawm_planner.processes import module_command
 from adawm_planner.workers import ending
 
@@ -21,6 +22,15 @@ FIRST_WAIT_S = 1.0
 LONGEST_WAIT_S = 60.0
 END_S = 2.0
 """How long a worker that was told to end is waited for before it is killed [s]; nothing is lost by either."""
+
+SILENT_S = 120.0
+"""Time without a message from a living worker after which it may hang [s], whatever its phase. It reports every second,
+except while it starts, measures, begins an update, judges, or writes. With a full window on two busy cores, the longest
+of these took 15 s. Eight times that is for slower computers, and for a planner that leaves little of the processor.
+"""
+
+STARTING = "starting"
+"""Phase of a worker that has not said any yet."""
 
 WORKER = tuple(module_command("adawm_planner.finetuning.worker_process"))
 THREAD_VARIABLES = ("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS")
@@ -46,6 +56,8 @@ class Supervisor:
         self._unsent: Wish | None = None  # what this worker has not been told yet
         self._wait, self._start_at = FIRST_WAIT_S, clock()
         self._trouble, self._round = "", 0  # newest round heard of
+        self._heard_at = clock()  # start of the worker, or its newest message
+        self.phase = STARTING  # of the worker, as it said last
         self.deaths = 0  # since this was made
         self.last_death = ""  # one line: how the worker ended, and why if it could say
 
@@ -58,6 +70,11 @@ class Supervisor:
     def restart_in_s(self) -> float:
         """Time until the next start [s]; 0 while there is a worker."""
         return 0.0 if self._process is not None else max(self._start_at - self._clock(), 0.0)
+
+    @property
+    def silent_s(self) -> float:
+        """Time since the worker's start or its newest message [s]; 0 while there is none."""
+        return 0.0 if self._process is None else self._clock() - self._heard_at
 
     def want(self, wish: Wish) -> None:
         """Tell the worker, and every later one, what is wanted."""
@@ -74,8 +91,12 @@ class Supervisor:
         self._tell()
         ended = self._process.poll()  # looked at first, so that its last words are still read
         messages = self._listen()
+        if messages:
+            self._heard_at = self._clock()
         for message in messages:
-            if isinstance(message, RoundDone) and message.round > self._round:
+            if isinstance(message, Status):
+                self.phase = message.phase
+            elif isinstance(message, RoundDone) and message.round > self._round:
                 # A worker begins with the last round of the one before it: that one finished nothing yet.
                 self._wait, self._round = FIRST_WAIT_S, message.round
             elif isinstance(message, Trouble):
@@ -104,6 +125,7 @@ class Supervisor:
         except OSError as error:  # no process, memory or descriptor is left: a later start may find one
             self._died(f"the worker cannot be started ({error})")
             return
+        self._heard_at, self.phase = self._clock(), STARTING
         self._send(self._settings)
         self._unsent = self._wish
         self._tell()

@@ -21,6 +21,7 @@ from adawm_planner.adapters.refusal import Refused
 from adawm_planner.finetuning.memory import bundle_folder, read_known, told_bundle
 from adawm_planner.finetuning.messages import Phase, RoundDone, Settings, Status, Wish
 from adawm_planner.finetuning.replay_store import ReplayStore, StoreBusyError, StoreWriteError
+from adawm_planner.finetuning.supervisor import SILENT_S as WORKER_SILENT_S
 from adawm_planner.finetuning.supervisor import WORKER, Supervisor
 from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, State
@@ -291,11 +292,21 @@ def round_state(status: Status) -> State:
 
 
 def worker_state(supervisor: Supervisor) -> State:
-    """Say whether the training process lives."""
-    values = (("pid", str(supervisor.pid or "")), ("deaths", str(supervisor.deaths)))
+    """Say whether the training process lives, and goes on."""
+    values = (
+        ("pid", str(supervisor.pid or "")),
+        ("deaths", str(supervisor.deaths)),
+        ("silent_s", f"{supervisor.silent_s:.0f}"),
+    )
     if supervisor.pid is None and supervisor.deaths:
         text = f"{supervisor.last_death}; started again in {supervisor.restart_in_s:.0f} s"
         return State(ERROR, text, values, key=supervisor.last_death)
+    if supervisor.silent_s > WORKER_SILENT_S:
+        text = (
+            f"{supervisor.phase}, but has said nothing for {supervisor.silent_s:.0f} s ({WORKER_SILENT_S:g} at most): "
+            f"it hangs or gets no processor time; after `kill -9 {supervisor.pid}` another is started and begins anew"
+        )
+        return State(WARN, text, values, key=f"silent {supervisor.phase}")
     if supervisor.deaths:
         return State(WARN, f"runs; {supervisor.deaths} deaths, the last: {supervisor.last_death}", values)
     return State(OK, "runs" if supervisor.pid else "starts", values)

@@ -871,6 +871,32 @@ def test_a_worker_that_reads_nothing_holds_up_nobody_and_hears_the_newest_wish(
     assert heard_of == [Trouble("heard it")]
 
 
+def test_how_long_a_worker_says_nothing_and_in_what_phase(place: Workplace) -> None:
+    code = (
+        "import sys, time; from multiprocessing.connection import Connection;"
+        "from adawm_planner.finetuning.messages import Status, encode; c = Connection(int(sys.argv[1]));"
+        "c.recv_bytes(); c.recv_bytes(); c.send_bytes(encode(Status('gating', '', 0, 0))); time.sleep(600)"
+    )
+    now = [0.0]
+    supervisor = Supervisor(place.settings(), [sys.executable, "-c", code], clock=lambda: now[0])
+    try:
+        assert supervisor.silent_s == 0.0, "there is none"
+        now[0] = 5.0
+        supervisor.poll()
+        assert (supervisor.silent_s, supervisor.phase) == (0.0, "starting")
+        now[0] = 12.0
+        assert supervisor.poll() == [] and supervisor.silent_s == 7.0
+        supervisor.want(WANTED)
+        deadline = time.monotonic() + HANG_S
+        while not supervisor.poll() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert (supervisor.silent_s, supervisor.phase) == (0.0, "gating")
+        now[0] += 200.0
+        assert supervisor.poll() == [] and supervisor.silent_s == 200.0 and supervisor.pid is not None
+    finally:
+        supervisor.stop()
+
+
 def test_an_old_round_told_anew_is_no_progress(place: Workplace) -> None:
     old = RoundDone(3, "adawm", 1, 1, {}, 1.0, "nothing", [], "", [], None, "", "")
     code = (

@@ -37,6 +37,7 @@ from adawm_planner.finetuning.memory import Memory
 from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.finetuning.round import Workshop, run_round
+from adawm_planner.finetuning.supervisor import SILENT_S as WORKER_SILENT_S
 from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN
 from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, RECENT_S, SILENT_S, FinetunerNode
@@ -331,6 +332,30 @@ def test_the_adapter_of_a_state_dir_that_was_moved_is_offered(
     assert bench.spin_until(lambda: bool(updates and bench.planner.reports)), "the last report comes once more"
     assert [each.digest for each in updates] == [done.produced]
     assert of(bench.finetuner, "adapter")[0] == OK
+
+
+def test_a_worker_that_hangs_is_told_with_its_phase_and_goes_on_living(
+    make: Callable[..., Bench], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    bench = make()
+    bench.start()
+    node, now = bench.finetuner, [0.0]
+    assert node.supervisor is not None
+    assert bench.spin_until(lambda: node.supervisor.phase == "collecting")
+    pid = node.supervisor.pid
+    assert of(node, "worker") == (OK, "runs")
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        bench.spin_for(0.3)  # what it had said before is heard
+        monkeypatch.setattr(node.supervisor, "_clock", lambda: time.monotonic() + now[0])
+        assert of(node, "worker") == (OK, "runs")
+        now[0] = WORKER_SILENT_S
+        level, text = of(node, "worker")
+        assert level == WARN and text.startswith("collecting, but has said nothing for 12") and str(pid) in text
+        assert node.supervisor.pid == pid and node.supervisor.deaths == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert bench.spin_until(lambda: of(node, "worker") == (OK, "runs"))
 
 
 def of(node: FinetunerNode, name: str) -> tuple[int, str]:
