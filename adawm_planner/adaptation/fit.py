@@ -7,7 +7,6 @@ has no expert.
 
 from __future__ import annotations
 
-import copy
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
@@ -23,7 +22,6 @@ from adawm_planner.adaptation.student import Student
 from adawm_planner.adaptation.subunits import propose_subunits
 from adawm_planner.adaptation.visited import visit
 from adawm_planner.config.adaptation import AdaptationConfig, FitConfig
-from adawm_planner.policy.actor import Actor
 from adawm_planner.policy.agent import Agent
 from adawm_planner.policy.critic import follow
 from adawm_planner.pretraining.fit import step_generator
@@ -41,9 +39,6 @@ from adawm_planner.world_model.model import WorldModel
 from adawm_planner.world_model.rssm import State
 
 SHOW_EVERY = 10
-FIRST_WEIGHT, WEIGHT_STEP = 0.1, 1.05
-"""Weight of the penalty of a `Region` before the first update, and by what factor an update changes it at most."""
-
 Metrics = Mapping[str, float]
 
 
@@ -264,35 +259,10 @@ def dream(agent: Agent, starts: Starts, fit: FitConfig, rng: np.random.Generator
     return Behaviour(before, future.action, returns, agent.critic(before), alive(future))
 
 
-def policy_loss(now: Tensor, seen: Behaviour, running: RunningRms, fit: FitConfig) -> tuple[Tensor, Tensor]:
-    """Policy-gradient loss of an actor that has probabilities `now` (K, B, A), with gradient, and its mean entropy."""
+def policy_loss(agent: Agent, seen: Behaviour, running: RunningRms, fit: FitConfig) -> tuple[Tensor, Tensor]:
+    """Policy-gradient loss of the actor and its mean entropy."""
     advantage = seen.advantage(running, fit.advantage_clip)
-    return actor_loss(now, seen.action, advantage, seen.weight, fit.entropy)
-
-
-class Region:
-    """Keeps a step's policy near the one that drove, whose mistakes alone are in the data.
-
-    A penalty on the KL divergence from that policy to the present one in imagined states; its weight rises while the
-    divergence is above the limit and falls while it is below (PPO's adaptive penalty, Schulman et al. 2017, section 4;
-    here at every update and not between batches). Without it one step in a young model may end in a policy that stands
-    still for good: docs/experiments.md.
-    """
-
-    def __init__(self, actor: Actor, limit: float) -> None:
-        """Around `actor` as it is now; `limit` in nats."""
-        self._before = copy.deepcopy(actor).requires_grad_(False)
-        self._limit, self._weight = limit, FIRST_WEIGHT
-        self.moved = 0.0  # nats, at the newest update
-
-    def penalty(self, now: Tensor, seen: Behaviour) -> Tensor:
-        """What a policy loss has added to it; `now` (K, B, A) is what the policy does in the imagined states."""
-        before: Tensor = self._before(seen.latent)
-        divergence = (before * (before.log() - now.log())).sum(-1)
-        moved: Tensor = (seen.weight * divergence).sum() / seen.weight.sum()
-        weight, self.moved = self._weight, float(moved.detach())
-        self._weight *= WEIGHT_STEP if self.moved > self._limit else 1.0 / WEIGHT_STEP
-        return weight * moved
+    return actor_loss(agent.actor(seen.latent), seen.action, advantage, seen.weight, fit.entropy)
 
 
 def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig, seed: int) -> dict[str, Tensor]:
@@ -304,7 +274,7 @@ def policy_gradients(student: Student, starts: Starts, config: AdaptationConfig,
     plain.actor.requires_grad_(True)
     for number in range(config.subunits.gradients):
         behaviour = dream(plain, starts, config.fit, step_generator(seed, "gradients", number))
-        policy_loss(plain.actor(behaviour.latent), behaviour, student.rms, config.fit)[0].backward()  # type: ignore[no-untyped-call]
+        policy_loss(plain, behaviour, student.rms, config.fit)[0].backward()  # type: ignore[no-untyped-call]
     layers = [(name, module) for name, module in plain.named_modules() if isinstance(module, nn.Linear)]
     return {name: layer.weight.grad for name, layer in layers if layer.weight.grad is not None}
 
@@ -325,7 +295,6 @@ def fit_policy(
     begun, fit, (agent, layers) = time.monotonic(), config.fit, _on_still_model(student)
     critic, starts = torch.optim.Adam(agent.critic.parameters(), fit.critic_rate, eps=1e-6), Starts.of(agent, replay)
     mean, last = AveragedModel(agent.actor), 0 if student.subunits else round(fit.averaged * updates)
-    region = None if fit.policy_moved is None else Region(agent.actor, fit.policy_moved)
 
     def evaluate_policy(number: int) -> Metrics:
         rng = step_generator(seed, "warmup", number)
@@ -341,10 +310,7 @@ def fit_policy(
             propose_subunits(agent, policy_gradients(student, starts, config, seed + number), config.subunits)
             actor = _actor_optimizer(student, fit)
         behaviour = dream(agent, starts, fit, step_generator(seed, "policy", number))
-        now = agent.actor(behaviour.latent)
-        loss, entropy = policy_loss(now, behaviour, student.rms, fit)
-        if region is not None:
-            loss = loss + region.penalty(now, behaviour)
+        loss, entropy = policy_loss(agent, behaviour, student.rms, fit)
         _descend(actor, loss, fit.gradient_clip)
         for layer in layers:
             layer.compose()
@@ -352,8 +318,7 @@ def fit_policy(
         if number >= updates - last:
             mean.update_parameters(agent.actor)
         imagined = float(behaviour.returns[0].mean())
-        moved = {} if region is None else {"policy_moved": region.moved}
-        return {"imagined_return": imagined, "entropy": float(entropy), "critic": error, **moved}
+        return {"imagined_return": imagined, "entropy": float(entropy), "critic": error}
 
     report = _repeat("policy", updates, step, 0, show)
     trainable = _count(student.policy_parameters())

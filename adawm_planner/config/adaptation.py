@@ -187,15 +187,11 @@ class FitConfig:
     advantage_clip: float  # in running root mean squares of the advantages
     averaged: float  # share of a step's policy updates, the last ones, over which what is trained is averaged
     slow_rate: float
-    # Nats: about how far a step may move the policy from the one that drove, in imagined states. None: as it likes.
-    policy_moved: float | None = None
 
     def __post_init__(self) -> None:
         above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
         above("fit", self, 0, "actor_lora_rate", "subunit_rate")
         above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
-        if self.policy_moved is not None:
-            above("fit", self, 0, "policy_moved")
         not_negative("fit", self, "kl_dynamics", "kl_representation", "free_nats", "embedding_weight", "state_weight")
         not_negative("fit", self, "reward_weight", "keep_policy", "image_weight", "entropy", "warmup")
         share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, fields, is_dataclass
-from types import NoneType
 from typing import Any, TypeVar, get_args, get_origin, get_type_hints
 
 from adawm_planner.config.checks import finite
@@ -20,7 +19,7 @@ def from_mapping(kind: type[Made], values: Mapping[str, Any], where: str) -> Mad
     """Make a dataclass; entries whose field has a default may be left out.
 
     Args:
-        kind: a dataclass of numbers, text, tuples (lists among plain values), such dataclasses, and what may be None.
+        kind: a dataclass of numbers, text, tuples (lists among plain values) and such dataclasses.
         values: entry -> plain value.
         where: begins every message; the file, and the way from its top.
 
@@ -61,9 +60,6 @@ def _convert(hint: Any, value: Any, where: str) -> Any:
         return from_mapping(hint, value, where)  # type: ignore[arg-type]
     if get_origin(hint) is tuple:
         return _convert_list(get_args(hint), value, where)
-    if NoneType in get_args(hint):
-        (kind,) = (each for each in get_args(hint) if each is not NoneType)
-        return None if value is None else _convert(kind, value, where)
     if hint is float:
         if not finite(value):
             raise ValueError(f"{where} is {value!r}, must be a finite number")

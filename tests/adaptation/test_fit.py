@@ -190,17 +190,3 @@ def test_the_mean_of_the_last_policies_leaves(agent: Agent, config: AdaptationCo
         torch.testing.assert_close(mean, last)  # folding leaves nothing to average
     else:
         assert 0.0 < float(mean.norm()) < float(last.norm())  # factors begin at 0 and grow
-
-
-def test_a_step_moves_the_policy_about_as_far_as_it_may(agent: Agent, config: AdaptationConfig, replay: Replay) -> None:
-    def moved(limit: float) -> float:
-        student = Student(agent, config, low_rank=True, seed=0)
-        fit = replace(config.fit, policy_moved=limit, actor_lora_rate=1e-2, averaged=0.0)
-        fit_policy(student, replay, replace(config, fit=fit), 60, 4)
-        latent = Starts.of(agent, replay).state.latent()
-        with torch.no_grad():
-            before, now = agent.actor(latent), student.merged().actor(latent)
-        return float((before * (before.log() - now.log())).sum(-1).mean())
-
-    free = moved(1e6)
-    assert 0.0 < moved(0.01 * free) < 0.25 * free
