@@ -16,6 +16,7 @@ import numpy as np
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 
+from adawm_planner.adapters.factors import PARTS
 from adawm_planner.data_types import Float64
 from adawm_planner.evaluation.metrics import wilson_interval
 
@@ -35,17 +36,20 @@ Document = dict[str, Any]
 
 def draw(document: Document, file: Path) -> None:
     """Draw a story. Raises OSError when the file cannot be written."""
-    figure, (above, below) = pyplot.subplots(
-        2, 1, sharex=True, figsize=(9.0, 5.6), height_ratios=(1.5, 1.0), layout="constrained"
+    figure, (above, below, strip) = pyplot.subplots(
+        3, 1, sharex=True, figsize=(9.0, 6.2), height_ratios=(1.5, 1.0, 0.24), layout="constrained"
     )
     try:
         _success(above, document)
         _mismatch(below, document)
+        _adapters(strip, document)
         for axes in (above, below):
             _shade(axes, document)
-            _swaps(axes, document)
+            for row in document["driving"]:
+                axes.axvline(row["episode"] + 0.5, color="black", linewidth=0.8, linestyle=":")
+        _name_phases(above, document)
         above.set_title(_title(document), fontsize=10, loc="left")
-        below.set_xlabel("episode")
+        strip.set_xlabel("episode")
         figure.legend(loc="outside lower center", fontsize=8, ncols=6, frameon=False)
         figure.savefig(file, dpi=130)
     finally:
@@ -84,7 +88,7 @@ def _success(axes: Axes, document: Document) -> None:
     hit = np.asarray(outcomes, dtype=bool)
     axes.plot(x[hit], np.full(hit.sum(), 1.05), "|", color=GREEN, markersize=5, label="success")
     axes.plot(x[~hit], np.full((~hit).sum(), -0.05), "|", color=VERMILION, markersize=5, label="failure")
-    axes.set_ylim(-0.1, 1.28)
+    axes.set_ylim(-0.1, 1.36)
     axes.set_yticks(np.linspace(0.0, 1.0, 6))
     axes.set_ylabel("success rate")
 
@@ -122,35 +126,53 @@ def _mismatch(axes: Axes, document: Document) -> None:
 
 
 def _shade(axes: Axes, document: Document) -> None:
-    top = axes.get_subplotspec()
     for row in document["phases"]:
-        begin, count = row["first_episode"] + 0.5, row["episodes"]
-        axes.axvspan(begin, begin + count, color=SHADES[row["phase"]], zorder=0, linewidth=0)
-        if count and top is not None and top.is_first_row():
-            name = f"{row['phase'].replace('_', ' ')}\n{row['successes']} of {count}"
-            # The first phase is short: its name ends where the next one's begins.
-            x, side = (begin + count - 1.0, "right") if row["first_episode"] == 0 else (begin + 0.5, "left")
-            axes.text(x, 1.12, name, ha=side, va="bottom", fontsize=7)
+        begin = row["first_episode"] + 0.5
+        axes.axvspan(begin, begin + row["episodes"], color=SHADES[row["phase"]], zorder=0, linewidth=0)
     axes.margins(x=0.01)
 
 
-def _swaps(axes: Axes, document: Document) -> None:
-    """A line where other adapters began to drive, with their names."""
-    top = axes.get_subplotspec()
-    for row in document["driving"]:
-        axes.axvline(row["episode"] + 0.5, color="black", linewidth=0.8, linestyle=":")
-        if top is not None and not top.is_first_row():
-            names = " + ".join(row["adapters"]) or "base model"
-            axes.text(
-                row["episode"] + 0.5,
-                0.02,
-                names,
-                rotation=90,
-                fontsize=6,
-                va="bottom",
-                ha="right",
-                transform=axes.get_xaxis_transform(),
-            )
+def _name_phases(axes: Axes, document: Document) -> None:
+    """Write each phase's name and count on its shade, on two lines in turns: phases may be shorter than their names."""
+    phases = [row for row in document["phases"] if row["episodes"]]
+    for k, row in enumerate(phases):
+        begin, count = row["first_episode"] + 0.5, row["episodes"]
+        name = f"{row['phase'].replace('_', ' ')}: {row['successes']} of {count}"
+        late = begin > 0.8 * len(document["episodes"])  # from there a name would leave the picture
+        x, side = (begin + count, "right") if late else (begin, "left")
+        box = {"facecolor": SHADES[row["phase"]], "edgecolor": "none", "pad": 1.0}
+        axes.text(x, 1.12 + 0.11 * (k % 2), name, ha=side, va="bottom", fontsize=7, bbox=box)
+
+
+def _adapters(axes: Axes, document: Document) -> None:
+    """A bar for as long as an adapter drives, a row per part, the adapter's number in it."""
+    row_of = {part: (y, colour) for y, (part, colour) in enumerate(zip(PARTS, (VERMILION, PURPLE), strict=True))}
+    part_of = {each["name"]: each["part"] for each in document["adapters"]}
+    for name, begin, end in spans(document["driving"], len(document["episodes"])):
+        if name in part_of:  # else it drove before the story began to listen
+            y, colour = row_of[part_of[name]]
+            axes.barh(y, end - begin, left=begin + 0.5, color=colour, alpha=0.45, height=0.8, edgecolor="white")
+            number = name.removeprefix(f"{part_of[name]}-")
+            axes.text(0.5 * (begin + end + 1), y, number, ha="center", va="center", fontsize=6)
+    axes.set_yticks(range(len(PARTS)), [f"{part} adapter" for part in PARTS], fontsize=7)
+    axes.set_ylim(len(PARTS) - 0.5, -0.5)
+
+
+def spans(driving: list[Document], episodes: int) -> list[tuple[str, int, int]]:
+    """Adapters with the episodes after which each began and ended to drive.
+
+    Args:
+        driving: `episode` and `adapters`, whenever other ones drove.
+        episodes: count of all, where the last ones end.
+    """
+    found: list[tuple[str, int, int]] = []
+    began: dict[str, int] = {}
+    for row in [*driving, {"episode": episodes, "adapters": []}]:
+        for name in [each for each in began if each not in row["adapters"]]:
+            found.append((name, began.pop(name), row["episode"]))
+        for name in row["adapters"]:
+            began.setdefault(name, row["episode"])
+    return found
 
 
 def _title(document: Document) -> str:

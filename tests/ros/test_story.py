@@ -38,7 +38,7 @@ def parameters(file: Path, **values: object) -> str:
 
 
 def learn_clearly(config_file: Path) -> None:
-    """More room and updates than the other tests give: each round gains so much that no chance decides on its update."""
+    """More room and updates than other tests give: each round gains so much that no chance decides on its update."""
     values = yaml.safe_load(config_file.read_text())
     debug = values["presets"]["debug"]
     debug["lora"]["rank"], debug["fit"]["updates"] = 16, 240

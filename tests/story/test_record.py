@@ -78,7 +78,7 @@ def test_only_an_adapter_made_since_the_shift_counts() -> None:
 
 def test_the_figure_is_drawn_from_the_document_alone(tmp_path: Path) -> None:
     pytest.importorskip("matplotlib")
-    from adawm_planner.story.figure import draw, running
+    from adawm_planner.story.figure import draw, running, spans
 
     for name, record in (("whole", told()), ("not recovered", told(recovers=False))):
         draw(json.loads(json.dumps(record.document({}, 20.0))), tmp_path / f"{name}.png")
@@ -90,3 +90,10 @@ def test_the_figure_is_drawn_from_the_document_alone(tmp_path: Path) -> None:
     assert rate.tolist() == [1.0, 1.0, 0.0, 0.0]
     assert (low <= rate).all() and (rate <= high).all()
     assert running([True, False, False], [0], window=2)[0].tolist() == [1.0, 0.5, 0.0]
+    driving = [
+        {"episode": 3, "adapters": ["dynamics-1"]},
+        {"episode": 5, "adapters": ["dynamics-1", "policy-1"]},
+        {"episode": 8, "adapters": ["dynamics-2", "policy-1"]},
+    ]
+    assert spans(driving, 9) == [("dynamics-1", 3, 8), ("policy-1", 5, 9), ("dynamics-2", 8, 9)]
+    assert spans([*driving, {"episode": 9, "adapters": []}], 12)[-1] == ("dynamics-2", 8, 9)
