@@ -281,6 +281,17 @@ def test_what_was_made_beside_an_adapter_of_the_other_part_that_is_rolled_back_n
     assert rig.ask(m.Load, tmp_path / "bundle", None).success and rig.stage == "shadow"
 
 
+def test_what_was_made_beside_an_adapter_that_never_came_here_is_refused_unless_an_operator_loads_it(
+    rig: Rig, tmp_path: Path
+) -> None:
+    foreign = rig.maker.files(acting=("a" * 64,))
+    rig.push(foreign)
+    assert rig.swap.report.last_refusal.startswith("acting:") and "never accepted here" in rig.swap.report.last_refusal
+    assert digest_of(foreign) not in rig.store.seen().known
+    write_bundle(tmp_path / "bundle", foreign)
+    assert rig.ask(m.Load, tmp_path / "bundle", None).success and rig.stage == "shadow"
+
+
 def test_what_was_made_beside_what_drives_is_taken(rig: Rig, policy: Files, dynamics: Files) -> None:
     committed(rig, dynamics)
     committed(rig, rig.maker.files(acting=(digest_of(dynamics),)))

@@ -137,6 +137,7 @@ class Intake:
     def _check_origin(self, found: VerifiedAdapter) -> None:
         """Refuse a pushed bundle that carries on what was rolled back, whoever did: its maker could not yet know.
 
+        What never came here did not drive here either: such a bundle is of another vehicle, or of a store that is gone.
         Of another part too: a policy was learnt, and judged offline, in the dynamics that drove beside it. An operator
         who loads one knows; shadow and probation judge it then as any other.
         """
@@ -149,12 +150,13 @@ class Intake:
                 "what drives, or the base model",
                 "Nothing to do: the next round starts from what drives; an operator may load this one",
             )
+        known = self._store.seen().known
         for each in acting:
-            if self._store.is_rolled_back(each):
+            if each not in known or self._store.is_rolled_back(each):
                 refuse(
                     Reason.ACTING,
-                    "a pushed bundle must not be made beside one that was rolled back",
-                    each,
+                    "a pushed bundle must be made beside adapters that drove here and were not rolled back",
+                    f"{each}, {'rolled back' if each in known else 'never accepted here'}",
                     "what drives, or the base model",
                     "Nothing to do: the next round starts from what drives; an operator may load this one",
                 )
