@@ -51,7 +51,7 @@ from adawm_planner.ros.node_table import (
     node_command,
 )
 from adawm_planner.simulator.tasks import load_task, load_vehicle
-from adawm_planner.story.events import Event, Offered
+from adawm_planner.story.events import Event, Measured, Offered
 from adawm_planner.story.phases import Phase, Turn, next_turn
 from adawm_planner.story.record import Record, Setting, World
 
@@ -71,6 +71,9 @@ PACKAGES = ("torch", "peft", "onnxruntime", "ros-rclpy", "ros-fastrtps", "libsum
 
 STALL_S = 300.0
 """Longest wait for an episode before the story is given up [s]; the longest episode has 80 s of driving."""
+
+ROUND_S = 180.0
+"""Longest wait for the measurement at home [s]; the finetuner's worker may still be at its start."""
 
 FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 
@@ -384,6 +387,8 @@ class Telling:
 
     def _next(self, turn: Turn, listener: StoryListener, children: Children) -> bool:
         """End a phase and begin the next; tells whether there is one."""
+        if turn.after is Phase.SHIFTED:
+            self._measure(listener, children)
         self._record.turn(turn, self.wall_s)
         self._view.turn(turn, self.wall_s)
         if turn.after is Phase.SHIFTED:
@@ -394,6 +399,15 @@ class Telling:
             for answer in (listener.roll_back(), *map(listener.pin, PARTS), listener.load(newest)):
                 self._view.event(self._record.take(answer, self.wall_s))
         return turn.after is not None
+
+    def _measure(self, listener: StoryListener, children: Children) -> None:
+        """Have the mismatch measured at home, for what is measured after the shift to be compared with."""
+        answer = listener.measure()
+        self._view.event(self._record.take(answer, self.wall_s))
+        end = time.monotonic() + (ROUND_S if answer.success else 0.0)
+        while not self._record.events(Measured) and time.monotonic() < end:
+            self._episode_at = time.monotonic()  # no episode is to come
+            self._follow(listener, children)
 
     def _newest(self) -> Path:
         """Newest bundle in the planner's store, of those that drive if any does: what the pin must keep out."""

@@ -14,6 +14,7 @@ from adawm_msgs.msg import AdapterUpdate, MismatchReport, PlannerStatus
 from adawm_msgs.srv import LoadAdapter, PinAdapter, RollbackAdapter
 from diagnostic_msgs.msg import DiagnosticArray
 from std_msgs.msg import String
+from std_srvs.srv import Trigger
 
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.ros import qos
@@ -48,6 +49,7 @@ class StoryListener(EpisodeListener):
         self._roll_back = node.create_client(RollbackAdapter, "/adawm_planner/rollback_adapter")
         self._pin = node.create_client(PinAdapter, "/adawm_planner/pin_adapter")
         self._load = node.create_client(LoadAdapter, "/adawm_planner/load_adapter")
+        self._measure = node.create_client(Trigger, "/adawm_finetuner/run_round")
         self._events: list[Event] = []
         self._driving = Driving((), 0)
         self._moved: Moved | None = None
@@ -61,6 +63,10 @@ class StoryListener(EpisodeListener):
         """What happened since the last call."""
         taken, self._events = self._events, []
         return taken
+
+    def measure(self) -> Operated:
+        """Ask the finetuner for a round on what was driven so far. Raises OSError as `_call`."""
+        return self._operated(self._measure, "run_round", Trigger.Request(), "of the finetuner")
 
     def roll_back(self) -> Operated:
         """Ask the planner for the base model. Raises OSError as `_call`."""

@@ -99,11 +99,12 @@ def test_a_story_goes_through_its_phases_with_one_planner_and_one_finetuner(tmp_
     assert stages.index("shadow") < stages.index("probation")
     driving = [row["adapters"] for row in document["driving"]]
     assert driving[0] == ["dynamics-1"] and driving[-1] == []
+    assert [row["phase"] for row in document["rounds"]][:2] == ["nominal", "shifted"]  # measured on either side of it
     operator = [(row["service"], row["request"], row["success"]) for row in document["operator"]]
-    assert operator[0][::2] == ("rollback_adapter", True)
-    assert [row[:2] for row in operator[1:3]] == [("pin_adapter", "dynamics"), ("pin_adapter", "policy")]
-    assert [row[2] for row in operator] == [True, True, True, False]  # the last one would load what drove before
-    assert operator[3][0] == "load_adapter" and document["operator"][3]["message"].startswith("pinned:")
+    assert operator[0][::2] == ("run_round", True) and operator[1][::2] == ("rollback_adapter", True)
+    assert [row[:2] for row in operator[2:4]] == [("pin_adapter", "dynamics"), ("pin_adapter", "policy")]
+    assert [row[2] for row in operator] == [True, True, True, True, False]  # the last would load what drove before
+    assert operator[4][0] == "load_adapter" and document["operator"][4]["message"].startswith("pinned:")
     last = [row["text"] for row in document["refusals"] if row["phase"] == "rolled_back"]
     assert any(text.startswith("pinned:") for text in last), last
     assert not document["recovered"] and "has not recovered" in told
