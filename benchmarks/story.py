@@ -175,7 +175,8 @@ def summarise(found: dict[str, Document]) -> Document:
                 "recovery": {key: spread([each[key] for each in recoveries]) for key in recoveries[0]}
                 if recoveries
                 else None,
-                "pins_kept": sum(any(kept_by_pin(one) for one in each["refusals"]) for each in here),
+                "loads_met_pin": sum(map(loads_met_pin, here)),
+                "pushes_met_pin": sum(map(pushes_met_pin, here)),
                 "missed_ticks": sum(each["ros"]["missed_ticks"] for each in here),
                 "frames": sum(each["ros"]["frames"] for each in here),
                 "frames_without_command": sum(each["ros"]["frames_without_command"] for each in here),
@@ -205,17 +206,23 @@ def spread(values: Sequence[float]) -> Document:
     return {"median": median(values), "least": min(values), "most": max(values)}
 
 
-def kept_by_pin(refusal: Document) -> bool:
-    """Whether a push met the pin after the roll back."""
-    return bool(refusal["phase"] == Phase.ROLLED_BACK.value and refusal["text"].startswith("pinned:"))
+def loads_met_pin(story: Document) -> int:
+    """The operator's loads that the pin refused."""
+    return len([each for each in story["operator"] if each["message"].startswith("pinned:")])
+
+
+def pushes_met_pin(story: Document) -> int:
+    """The finetuner's pushes that it refused: the planner tells of the operator's loads as well."""
+    told = [each for each in story["refusals"] if each["text"].startswith("pinned:")]
+    return max(len(told) - loads_met_pin(story), 0)  # of the last load the planner may not have told yet
 
 
 def to_markdown(summary: Document) -> str:
     """The summary as a table."""
     lines = [
         "| task | vehicle | before | shifted | recovered | rolled back | stories recovered | episodes to recovery "
-        "| driving to recovery | wall time to recovery | pushes met the pin | commits |",
-        "|---|---|---|---|---|---|---|---|---|---|---|---|",
+        "| driving to recovery | wall time to recovery | loads met the pin | pushes met the pin | commits |",
+        "|---|---|---|---|---|---|---|---|---|---|---|---|---|",
     ]
     for row in summary["rows"]:
         rates = [_rate(row["phases"][name]) for name in ("nominal", "shifted", "recovered", "rolled_back")]
@@ -223,7 +230,8 @@ def to_markdown(summary: Document) -> str:
             _spread(row["recovery"], key, unit)
             for key, unit in (("episodes", ""), ("driving_s", " s"), ("wall_s", " s"))
         ]
-        counts = [f"{row['recovered']} of {row['stories']}", *times, f"{row['pins_kept']} of {row['stories']}"]
+        pins = str(row["loads_met_pin"]), str(row["pushes_met_pin"])
+        counts = [f"{row['recovered']} of {row['stories']}", *times, *pins]
         commits = ", ".join(commit[:7] for commit in row["commits"])
         lines.append("| " + " | ".join([row["task"], row["vehicle"], *rates, *counts, commits]) + " |")
     note = (

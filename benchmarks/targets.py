@@ -21,8 +21,8 @@ SIDECAR_RATIO = 1.05
 FLIP_MS = 1.0
 """Longest swap of adapters between two ticks."""
 
-GROWTH_PERCENT_PER_HOUR = 1.0
-"""Growth of the planner's and the gate's resident memory."""
+GROWTH_PERCENT = 1.0
+"""Growth of the planner's and the gate's resident memory in an hour, and of the planner's over 10,000 swaps."""
 
 RESIDENT_MB = 300.0
 """Most that the planner's process may have in memory [10^6 bytes]."""

@@ -29,7 +29,7 @@ def told(recovered: bool, wall_s: float = 100.0, pinned: bool = True) -> dict[st
         return {"phase": phase.value, "episodes": 10, "successes": successes, "success_rate": successes / 10}
 
     phases = [row(Phase.NOMINAL, 10), row(Phase.SHIFTED, 3), row(Phase.ADAPTING, 6), row(Phase.ROLLED_BACK, 4)]
-    refusals = [{"phase": "rolled_back", "text": "pinned: it is"}] if pinned else []
+    load = {"service": "load_adapter", "message": "pinned: it is" if pinned else "in shadow"}
     return {
         "schema": "adawm.story/1",
         "model_digest": "abc",
@@ -38,7 +38,8 @@ def told(recovered: bool, wall_s: float = 100.0, pinned: bool = True) -> dict[st
         "shifted": {"task": "right_turn_moderate", "vehicle": "worn_brakes"},
         "phases": [*phases, row(Phase.RECOVERED, 9)] if recovered else phases,
         "recovery": {"episodes": 50, "driving_s": 500.0, "wall_s": wall_s, "adapters": 2} if recovered else None,
-        "refusals": [{"phase": "adapting", "text": "pinned: too early"}, *refusals],
+        "operator": [{"service": "pin_adapter", "message": "dynamics is pinned to the base model"}, load],
+        "refusals": [{"text": "gate: worse"}, *[{"text": "pinned: it is"}] * (2 if pinned else 0)],
         "ros": {"missed_ticks": 1, "frames": 1000, "frames_without_command": 0},
     }
 
@@ -53,7 +54,8 @@ def test_no_two_stories_drive_the_same_episode_and_none_a_seed_for_tuning() -> N
 def test_summary_pools_stories_and_counts_those_that_did_not_recover() -> None:
     found = {"a": told(True, 100.0), "b": told(True, 300.0), "c": told(False, pinned=False)}
     (row,) = summarise(found)["rows"]
-    assert (row["stories"], row["recovered"], row["pins_kept"], row["missed_ticks"]) == (3, 2, 2, 3)
+    assert (row["stories"], row["recovered"], row["missed_ticks"]) == (3, 2, 3)
+    assert (row["loads_met_pin"], row["pushes_met_pin"]) == (2, 2), "the operator's own load is no push"
     assert row["phases"]["shifted"]["success_ci95"] == list(wilson_interval(9, 30))
     assert row["phases"]["recovered"]["episodes"] == 20 and row["phases"]["recovered"]["by_story"] == [0.9, 0.9]
     assert row["recovery"]["wall_s"] == {"median": 200.0, "least": 100.0, "most": 300.0}
@@ -62,7 +64,7 @@ def test_summary_pools_stories_and_counts_those_that_did_not_recover() -> None:
     assert "| 2 of 3 |" in text and "200 s (100-300)" in text and "0.90 (0.70-0.97) [0.90-0.90]" in text
     (row,) = summarise({"c": told(False)})["rows"]
     assert row["recovery"] is None and row["phases"]["recovered"] is None
-    assert "| 0 of 1 | - | - | - |" in to_markdown({"rows": [row]})
+    assert "| 0 of 1 | - | - | - | 1 | 1 |" in to_markdown({"rows": [row]})
 
 
 @pytest.mark.parametrize(
