@@ -1,9 +1,11 @@
 """`adawm benchmark fuzz`: proposals and worlds of every kind through the gate's core, judged by an oracle of its own.
 
 An escape is a command that is not finite, out of range, changes faster than its limits, turns or accelerates more
-than allowed, or does not brake as hard as is due. When and how hard the oracle works out by hand, without the gate's
-code: a proposal that cannot be followed, an input that is missing, old or impossible, a vehicle off its route, a
-standing obstacle on a straight path within the stopping distance, or a stop that has not been released.
+than allowed, has throttle above the largest speed, or does not brake as hard as is due. When and how hard the oracle
+works out by hand, without the gate's code: a proposal that cannot be followed, an input that is missing, old or
+impossible, a vehicle off or across its route or too fast, a car that stands on a straight path within the stopping
+distance or crosses it there, one that drives ahead or comes towards it within RSS's distance, or a stop that has not
+been released.
 """
 
 from __future__ import annotations
@@ -37,6 +39,14 @@ WEIRD = (math.nan, math.inf, -math.inf, 1e308, -1e308, 1e-320, -0.0, 2.0, -2.0)
 ROUNDING = 1e-5
 """Commands are single precision: what the oracle forgives, in units of the full pedal or lock."""
 
+SHOWN = 20
+"""Escapes that are told in full."""
+
+SOON_TOO_FAST = CONFIG.command.speed_mps * CONFIG.command.overspeed
+"""Speed [m/s] up to which an ordinary frame is drawn; above `command.speed_mps` no throttle may pass."""
+
+CAR_LENGTH, CAR_WIDTH = 4.5, 1.8  # of one that is in the way [m]
+
 EPISODE_STEPS = 50
 """Steps that share one memory, so that rates and stops are tried over time; more would be stops alone."""
 
@@ -49,12 +59,20 @@ DUE_MPS2 = {
     "repeated proposal": COMFORTABLE,
     "no route": COMFORTABLE,
     "off the route": COMFORTABLE,
+    "across the route": COMFORTABLE,
+    "too fast": COMFORTABLE,
     "no ego": EMERGENCY,
     "no objects": EMERGENCY,
     "no vehicle": EMERGENCY,
     "ego not finite": EMERGENCY,
+    "impossible vehicle": EMERGENCY,
+    "impossible objects": EMERGENCY,
+    "fault of an input": EMERGENCY,
     "old input": EMERGENCY,
     "obstacle": CONFIG.path.brake_mps2,  # what the stopping distance counts on
+    "crossing": CONFIG.path.brake_mps2,
+    "leading": CONFIG.rss.brake_min_mps2,  # what RSS's distances count on
+    "oncoming": CONFIG.rss.brake_min_mps2,
 }
 """Deceleration that is due for each cause [m/s2]."""
 
@@ -77,10 +95,10 @@ def run(proposals: int, seed: int) -> tuple[dict[str, Any], list[str]]:
     """Put proposals through the gate.
 
     Returns:
-        Counts by what was due and what state answered, and one line for each of the first escapes.
+        Counts by what was due, what state answered and what rules spoke, and one line for each of the first escapes.
     """
     rng = np.random.default_rng(seed)
-    due, states, escapes = Counter[str](), Counter[str](), []
+    due, states, rules, escapes = Counter[str](), Counter[str](), Counter[str](), []
     memory = Memory()
     for k in range(proposals):
         if k % EPISODE_STEPS == 0:
@@ -92,10 +110,13 @@ def run(proposals: int, seed: int) -> tuple[dict[str, Any], list[str]]:
         memory = answer.memory
         due[case.due or "nothing"] += 1
         states[answer.state.value] += 1
+        rules.update({each.rule.value for each in answer.verdicts})
         problem = escaped(case, before, answer)
         if problem:
-            escapes.append(f"step {k}: {problem}: {case.heard} -> {answer.command}")
-    return {"due": dict(sorted(due.items())), "states": dict(sorted(states.items()))}, escapes
+            heard = replace(case.heard, reading=replace(case.heard.reading, route=None))  # always the same, and long
+            escapes.append(f"step {k}: {problem}: {heard if len(escapes) < SHOWN else ''} -> {answer.command}")
+    counts = {"due": due, "states": states, "rules": rules}
+    return {name: dict(sorted(each.items())) for name, each in counts.items()}, escapes
 
 
 def draw(rng: np.random.Generator, parked: bool) -> Case:
@@ -105,47 +126,83 @@ def draw(rng: np.random.Generator, parked: bool) -> Case:
         rng: where it is drawn from.
         parked: let the vehicle stand in most frames.
     """
-    speed = 0.0 if parked and rng.random() < 0.95 else rng.uniform(0.0, 16.0)
+    speed = 0.0 if parked and rng.random() < 0.95 else rng.uniform(0.0, 16.0 if rng.random() < 0.8 else SOON_TOO_FAST)
     ego = EgoState(0.0, rng.uniform(-1.0, 1.0), rng.uniform(-0.2, 0.2), speed, 0.0, rng.uniform(-0.3, 0.3), 0.0)
     reading = Reading(ego, _traffic(rng), VEHICLE, ROUTE)
     proposal: Proposal | None = Proposal(_command(rng))
-    due = ""
-    kind = int(rng.integers(0, 16))
-    if kind == 0:
-        proposal, due = None, "no proposal"
-    elif kind == 1:
-        proposal, due = replace(Proposal(_command(rng)), age_s=float(rng.choice([0.25, 9.0, math.inf]))), "old proposal"
-    elif kind == 2:
-        number = float(rng.choice([math.nan, math.inf, -math.inf]))
-        broken: dict[str, Any] = {str(rng.choice(["throttle", "brake", "steer"])): number}
-        proposal, due = Proposal(replace(_command(rng), **broken)), "proposal not finite"
-    elif kind == 3:
-        proposal, due = Proposal(replace(_command(rng), reverse=True)), "reverse"
-    elif kind == 4:
-        name = str(rng.choice(["ego", "objects", "vehicle", "route"]))
-        missing: dict[str, Any] = {name: None}
-        reading, due = replace(reading, **missing), f"no {name}"
-    elif kind == 5:
-        name = str(rng.choice(["x", "y", "yaw", "speed", "yaw_rate", "acceleration"]))
-        wrong = float(rng.choice([math.nan, math.inf, -math.inf]))
-        reading, due = replace(reading, ego=replace(ego, **{name: wrong})), "ego not finite"
-    elif kind == 6:
-        reading, due = replace(reading, late=(Late("objects", float(rng.uniform(0.16, 9.0)), 0.1),)), "old input"
-    elif kind == 7:
-        off = float(rng.choice([-1.0, 1.0]) * rng.uniform(2.6, 60.0))
-        reading, due = replace(reading, ego=replace(ego, y=off)), "off the route"
-    elif kind in (8, 9):
-        reading, due = _obstacle(rng, reading)
-    elif kind == 10:
-        weird: dict[str, Any] = {name: float(rng.choice(WEIRD[3:])) for name in ("throttle", "brake", "steer")}
-        proposal = Proposal(Command(**weird))
-    elif kind == 11:
-        proposal = Proposal(_command(rng), frames=int(rng.integers(4, 99)))
-        due = "repeated proposal"
+    due, kind = "", int(rng.integers(0, 32))
+    if kind < 6:
+        proposal, due = _wrong_proposal(rng, kind)
+    elif kind < 12:
+        reading, due = _wrong_input(rng, reading, kind - 6)
+    elif kind < 15:
+        reading, due = _misplaced(rng, reading, kind - 12)
+    elif kind < 19:
+        reading, due = _met(rng, reading, kind - 15)
     overridden = bool(rng.random() < 0.01)
     released = bool(rng.random() < 0.02)
     elapsed = float(rng.choice([0.0, FRAME_S, FRAME_S, 0.3]))
     return Case(Heard(reading, proposal, elapsed, overridden, released), due)
+
+
+def _wrong_proposal(rng: np.random.Generator, kind: int) -> tuple[Proposal | None, str]:
+    """A proposal that cannot be followed; the last kind can, once it is cut into its range."""
+    if kind == 0:
+        return None, "no proposal"
+    if kind == 1:
+        return replace(Proposal(_command(rng)), age_s=float(rng.choice([0.25, 9.0, math.inf]))), "old proposal"
+    if kind == 2:
+        number = float(rng.choice([math.nan, math.inf, -math.inf]))
+        broken: dict[str, Any] = {str(rng.choice(["throttle", "brake", "steer"])): number}
+        return Proposal(replace(_command(rng), **broken)), "proposal not finite"
+    if kind == 3:
+        return Proposal(replace(_command(rng), reverse=True)), "reverse"
+    if kind == 4:
+        return Proposal(_command(rng), frames=int(rng.integers(4, 99))), "repeated proposal"
+    weird: dict[str, Any] = {name: float(rng.choice(WEIRD[3:])) for name in ("throttle", "brake", "steer")}
+    return Proposal(Command(**weird)), ""
+
+
+def _wrong_input(rng: np.random.Generator, reading: Reading, kind: int) -> tuple[Reading, str]:
+    """An input that is missing, old or cannot be."""
+    assert reading.ego is not None and reading.objects is not None
+    if kind == 0:
+        name = str(rng.choice(["ego", "objects", "vehicle", "route"]))
+        missing: dict[str, Any] = {name: None}
+        return replace(reading, **missing), f"no {name}"
+    number = float(rng.choice([math.nan, math.inf, -math.inf]))
+    if kind == 1:
+        name = str(rng.choice(["x", "y", "yaw", "speed", "yaw_rate", "acceleration"]))
+        return replace(reading, ego=replace(reading.ego, **{name: number})), "ego not finite"
+    if kind == 2:
+        return replace(reading, late=(Late("objects", float(rng.uniform(0.16, 9.0)), 0.1),)), "old input"
+    if kind == 3:
+        name = str(rng.choice(["max_steer", "wheelbase", "length", "width", "mass"]))
+        wrong = float(rng.choice([number, 0.0, -1.0]))
+        return replace(reading, vehicle=replace(VEHICLE, **{name: wrong})), "impossible vehicle"
+    if kind == 4:
+        name = str(rng.choice(["x", "y", "yaw", "vx", "vy", "yaw_rate", "length", "width"]))
+        wrong = float(rng.choice([number, -1.0])) if name in ("length", "width") else number
+        return replace(reading, objects=replace(_one(20.0, 0.0, 0.0, 0.0), **{name: np.array([wrong])})), (
+            "impossible objects"
+        )
+    return replace(reading, faults=("odometry: in the frame 'odom'",)), "fault of an input"
+
+
+def _misplaced(rng: np.random.Generator, reading: Reading, kind: int) -> tuple[Reading, str]:
+    """A vehicle where, how or as fast as it must not be."""
+    assert reading.ego is not None
+    side, watch = float(rng.choice([-1.0, 1.0])), CONFIG.watch
+    if kind == 0:
+        return replace(reading, ego=replace(reading.ego, y=side * rng.uniform(watch.route_m + 0.1, 60.0))), (
+            "off the route"
+        )
+    if kind == 1:
+        return replace(reading, ego=replace(reading.ego, yaw=side * rng.uniform(watch.heading_rad + 0.01, 3.1))), (
+            "across the route"
+        )
+    most = CONFIG.command.speed_mps * CONFIG.command.overspeed
+    return replace(reading, ego=replace(reading.ego, speed=rng.uniform(most + 0.01, 60.0))), "too fast"
 
 
 def _command(rng: np.random.Generator) -> Command:
@@ -161,14 +218,51 @@ def _traffic(rng: np.random.Generator) -> Objects:
     return Objects(np.arange(n), x, y, yaw, speed * np.cos(yaw), speed * np.sin(yaw), turning, 4.5 * size, 1.8 * size)
 
 
-def _obstacle(rng: np.random.Generator, reading: Reading) -> tuple[Reading, str]:
-    """A standing car straight ahead, nearer than the vehicle needs to stop: v * delay + v * v / (2 * brake)."""
-    speed = float(rng.uniform(2.0, 16.0))
-    ego = EgoState(0.0, 0.0, 0.0, speed, 0.0, 0.0, 0.0)
+def _one(x: float, y: float, yaw: float, speed: float) -> Objects:
+    """A car."""
+    values = (x, y, yaw, speed * math.cos(yaw), speed * math.sin(yaw), 0.0, CAR_LENGTH, CAR_WIDTH)
+    return Objects(np.array([5]), *(np.array([each]) for each in values))
+
+
+def _met(rng: np.random.Generator, reading: Reading, kind: int) -> tuple[Reading, str]:
+    """A car straight ahead, nearer than its motion allows: by the stopping distance, or by RSS's two lengthwise ones.
+
+    The stopping distance is v * delay + v * v / (2 * brake); RSS's are Shalev-Shwartz et al. 2017, definitions 1 and 2,
+    without an acceleration during the response.
+    """
+    speed, other, near = (float(rng.uniform(*span)) for span in ((2.0, 20.0), (0.5, 14.0), (0.05, 0.95)))
+    ego, rss = EgoState(0.0, 0.0, 0.0, speed, 0.0, 0.0, 0.0), CONFIG.rss
     stopping = speed * CONFIG.path.delay_s + speed * speed / (2.0 * CONFIG.path.brake_mps2)
-    at = 0.5 * (VEHICLE.length + 4.5) + stopping * float(rng.uniform(0.05, 0.95))
-    one = Objects(np.array([5]), *(np.array([each]) for each in (at, 0.0, 0.0, 0.0, 0.0, 0.0, 4.5, 1.8)))
-    return replace(reading, ego=ego, objects=one), "obstacle"
+    lengthwise, across = 0.5 * (VEHICLE.length + CAR_LENGTH), 0.5 * (VEHICLE.length + CAR_WIDTH)
+    own = speed * rss.response_s + speed * speed / (2.0 * rss.brake_min_mps2)
+    if kind == 0:
+        car, due = _one(lengthwise + near * stopping, 0.0, 0.0, 0.0), "obstacle"
+    elif kind == 1:
+        other, away = _crossing(speed, near * stopping, other)
+        side = float(rng.choice([-1.0, 1.0]))
+        car, due = _one(across + near * stopping, -side * away, side * math.pi / 2.0, other), "crossing"
+    elif kind == 2:
+        leading = min(other, 0.8 * speed)
+        safe = own - leading * leading / (2.0 * rss.brake_max_mps2)
+        car, due = _one(lengthwise + near * safe, 0.0, 0.0, leading), "leading"
+    else:
+        theirs = other * rss.other_response_s + other * other / (2.0 * rss.brake_correct_mps2)
+        car, due = _one(lengthwise + near * (own + theirs), 0.0, math.pi, other), "oncoming"
+    return replace(reading, ego=ego, objects=car), due
+
+
+def _crossing(speed: float, gap: float, other: float) -> tuple[float, float]:
+    """Speed at most `other` [m/s] and distance from the path [m] of a car that is in the way, brakes or not.
+
+    That is from when a vehicle that goes on arrives to when one arrives that brakes from now on, which cannot stop.
+    """
+    delay, brake = CONFIG.path.delay_s, CONFIG.path.brake_mps2
+    soonest = gap / speed
+    slowed = speed * speed - 2.0 * brake * max(gap - speed * delay, 0.0)
+    latest = max(soonest, delay + (speed - math.sqrt(slowed)) / brake)
+    half = 0.5 * (latest - soonest) + 0.2  # longest of a crossing's middle to its ends that there may be
+    other = min(other, 0.5 * (CAR_LENGTH + VEHICLE.width) / half)
+    return other, other * 0.5 * (soonest + latest)
 
 
 def escaped(case: Case, before: Memory, answer: Answer) -> str:
@@ -192,6 +286,9 @@ def escaped(case: Case, before: Memory, answer: Answer) -> str:
     fell = before.sent.acceleration - limits.falling_jerk_mps3 * FRAME_S  # as far as one frame may go
     if asked > max(limits.acceleration_mps2, fell) + slack:
         return f"acceleration {asked:.2f}"
+    ego = case.heard.reading.ego
+    if ego is not None and ego.speed > limits.speed_mps and command.throttle > 0.0:
+        return f"throttle at {ego.speed:.1f} m/s"
     if not case.due and _too_sharp(case, before, command):
         return "lateral acceleration"
     due = _due_mps2(case, before)
@@ -234,9 +331,15 @@ def fuzz(proposals: int, seed: int, json_file: Path | None) -> None:
     console, started = Console(), time.monotonic()
     counts, escapes = run(proposals, seed)
     console.print(f"{proposals} proposals, {len(escapes)} escapes, {time.monotonic() - started:.0f} s")
-    for line in escapes[:20]:
+    for line in escapes[:SHOWN]:
         console.print(line, markup=False)
-    figures = {"proposals": proposals, "seed": seed, "escapes": len(escapes), "first_escapes": escapes[:20], **counts}
+    figures = {
+        "proposals": proposals,
+        "seed": seed,
+        "escapes": len(escapes),
+        "first_escapes": escapes[:SHOWN],
+        **counts,
+    }
     write_json(json_file, with_origin("fuzz", figures, ["numpy"]))
     if escapes:
         raise SystemExit(1)
