@@ -98,7 +98,7 @@ def run(proposals: int, seed: int) -> tuple[dict[str, Any], list[str]]:
         Counts by what was due, what state answered and what rules spoke, and one line for each of the first escapes.
     """
     rng = np.random.default_rng(seed)
-    due, states, rules, escapes = Counter[str](), Counter[str](), Counter[str](), []
+    due, states, rules, escapes = Counter[str](), Counter[str](), Counter[str](), list[str]()
     memory = Memory()
     for k in range(proposals):
         if k % EPISODE_STEPS == 0:
