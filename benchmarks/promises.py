@@ -23,6 +23,7 @@ from adawm_planner.diagnosis.check import RULES as FINDINGS
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.table import INPUT_LIMIT_S, Due, find
 from adawm_planner.result_file import write_json, write_text
+from adawm_planner.runtime.input_monitor import FAULTS as FAULTS_OF_INPUTS
 from adawm_planner.safety.rss import safe_distance_lateral, safe_distance_same_direction
 from adawm_planner.safety.verdict import RULES
 from benchmarks import targets
@@ -385,11 +386,12 @@ PROMISES = (
          "safety/test_gate.py::test_a_vehicle_is_not_let_go_while_a_rule_brakes_and_it_is_told_which",
          "safety/test_verdict.py::test_every_line_has_rule_measured_limit_and_action",
          "ros/test_diagnostics.py::test_fault_state_names_rule_topic_age_and_limit",
+         "runtime/test_input_monitor.py::test_every_rule_in_the_code_is_in_the_table_and_the_docs_hold_it",
          "adapters/test_refusal.py::test_every_reason_is_given_by_the_code_and_explained_in_the_docs",
          "adapters/test_cli.py::test_a_refused_bundle_is_an_answer",
          "diagnosis/test_check.py::test_every_rule_is_one_line_with_something_to_do"),
-        held=f"a line for each of {len(RULES)} rules of the gate, {len(Reason)} reasons to refuse an adapter and "
-        f"{len(FINDINGS)} findings of the doctor",
+        held=f"a line for each of {len(RULES)} rules of the gate, {len(FAULTS_OF_INPUTS)} faults of the planner's "
+        f"inputs, {len(Reason)} reasons to refuse an adapter and {len(FINDINGS)} findings of the doctor",
         lacking="a node that refuses to be configured says why in one line of its log, and on no topic",
     ),
     Promise(

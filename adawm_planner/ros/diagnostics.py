@@ -42,6 +42,7 @@ def fault_state(faults: Sequence[Fault], quiet: str) -> State:
             (f"fault{i}.age_s", f"{fault.age_s:.3f}"),
             (f"fault{i}.limit_s", f"{fault.limit_s:.3f}"),
             (f"fault{i}.text", fault.text),
+            (f"fault{i}.action", fault.action),
         )
     ]
     key = ";".join(f"{fault.rule}:{fault.topic}" for fault in faults)

@@ -280,7 +280,8 @@ class GateLoop:
 
     def _take(self, frame: FrameInputs) -> tuple[str, ...]:
         """Judge a frame by the gate's own monitor; begin a new episode where the vehicle was placed anew."""
-        jumped = self._previous is not None and self._monitor.is_new_episode(frame, self._previous)
+        before = self._previous
+        jumped = before is not None and self._monitor.is_new_episode(frame, before)
         # A route alone, good or bad, does not make a vehicle that drives start anew.
         placed = self._route_is_new and (jumped or self._release_on_new_episode)
         if placed:
@@ -295,7 +296,9 @@ class GateLoop:
             lines = (stuck,)
         # Only a simulator that says so places its vehicle; elsewhere a new route does not excuse a jump.
         excused = placed and self._release_on_new_episode
-        return (*lines, "odometry: the vehicle or its clock jumped") if jumped and not excused else lines
+        if before is None or not jumped or excused:
+            return lines
+        return (*lines, f"odometry: {self._monitor.jump(frame, before)}")
 
     def _proposal_for(self, frame: FrameInputs, now_s: float) -> Proposal | None:
         """Return the newest proposal that does not answer a later frame: one may overtake the frame before its own."""

@@ -65,19 +65,86 @@ class InputLimits:
 
 
 @dataclass(frozen=True)
+class FaultRow:
+    """One kind of fault."""
+
+    wrong: str
+    found: str  # when
+    action: str  # what whoever reads the line can do
+
+
+FAULTS = {
+    "input_missing": FaultRow(
+        "a part of a frame has not come, or there is no route or vehicle_info",
+        "`limits.incomplete_s` after the frame's first part (`limits.stepped_incomplete_s` in a stepped world that "
+        "waits); for route and vehicle_info at the frame",
+        "see that its publisher runs and is on this domain; a route that was refused is told in the state `route`",
+    ),
+    "input_stale": FaultRow(
+        "no part of any new frame comes, or the same stamps are repeated",
+        "`limits.stale_s`; see below for a stepped world",
+        "see that the bridge runs and is on this domain",
+    ),
+    "not_finite": FaultRow(
+        "NaN or infinity in odometry, status or an object (named by id), an object without size, longer than "
+        f"{MAX_OBJECT_M:g} m or faster than {MAX_OBJECT_MPS:g} m/s, one whose quaternion is no rotation, more than "
+        f"{MAX_OBJECTS:,} objects",
+        "at the frame",
+        "see who publishes the value",
+    ),
+    "wrong_frame": FaultRow("a frame_id other than `map`", "at the frame", "publish poses in that frame"),
+    "contradictory": FaultRow(
+        "ego off the route, odometry and status disagree on the speed, a quaternion that is no rotation, an impossible "
+        "speed",
+        "at the frame",
+        "see that odometry, vehicle_status and route are of one vehicle; its limit is a parameter `limits.*`",
+    ),
+    "frame_gap": FaultRow(
+        "more than `limits.gap_s` of simulated time between two frames without a jump",
+        "at the frame",
+        "see whether the network loses frames, or this computer is too slow for them",
+    ),
+    "frame_period": FaultRow(
+        f"frames are not {FRAME_S:g} s of simulated time apart, averaged over {PERIOD_FRAMES} frames: the policy's "
+        "clock counts frames",
+        "within a second",
+        "set the bridge's fixed_delta_seconds",
+    ),
+    "internal_error": FaultRow(
+        "an exception in the planner itself; it is logged with its traceback, and the next frame is tried again",
+        "at the frame",
+        "see the planner's log",
+    ),
+}
+"""Rules by which the planner brakes, by the name in messages; the table in docs/planner_node.md is made from it."""
+
+
+def fault_table() -> str:
+    """FAULTS as a Markdown table, for docs/planner_node.md."""
+    rows = ["| rule | what is wrong | found after | what to do |", "|---|---|---|---|"]
+    rows += [f"| `{name}` | {row.wrong} | {row.found} | {row.action} |" for name, row in FAULTS.items()]
+    return "\n".join(rows)
+
+
+@dataclass(frozen=True)
 class Fault:
     """One reason not to trust the inputs."""
 
-    rule: str
+    rule: str  # of FAULTS
     topic: str
     age_s: float  # of the topic's newest message, inf if none ever came
     limit_s: float  # the age at which the topic counts as stale
-    text: str  # measured value, its limit, what to do
+    text: str  # measured value and its limit
+
+    @property
+    def action(self) -> str:
+        """What whoever reads it can do."""
+        return FAULTS[self.rule].action
 
     def line(self) -> str:
         """Return the fault as one line for people."""
         age = "never received" if math.isinf(self.age_s) else f"age {self.age_s:.3f} s"
-        return f"{self.rule}: {self.topic} ({age}, limit {self.limit_s:.3f} s): {self.text}"
+        return f"{self.rule}: {self.topic} ({age}, limit {self.limit_s:.3f} s): {self.text}; {self.action}"
 
 
 class InputMonitor:
@@ -96,16 +163,16 @@ class InputMonitor:
         if not faults:  # values that can be compared
             faults = [*self._contradictions(frame, route), *self._gap(frame, previous)]
         if vehicle is None:
-            faults.append(self._never(VEHICLE, "the vehicle's steering limit is unknown; is the bridge's ego spawned?"))
+            faults.append(self._never(VEHICLE, "the vehicle's steering limit is unknown until its ego is spawned"))
         if route is None:
-            faults.append(self._never(ROUTE, "no route to follow; publish a path of two or more points"))
+            faults.append(self._never(ROUTE, "no route to follow: a path of two or more points"))
         return tuple(faults)
 
     def incomplete(
         self, frame: PendingFrame, waited_s: float, limit_s: float, received_s: Mapping[str, float], now_s: float
     ) -> tuple[Fault, ...]:
         """Return a fault per missing part of a frame that has waited longer than the limit."""
-        text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited_s:.3f} s; is it still published?"
+        text = f"missing from the frame at {frame.stamp_ns * 1e-9:.3f} s for {waited_s:.3f} s"
         return tuple(
             Fault("input_missing", self._topics[name], _age(received_s, name, now_s), limit_s, text)
             for name in frame.missing()
@@ -118,7 +185,7 @@ class InputMonitor:
         """
         ages = {name: _age(received_s, name, now_s) for name in FRAME_PARTS}
         old = [name for name, age in ages.items() if age > limit_s] or FRAME_PARTS
-        text = "no new message; is the bridge running and on this domain?"
+        text = "no new message"
         return tuple(Fault("input_stale", self._topics[name], ages[name], limit_s, text) for name in old)
 
     def check_period(self, stamps_ns: Sequence[int]) -> tuple[Fault, ...]:
@@ -132,7 +199,7 @@ class InputMonitor:
         if abs(period / FRAME_S - 1.0) <= self.limits.period_error:
             return ()
         text = f"frames are {period:.3f} s of simulated time apart, the model needs {FRAME_S} s"
-        return (self._fault("frame_period", ODOMETRY, text + "; set the bridge's fixed_delta_seconds"),)
+        return (self._fault("frame_period", ODOMETRY, text),)
 
     def is_new_episode(self, frame: FrameInputs, previous: FrameInputs | None) -> bool:
         """Tell whether the ego jumped, or the clock went back, since the previous frame.
@@ -149,6 +216,18 @@ class InputMonitor:
         speed = abs(previous.odometry.speed)
         driven = speed * elapsed_s if speed <= self.limits.speed_mps else 0.0
         return math.hypot(dx, dy) > self.limits.jump_m + driven
+
+    def jump(self, frame: FrameInputs, previous: FrameInputs) -> str:
+        """How far a vehicle or its clock jumped, for people; `is_new_episode` said that it did."""
+        elapsed_s = (frame.stamp_ns - previous.stamp_ns) * 1e-9
+        if elapsed_s <= 0.0:
+            return f"the clock jumped {-elapsed_s:.3f} s back; see who restarted it"
+        o, before = frame.odometry, previous.odometry
+        way = math.hypot(o.x - before.x, o.y - before.y)
+        return (
+            f"the vehicle jumped {way:.1f} m in {elapsed_s:.3f} s at {before.speed:.1f} m/s, "
+            f"limit {self.limits.jump_m:g} m beyond what it drove; see who placed it there"
+        )
 
     def _fault(self, rule: str, name: str, text: str) -> Fault:
         return Fault(rule, self._topics[name], 0.0, self.limits.stale_s, text)
@@ -199,7 +278,7 @@ class InputMonitor:
         if gap <= self.limits.gap_s + 1e-6:  # stamps are truncated to nanoseconds
             return []
         text = f"{gap:.3f} s of simulated time since the previous frame, limit {self.limits.gap_s:g} s"
-        return [self._fault("frame_gap", ODOMETRY, text + "; is the planner too slow, or the network?")]
+        return [self._fault("frame_gap", ODOMETRY, text)]
 
 
 def has_place(frame: FrameInputs) -> bool:

@@ -104,7 +104,8 @@ RULES: dict[Rule, RuleRow] = {
         Response.BRAKE, "m", "own way to what is on the own path", "wait; the gate lets go when the path is clear",
     ),
     Rule.ROUTE_MISSING: RuleRow(
-        Response.COMFORTABLE, "routes", "routes to follow", "publish a path of two or more points",
+        Response.COMFORTABLE, "routes", "routes to follow",
+        "publish a path of two or more points; a refused one is told in the state `route`",
     ),
     Rule.ROUTE_DEPARTURE: RuleRow(
         Response.COMFORTABLE, "m", "distance from the route", "bring the vehicle back, or publish another route",

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import math
+import re
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from adawm_planner.runtime.frame_inputs import FrameAssembler
-from adawm_planner.runtime.input_monitor import Fault, InputLimits, InputMonitor
+from adawm_planner.runtime.input_monitor import FAULTS, Fault, InputLimits, InputMonitor, fault_table
 from tests.runtime.inputs import TOPICS, VEHICLE, frame, odometry, others, status, straight_route
 
 LIMITS = InputLimits()
@@ -19,6 +21,18 @@ CAR = (20.0, 0.0, 0.0, 5.0, 0.0, 4.5, 1.8)
 
 def faults_of(**changes: Any) -> tuple[Fault, ...]:
     return MONITOR.check_frame(frame(2, **changes), straight_route(), VEHICLE, frame(1))
+
+
+def test_every_rule_in_the_code_is_in_the_table_and_the_docs_hold_it() -> None:
+    package = Path(__file__).resolve().parents[2] / "adawm_planner"
+    code = "".join((package / "runtime" / f"{name}.py").read_text() for name in ("input_monitor", "planner_loop"))
+    assert set(re.findall(r'[fF]ault\("(\w+)"', code)) == set(FAULTS)
+    page = (package.parent / "docs" / "planner_node.md").read_text(encoding="utf-8")
+    assert fault_table() in page
+    for name, row in FAULTS.items():
+        assert Fault(name, "/topic", 0.5, 0.25, "5 m, limit 2 m").line() == (
+            f"{name}: /topic (age 0.500 s, limit 0.250 s): 5 m, limit 2 m; {row.action}"
+        )
 
 
 def test_quiet_drive_has_no_fault() -> None:
@@ -197,3 +211,11 @@ def test_object_beyond_all_measure_is_named(column: int, value: float, words: st
 def test_a_finite_value_that_overflows_when_squared_is_a_fault_too(name: str) -> None:
     faults = faults_of(odometry=odometry(2, **{name: 1e200}))
     assert faults and {fault.rule for fault in faults} == {"contradictory"}
+
+
+def test_a_jump_is_told_with_its_size_and_limit() -> None:
+    far = frame(2, odometry=odometry(2, x=90.0))
+    before = frame(1)
+    way = 90.0 - before.odometry.x
+    assert f"jumped {way:.1f} m in 0.050 s" in MONITOR.jump(far, before) and "limit 2 m" in MONITOR.jump(far, before)
+    assert MONITOR.jump(before, frame(5)).startswith("the clock jumped 0.200 s back; ")
