@@ -12,6 +12,7 @@ bundles or students without it are a loss, which is told and never swept away.
 | `students/DIGEST.safetensors` | the student that the bundle of this digest was made of, critic included |
 | `bundles/PART-COUNTER/` | signed bundles |
 | `student.safetensors` | the student that the last round began with |
+| `paused` | there while an operator's pause holds; written by the node, all else by its worker |
 """
 
 from __future__ import annotations
@@ -24,11 +25,12 @@ from pathlib import Path
 from typing import Any
 
 from adawm_planner.adapters.store import FINETUNER_FILE, LOG_FILE
-from adawm_planner.durable import left_behind, remove, replacing
+from adawm_planner.durable import left_behind, remove, replacing, sync
 
 SCHEMA = "adawm.finetuner/1"
 STATE_FILE = FINETUNER_FILE
 BEGUN_FILE = "student.safetensors"
+PAUSED_FILE = "paused"
 STUDENTS, BUNDLES = "students", "bundles"
 BASE = "base"
 KEPT_BUNDLES = 32
@@ -163,6 +165,35 @@ def read_known(folder: Path, base: str) -> Known | None:
             f"{path}: is of base model {known.base[:12]}, model_dir holds {base[:12]}; name another state_dir: {ANEW}"
         )
     return known
+
+
+def read_paused(folder: Path) -> bool:
+    """Whether a pause is kept in the folder of a memory. Raises OSError when the disk does not tell.
+
+    That the file is there says it, whatever it holds: a damaged one still means that somebody paused. To train and push
+    an adapter against an operator's will cannot be undone; a pause too many costs time, and one call ends it.
+    """
+    try:
+        (folder / PAUSED_FILE).lstat()
+    except FileNotFoundError:
+        return False
+    return True
+
+
+def keep_paused(folder: Path, paused: bool) -> None:
+    """Keep a pause, or its end, across restarts; for the one process that has the folder's replay open.
+
+    Raises:
+        OSError: it cannot be kept; then what was kept before still holds, or this does and may be lost with the power.
+    """
+    path = folder / PAUSED_FILE
+    if paused:
+        # One name for all processes: what a killed one left is overwritten.
+        with replacing(path, folder / f".{PAUSED_FILE}.part") as staged:
+            staged.write_text("paused by ~/pause; ~/resume removes this file\n")
+    else:
+        path.unlink(missing_ok=True)  # which a full disk does not forbid
+        sync(folder)
 
 
 def _left(folder: Path) -> str:

@@ -18,7 +18,14 @@ from adawm_msgs.msg import Experience as ExperienceMessage
 from std_srvs.srv import Trigger
 
 from adawm_planner.adapters.refusal import Refused
-from adawm_planner.finetuning.memory import bundle_folder, read_known, told_bundle
+from adawm_planner.finetuning.memory import (
+    PAUSED_FILE,
+    bundle_folder,
+    keep_paused,
+    read_known,
+    read_paused,
+    told_bundle,
+)
 from adawm_planner.finetuning.messages import Phase, RoundDone, Settings, Status, Wish
 from adawm_planner.finetuning.replay_store import ReplayStore, StoreBusyError, StoreWriteError
 from adawm_planner.finetuning.supervisor import SILENT_S as WORKER_SILENT_S
@@ -83,6 +90,8 @@ class FinetunerNode(WatchedNode):
             self._store = ReplayStore(state_dir_from(values) / "replay", replay_from(values))
         except StoreBusyError as error:
             raise ValueError(str(error)) from error
+        self._paused = read_paused(self._state_dir)
+        self.note("pause", State(OK, "paused, as before this start; call ~/resume" if self._paused else "not paused"))
         self.supervisor = Supervisor(settings, self._command)
         self._open_topics()
         if not settings.key_file:
@@ -166,10 +175,27 @@ class FinetunerNode(WatchedNode):
 
     def _pause(self, request: Any, response: Any) -> Any:
         self._paused = True
-        return _answer(response, True, "paused; experience is still stored")
+        try:
+            keep_paused(self._state_dir, True)
+        except OSError as error:
+            text = (
+                f"paused, but only until this node is started or configured anew: {self._state_dir / PAUSED_FILE} "
+                f"cannot be written ({error}); free disk space or mend the folder, then call ~/pause again"
+            )
+            self.note("pause", State(WARN, text))
+            return _answer(response, False, text)
+        self.note("pause", State(OK, "paused, also after a restart; call ~/resume"))
+        return _answer(response, True, "paused, also after a restart; experience is still stored")
 
     def _resume(self, request: Any, response: Any) -> Any:
+        try:
+            keep_paused(self._state_dir, False)
+        except OSError as error:  # else a restart would pause it again, and nobody would expect that
+            path = self._state_dir / PAUSED_FILE
+            text = f"still paused: {path} cannot be removed ({error}); mend the folder, then call ~/resume again"
+            return _answer(response, False, text)
         self._paused = False
+        self.note("pause", State(OK, "not paused"))
         return _answer(response, True, "resumed")
 
     def _force(self, request: Any, response: Any) -> Any:

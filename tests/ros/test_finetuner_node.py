@@ -33,7 +33,7 @@ from adawm_planner.adapters.verify import VerifiedAdapter, verify_message
 from adawm_planner.config.finetuning import RoundConfig
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, material_of
-from adawm_planner.finetuning.memory import Memory
+from adawm_planner.finetuning.memory import PAUSED_FILE, Memory
 from adawm_planner.finetuning.messages import RoundDone
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.finetuning.round import Workshop, run_round
@@ -250,6 +250,43 @@ def test_services_and_strategy(make: Callable[..., Bench]) -> None:
     assert bench.spin_until(lambda: len(bench.planner.reports) > 1), bench.planner.states["round"].message
     assert bench.finetuner.trigger_deactivate() == SUCCESS
     assert "inactive" in bench.call("run_round").message
+
+
+def test_a_pause_holds_across_restarts_until_it_is_resumed(place: Workplace, make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.start()
+    assert of(bench.finetuner, "pause") == (OK, "not paused")
+    assert bench.call("pause").success and bench.call("pause").success
+    bench.close()
+    (place.state_dir / PAUSED_FILE).write_bytes(b"")  # a damaged one says as much
+    bench = make()
+    bench.start()
+    assert of(bench.finetuner, "pause") == (OK, "paused, as before this start; call ~/resume")
+    bench.drive(40)
+    assert bench.spin_until(lambda: "paused" in bench.planner.states.get("round", SimpleNamespace(message="")).message)
+    assert bench.planner.states["round"].level == bytes([WARN])
+    assert not bench.planner.reports and "call ~/resume first" in bench.call("run_round").message
+    assert bench.call("resume").success and of(bench.finetuner, "pause") == (OK, "not paused")
+    bench.close()
+    bench = make()
+    bench.start()
+    assert of(bench.finetuner, "pause") == (OK, "not paused")
+    assert bench.spin_until(lambda: bool(bench.planner.reports)), "and trains"
+
+
+def test_a_pause_that_cannot_be_kept_holds_and_is_told(place: Workplace, make: Callable[..., Bench]) -> None:
+    bench = make()
+    bench.start()
+    with no_larger_file(0):
+        answer = bench.call("pause")
+    assert not answer.success and "only until this node is started or configured anew" in answer.message
+    assert of(bench.finetuner, "pause") == (WARN, answer.message)
+    assert bench.finetuner._paused and not list(place.state_dir.glob("*paused*"))
+    assert bench.call("pause").success and of(bench.finetuner, "pause")[0] == OK
+    (place.state_dir / PAUSED_FILE).unlink()
+    (place.state_dir / PAUSED_FILE).mkdir()  # as whatever else cannot be removed
+    answer = bench.call("resume")
+    assert not answer.success and answer.message.startswith("still paused: ") and bench.finetuner._paused
 
 
 def round_done(**changes: Any) -> RoundDone:
