@@ -18,6 +18,7 @@ from adawm_msgs.msg import Experience as ExperienceMessage
 from std_srvs.srv import Trigger
 
 from adawm_planner.adapters.refusal import Refused
+from adawm_planner.finetuning.gaps import Gaps
 from adawm_planner.finetuning.memory import (
     PAUSED_FILE,
     bundle_folder,
@@ -54,7 +55,10 @@ SILENT_S = 10.0
 """Time without experience after which the diagnostics say so [s]."""
 
 RECENT_S = 60.0
-"""How long a malformed message or a failed write is warned of [s]: for who looks once a minute. The totals stay."""
+"""How long a malformed or lost message or a failed write is warned of [s]: for who looks once a minute.
+
+The totals stay.
+"""
 
 
 class FinetunerNode(WatchedNode):
@@ -72,9 +76,10 @@ class FinetunerNode(WatchedNode):
         self._active = self._paused = False
         self._asked = self._answered = 0  # number of the newest request for a round, and of the newest answered one
         self._received = self._malformed = 0
-        self._last_malformed = self._write_problem = ""
+        self._last_malformed = self._last_missing = self._write_problem = ""
+        self._gaps = Gaps()
         self._received_at = time.monotonic()
-        self._malformed_at = self._unwritten_at = -math.inf  # of the newest such message, and of the newest such write
+        self._malformed_at = self._missing_at = self._unwritten_at = -math.inf  # when such a thing was seen last
         self._heard = self._earlier = 0  # newest round whose report has been taken, and newest one of earlier runs
         self._unpublished: list[RoundDone] = []
         self._offered = ""  # digest of the newest bundle that was published
@@ -102,6 +107,7 @@ class FinetunerNode(WatchedNode):
     def _start(self) -> None:
         """Begin to take experience and to learn; the newest adapter is offered again."""
         self._active, self._received_at = True, time.monotonic()
+        self._gaps.forget()
         self._report()
         self._offer()
 
@@ -155,12 +161,20 @@ class FinetunerNode(WatchedNode):
             return
         self._received, self._received_at = self._received + 1, time.monotonic()
         try:
-            self._store.append(captured_from(message))
+            one = captured_from(message)
+            self._miss(self._gaps.take(one.experience.sequence, one.experience.stamp_s), message.sequence)
+            self._store.append(one)
         except StoreWriteError as error:
             self._unwritten(error)
         except ValueError as error:
             self._malformed, self._last_malformed = self._malformed + 1, str(error)
             self._malformed_at = time.monotonic()
+            self._miss(self._gaps.take_malformed(message.sequence), message.sequence)
+
+    def _miss(self, lost: int, sequence: int) -> None:
+        """Tell of the decisions that did not arrive before the one of this number, if there are any."""
+        if lost:
+            self._last_missing, self._missing_at = f"{lost} before sequence {sequence}", time.monotonic()
 
     def _flush(self) -> None:
         """Write the decisions in memory, so that a round can use them."""
@@ -277,13 +291,25 @@ class FinetunerNode(WatchedNode):
     def _experience_state(self) -> State:
         now = time.monotonic()
         silent = now - self._received_at
-        values = (("received", str(self._received)), ("malformed", str(self._malformed)))
+        missing = self._gaps.missing
+        values = (
+            ("received", str(self._received)),
+            ("malformed", str(self._malformed)),
+            ("missing", str(missing)),
+        )
         if self._active and silent > SILENT_S:
             text = f"no experience for {silent:.0f} s on {EXPERIENCE_TOPIC}; is the planner active?"
             return State(WARN, text, values, key="silent")
+        problems = []
         if now - self._malformed_at < RECENT_S:
-            text = f"{self._malformed} malformed messages dropped, the last because {self._last_malformed}"
-            return State(WARN, text, values, key=str(self._malformed))
+            problems.append(f"{self._malformed} malformed messages dropped, the last because {self._last_malformed}")
+        if now - self._missing_at < RECENT_S:
+            problems.append(
+                f"{missing} decisions sent by the planner did not arrive, the last {self._last_missing}; each gap ends "
+                "an episode: look at the network, and whether this node gets its processor time"
+            )
+        if problems:
+            return State(WARN, "; ".join(problems), values, key=f"{self._malformed} {missing}")
         return State(OK, "comes in" if self._received else "none yet", values)
 
     def _replay_state(self, store: ReplayStore) -> State:

@@ -422,6 +422,31 @@ def test_a_malformed_message_is_warned_of_for_a_while_and_hides_no_silence(make:
     assert ("malformed", "1") in node.diagnostics.states()["experience"].values
 
 
+def test_decisions_that_do_not_arrive_are_counted_and_warned_of_for_a_while(make: Callable[..., Bench]) -> None:
+    bench = make()
+    node = bench.finetuner
+    assert node.trigger_configure() == SUCCESS and node.trigger_activate() == SUCCESS
+    messages = [*bench.planner.drive(2, 5)]
+    messages[5].action = 77
+    for message in (messages[0], messages[1], messages[1], messages[5], messages[6]):
+        node._take(message)
+    level, text = of(node, "experience")
+    assert level == WARN and text.startswith("1 malformed messages dropped")
+    assert "3 decisions sent by the planner did not arrive, the last 3 before sequence 5; each gap ends" in text
+    node._malformed_at -= RECENT_S
+    assert of(node, "experience")[1].startswith("3 decisions sent by the planner did not arrive")
+    node._missing_at -= RECENT_S
+    assert of(node, "experience") == (OK, "comes in")
+    assert ("missing", "3") in node.diagnostics.states()["experience"].values
+    assert node.trigger_deactivate() == SUCCESS
+    node._take(messages[7])
+    assert node.trigger_activate() == SUCCESS
+    node._take(messages[9])
+    assert ("missing", "3") in node._experience_state().values, "what comes while it is inactive is not waited for"
+    node._take(messages[11])
+    assert "4 decisions sent by the planner did not arrive, the last 1 before sequence 11" in of(node, "experience")[1]
+
+
 def test_a_full_disk_is_an_error_until_it_is_written_again_and_a_warning_a_while_longer(
     make: Callable[..., Bench],
 ) -> None:
