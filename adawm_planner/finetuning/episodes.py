@@ -184,11 +184,21 @@ class EpisodeSplitter:
         return [_stretch(rows, end, self._began, cut, self._held_out, self._unit)]
 
 
-def split(decisions: Iterable[Captured], config: SplitConfig | None = None) -> list[Stretch]:
-    """All stretches of a stream of decisions, the unfinished last one included."""
+def split(
+    decisions: Iterable[Captured], config: SplitConfig | None = None, cuts: Counter[Cut] | None = None
+) -> list[Stretch]:
+    """All stretches of a stream of decisions, the unfinished last one included.
+
+    Args:
+        decisions: in the order in which they came.
+        config: default SplitConfig.
+        cuts: where the splitter's `cuts` are added; None: nobody asks for them.
+    """
     splitter = EpisodeSplitter(config)
-    done = [stretch for one in decisions for stretch in splitter.add(one)]
-    return done + splitter.finish()
+    done = [stretch for one in decisions for stretch in splitter.add(one)] + splitter.finish()
+    if cuts is not None:
+        cuts.update(splitter.cuts)
+    return done
 
 
 def _took_no_time(rows: list[Captured]) -> bool:

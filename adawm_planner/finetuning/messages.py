@@ -7,7 +7,7 @@ worker says how far it is (`Status`), what a round gave (`RoundDone`), and why i
 from __future__ import annotations
 
 import json
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, field, fields
 from enum import Enum
 from typing import Any
 
@@ -67,6 +67,7 @@ class Status:
     done: int = 0  # of `total`, in the phase
     total: int = 0
     trouble: str = ""  # why the last round gave nothing; empty: it ended as it should
+    cuts: dict[str, int] = field(default_factory=dict)  # episodes.Cut -> stretches that ended so, when last read
 
 
 @dataclass(frozen=True)

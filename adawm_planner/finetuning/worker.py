@@ -15,12 +15,13 @@ from __future__ import annotations
 import sys
 import time
 import traceback
+from collections import Counter
 from dataclasses import dataclass, replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 
 from adawm_planner.config.finetuning import RoundConfig
-from adawm_planner.finetuning.episodes import split
+from adawm_planner.finetuning.episodes import Cut, split
 from adawm_planner.finetuning.material import Material, NotYet, material_of
 from adawm_planner.finetuning.memory import Known, Made, Memory, acting
 from adawm_planner.finetuning.messages import (
@@ -70,6 +71,7 @@ class Worker:
         self._seen_at = 0.0
         # What there was when it was too little, which round was asked for, and why it was too little.
         self._too_little: tuple[Seen, int, str] | None = None
+        self._cuts: dict[str, int] = {}  # in what was read for the newest round that was begun or could not begin
         self._phase = Phase.IDLE
         self.workshop = Workshop(settings)
         self.memory = Memory(Path(settings.state_dir), self.workshop.base.digest)
@@ -174,7 +176,9 @@ class Worker:
         decisions = read_decisions(
             Path(self._settings.replay_dir), config.window, self._damaged, self.memory.known.aside
         )
-        stretches = split(decisions)
+        cuts = Counter[Cut]()
+        stretches = split(decisions, cuts=cuts)
+        self._cuts = {cut.value: count for cut, count in cuts.items()}
         found = material_of(stretches, self.workshop.base.digest, config)
         if isinstance(found, NotYet):
             return found
@@ -214,7 +218,7 @@ class Worker:
             return
         self._phase, self._told_at = phase, now
         known = self.memory.known
-        self._send(Status(phase.value, text, known.round, self._seen.fresh, done, total, known.failed))
+        self._send(Status(phase.value, text, known.round, self._seen.fresh, done, total, known.failed, self._cuts))
 
     def _send(self, message: Message) -> None:
         try:

@@ -337,6 +337,7 @@ def round_state(status: Status) -> State:
         ("new_decisions", str(status.fresh)),
         ("done", str(status.done)),
         ("total", str(status.total)),
+        ("cuts", ", ".join(f"{cut} {count}" for cut, count in sorted(status.cuts.items()))),
     )
     text = f"{status.phase}: {status.text}" + (f"; {status.trouble}" if status.trouble else "")
     level = WARN if status.phase == Phase.PAUSED.value or status.trouble else OK

@@ -33,7 +33,7 @@ from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
-from adawm_planner.config.finetuning import STRATEGIES, RoundConfig
+from adawm_planner.config.finetuning import STRATEGIES, ReplayConfig, RoundConfig
 from adawm_planner.durable import staged_beside
 from adawm_planner.finetuning import round as round_module
 from adawm_planner.finetuning import worker_process
@@ -65,7 +65,7 @@ from adawm_planner.finetuning.messages import (
     decode,
     encode,
 )
-from adawm_planner.finetuning.replay_store import chunk_files
+from adawm_planner.finetuning.replay_store import ReplayStore, chunk_files
 from adawm_planner.finetuning.round import LostStudentError, Workshop, in_turn, put_together, run_round
 from adawm_planner.finetuning.supervisor import Supervisor
 from adawm_planner.finetuning.worker import Worker
@@ -143,7 +143,7 @@ def test_strategies_are_all_that_make_adapters() -> None:
 
 
 def test_messages_survive_the_pipe_and_nothing_else_does(place: Workplace) -> None:
-    for message in (place.settings(), WANTED, Trouble("x"), Status("idle", "", 1, 2)):
+    for message in (place.settings(), WANTED, Trouble("x"), Status("idle", "", 1, 2, cuts={"lost": 3})):
         assert decode(encode(message)) == message
     for data in (b"", b"{}", b"[]", b'{"kind": "Wish"}', b'{"kind": "Trouble", "text": "x", "more": 1}', b"\x80\x04."):
         with pytest.raises(ValueError, match="not a message between node and worker"):
@@ -660,6 +660,17 @@ def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
             assert phases([decode(channel.recv_bytes())]) == ["paused"]
         channel.send_bytes(encode(WANTED))
         heard(channel, is_round)
+
+
+def test_how_often_driving_was_cut_is_told(place: Workplace) -> None:
+    *most, last, _ = driven(random_episodes(3, 5), place.base)
+    with ReplayStore(place.state_dir / "replay", ReplayConfig(chunk_decisions=20)) as store:
+        for one in (*most[:5], *most[6:], last):
+            store.append(one)
+    with worker(place.settings()) as channel:
+        channel.send_bytes(encode(replace(WANTED, forced=1)))
+        told = heard(channel, lambda message: isinstance(message, Status) and "a round needs" in message.text)[-1]
+    assert isinstance(told, Status) and told.cuts == {"lost": 1, "end": 2, "stream": 1}
 
 
 def test_after_a_pause_it_is_told_again_why_there_is_no_round(place: Workplace) -> None:

@@ -34,13 +34,13 @@ from adawm_planner.config.finetuning import RoundConfig
 from adawm_planner.finetuning.episodes import split
 from adawm_planner.finetuning.material import Material, material_of
 from adawm_planner.finetuning.memory import PAUSED_FILE, Memory
-from adawm_planner.finetuning.messages import RoundDone
+from adawm_planner.finetuning.messages import RoundDone, Status
 from adawm_planner.finetuning.replay_store import read_decisions
 from adawm_planner.finetuning.round import Workshop, run_round
 from adawm_planner.finetuning.supervisor import SILENT_S as WORKER_SILENT_S
 from adawm_planner.ros import qos
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN
-from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, RECENT_S, SILENT_S, FinetunerNode
+from adawm_planner.ros.finetuner_node import EXPERIENCE_TOPIC, RECENT_S, SILENT_S, FinetunerNode, round_state
 from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
 from adawm_planner.ros.parameters import markdown
 from adawm_planner.ros.planner_outputs import experience_message
@@ -445,6 +445,13 @@ def test_decisions_that_do_not_arrive_are_counted_and_warned_of_for_a_while(make
     assert ("missing", "3") in node._experience_state().values, "what comes while it is inactive is not waited for"
     node._take(messages[11])
     assert "4 decisions sent by the planner did not arrive, the last 1 before sequence 11" in of(node, "experience")[1]
+
+
+def test_how_far_a_round_is_and_how_often_driving_was_cut_is_told() -> None:
+    state = round_state(Status("updating", "round 3", 2, 120, 7, 40, cuts={"lost": 2, "end": 31}))
+    assert (state.level, state.message) == (OK, "updating: round 3")
+    wanted = {"phase": "updating", "rounds": "2", "new_decisions": "120", "done": "7", "total": "40"}
+    assert dict(state.values) == {**wanted, "cuts": "end 31, lost 2"}
 
 
 def test_a_full_disk_is_an_error_until_it_is_written_again_and_a_warning_a_while_longer(
