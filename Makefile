@@ -21,7 +21,7 @@ help:
 	@echo "               only drive these episodes, no finetuner, no torch (one of the three is enough, ARGS goes to adawm drive)"
 	@echo "make test      all tests, on up to four cores (ARGS goes to pytest)"
 	@echo "make lint      ruff and mypy"
-	@echo "make coverage  every line and branch of the safety core, or it fails"
+	@echo "make coverage  every line and branch of the gate's rules and its watch over inputs, or it fails"
 	@echo "make mutation  mutants of the safety core against its tests (half an hour; ARGS, e.g. --json FILE)"
 	@echo "make pretrain  world model and policy from nothing (ARGS)"
 	@echo "make setup     only the set-up, for all of these"
@@ -56,7 +56,8 @@ lint: setup
 	@.venv/bin/mypy
 
 coverage: setup
-	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/coverage run -m pytest -q tests/safety
+	@PYTEST_DISABLE_PLUGIN_AUTOLOAD=1 .venv/bin/coverage run -m pytest -q tests/safety \
+		$(patsubst %,tests/runtime/test_%.py,frame_inputs frame_intake gate_loop input_monitor odometry_way watchdog)
 	@.venv/bin/coverage report
 
 mutation: setup
