@@ -40,7 +40,7 @@ SHIFTS = {
     ("right_turn_moderate", "overloaded"): 0.5,
     ("right_turn_moderate", "worn_brakes"): 0.5,
     ("right_turn_moderate", "late_brakes"): 0.5,
-    ("left_turn_moderate", "worn_brakes"): 1.0,
+    ("roundabout_moderate", "worn_brakes"): 0.5,
 }
 """Task and vehicle of each shift: four of the task, three of the vehicle, one of both; and which share of the
 configured rounds it gets, the same for every strategy: a left turn is learnt half as fast. The milder vehicle presets
