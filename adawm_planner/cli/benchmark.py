@@ -31,6 +31,7 @@ BENCHMARKS = {
     "gate": "The safety gate on the built-in tasks: what it costs and prevents, seed by seed.",
     "training": "Low-rank updates against updates of all weights.",
     "throughput": "Decisions per second of the environment, against highway-env.",
+    "kills": "SIGKILL of the finetuner beside a driving planner: what is left on the disk, who notices.",
     "soak": "An hour of real-time driving with the sidecar: memory, processor, missed ticks, swaps.",
     "picture": "Write the README's picture: what the model sees, imagines, and what really came.",
     "page": "Write docs/performance.md from the committed results of these.",
