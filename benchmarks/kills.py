@@ -40,7 +40,7 @@ from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.finetuning.memory import Known, bundle_folder, read_known
 from adawm_planner.finetuning.replay_store import ReplayStore
 from adawm_planner.paths import default_model_dir
-from adawm_planner.processes import ChildDied, Children, interruptible, ros_environment
+from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
 from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import FINETUNER, GUARDS, STACKS, node_command
 from adawm_planner.simulator.tasks import load_task, load_vehicle
@@ -51,6 +51,7 @@ if TYPE_CHECKING:
     from benchmarks.soak_listener import SoakListener
 
 RUNS = Path("runs/kills")
+RESULT = "kills.json"
 PACKAGES = ("onnxruntime", "torch", "peft", "ros-rclpy", "ros-fastrtps", "libsumo")
 START_S, END_S, LAST_S = 30.0, 20.0, 600.0
 """Longest wait [s] for a life to begin; for all its processes to be gone, and for the planner's next account then; and
@@ -131,17 +132,22 @@ def kills(
     more = tuple(filter(None, (rounds, finetuner_params)))
     os.environ.update(ros_environment(os.environ))
     console.print(f"ROS domain {os.environ['ROS_DOMAIN_ID']}; logs and state in {files.folder}", soft_wrap=True)
-    run = Run(files, settings, more, random.Random(seed), console)
+    run, ended, code = Run(files, settings, more, random.Random(seed), console), "all kills were done", 0
     try:
         with interruptible(), Children(files.logs) as children:
             run.drive(children, count, longest)
+    except Interrupted as error:
+        ended, code = str(error), 128 + error.signum
     except ChildDied as error:
-        raise click.ClickException(f"{error}\nall other processes are ended") from error
-    figures = {**plan, "seed": seed, **run.figures()}
-    write_json(json_file, with_origin("kills", figures, PACKAGES))
+        ended, code = str(error), 1
+    figures = {**plan, "seed": seed, "ended": ended.splitlines()[0], **run.figures()}
+    for file in filter(None, (files.folder / RESULT, json_file)):  # also of a campaign that was cut short
+        write_json(file, with_origin("kills", figures, PACKAGES))
     show(figures, console)
-    if figures["problems"]:
-        raise SystemExit(1)
+    if code:
+        console.print(f"{ended}\nall processes are ended", style="yellow", markup=False, soft_wrap=True)
+    if code or figures["problems"]:
+        raise SystemExit(code or 1)
 
 
 class Run:
@@ -234,14 +240,13 @@ class Run:
 
         _, alive = psutil.wait_procs(processes, timeout=END_S)
         if alive:
-            self.problems.append(
-                f"kill {len(self.lives) + 1}: {len(alive)} processes outlived their node by {END_S:.0f} s"
-            )
+            self._problem(f"{len(alive)} processes outlived their node by {END_S:.0f} s")
             for each in alive:
                 each.kill()
 
     def _driven_on(self, listener: SoakListener, children: Children) -> int:
-        """Frames that the planner has answered by now; a planner that stands still ends the run by its silence."""
+        """Frames that the planner has answered, some of them after the kill: two of its accounts since then say so."""
+        await_last_report(listener)
         assert listener.report is not None
         before, deadline = listener.report.frames, time.monotonic() + END_S
         while listener.report.frames == before and time.monotonic() < deadline:
