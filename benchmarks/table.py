@@ -35,7 +35,7 @@ from benchmarks.table_report import compact, figures, summarise, to_markdown
 SHIFTS = {
     ("right_turn_dense", "nominal"): 0.5,
     ("left_turn_moderate", "nominal"): 1.0,
-    ("left_turn_dense", "nominal"): 1.0,
+    ("left_turn_dense", "nominal"): 1.5,
     ("roundabout_moderate", "nominal"): 0.5,
     ("right_turn_moderate", "overloaded"): 0.5,
     ("right_turn_moderate", "worn_brakes"): 0.5,
@@ -47,11 +47,12 @@ configured rounds it gets, the same for every strategy: a left turn is learnt ha
 and low friction cost the base model nothing, see docs/adaptation.md."""
 
 UNUSED = {
-    **dict.fromkeys(("none", "model", "full"), ("select", "actor_lora", "subunits", "policy_adapter")),
+    **dict.fromkeys(("none", "full"), ("select", "lora", "actor_lora", "subunits", "policy_adapter")),
+    "model": ("select", "actor_lora", "subunits", "policy_adapter"),
     **dict.fromkeys(("policy", "alternate"), ("select",)),
 }
 """Parts of the configuration that make no difference to a strategy: it does not obey the decision, which is only
-written down then; it trains no policy, or all of its weights."""
+written down then; it trains nothing, no policy, or all weights."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
 POLL_S = 1.0

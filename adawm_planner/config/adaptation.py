@@ -167,6 +167,10 @@ class FitConfig:
     subunit_rate: float
     actor_rate: float  # of `full`, which trains all weights
     critic_rate: float
+    # What is right for a policy that mostly fails throws a good one about. All rates but the critic's are those of a
+    # policy that fails in this share of its episodes or more; below it they fall in proportion, to `least_rate` of it.
+    full_rate_failures: float
+    least_rate: float
     gradient_clip: float
     kl_dynamics: float
     kl_representation: float
@@ -190,11 +194,11 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
-        above("fit", self, 0, "actor_lora_rate", "subunit_rate")
+        above("fit", self, 0, "actor_lora_rate", "subunit_rate", "full_rate_failures", "least_rate")
         above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
         not_negative("fit", self, "kl_dynamics", "kl_representation", "free_nats", "embedding_weight", "state_weight")
         not_negative("fit", self, "reward_weight", "keep_policy", "image_weight", "entropy", "warmup")
-        share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged")
+        share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged", "full_rate_failures", "least_rate")
 
 
 @dataclass(frozen=True)

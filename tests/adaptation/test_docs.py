@@ -15,9 +15,10 @@ from benchmarks.record import ROOT
 
 PAGE, EXPERIMENTS = ((ROOT / "docs" / name).read_text(encoding="utf-8") for name in ("adaptation.md", "experiments.md"))
 RESULTS = ROOT / "benchmarks" / "results" / "adaptation"
+RUNS = RESULTS / "rank32" / "runs"
 
 
-@pytest.mark.parametrize(("folder", "page"), [("", PAGE), ("rank16", EXPERIMENTS)], ids=["adaptation", "experiments"])
+@pytest.mark.parametrize(("folder", "page"), [("rank32", PAGE), ("rank16", EXPERIMENTS)], ids=["present", "rank16"])
 def test_the_tables_are_the_committed_ones(folder: str, page: str) -> None:
     table = (RESULTS / folder / "table.md").read_text(encoding="utf-8").strip()
     assert table.count("\n|") > 2
@@ -64,7 +65,7 @@ def test_the_rule_before_is_the_committed_runs() -> None:
         task, vehicle = (cell.strip() for cell in row.split("|")[1:3])
         adawm, alternate, full = (
             _run(f"{folder}runs/{task}-{vehicle}-{name}-0.json")
-            for folder, name in (("rule_before/", "adawm"), ("", "alternate"), ("", "full"))
+            for folder, name in (("rule_before/", "adawm"), ("rank32/", "alternate"), ("rank32/", "full"))
         )
         assert adawm is not None and "recovery" not in adawm["config"]["select"]
         home = f"{adawm['source_after']['success_rate']:.2f}"
@@ -75,11 +76,11 @@ def test_the_rule_before_is_the_committed_runs() -> None:
 
 
 def test_the_readme_shows_the_committed_runs() -> None:
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in (RESULTS / "runs").glob("*-adawm-0.json")]
+    found = [json.loads(file.read_text(encoding="utf-8")) for file in RUNS.glob("*-adawm-0.json")]
     (left,) = (run for run in found if len(run["rounds"]) == 16)
     found.remove(left)
     assert len(found) == 5 and all(len(run["rounds"]) == 8 for run in found)
-    runs = [json.loads(file.read_text(encoding="utf-8")) for file in (RESULTS / "runs").glob("*-adawm-*.json")]
+    runs = [json.loads(file.read_text(encoding="utf-8")) for file in RUNS.glob("*-adawm-*.json")]
     minutes = [run["wall_s"] / 60 for run in runs if len(run["rounds"]) == 8]
     before, after = ([run[when]["success_rate"] for run in found] for when in ("before", "after"))
     words = " ".join((ROOT / "README.md").read_text(encoding="utf-8").split())

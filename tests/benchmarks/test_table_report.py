@@ -156,7 +156,7 @@ def committed_runs() -> list[dict[str, Any]]:
         for strategy in STRATEGIES:
             name = f"{task}-{vehicle}-{strategy}-0.json"
             path = RANK_16 / "runs" / name
-            path = path if path.exists() else RESULTS / "runs" / name
+            path = path if path.exists() else RESULTS / "rank32" / "runs" / name
             found.append(json.loads(path.read_text(encoding="utf-8")))
     return found
 
