@@ -40,7 +40,7 @@ from adawm_planner.paths import default_model_dir
 from adawm_planner.result_file import write_json
 from adawm_planner.runtime.active_adapters import load_adapters
 from adawm_planner.runtime.drive_step import Decision
-from adawm_planner.runtime.engine import OnnxEngine
+from adawm_planner.runtime.engine import AdaptableEngine, OnnxEngine
 from adawm_planner.runtime.frame_inputs import FrameInputs, ObjectsInput, OdometryInput, StatusInput
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.runtime.planner_core import PlannerConfig, PlannerCore
@@ -100,7 +100,7 @@ class Alternator:
 class References:
     """Engines that take the factors as inputs, one per set of adapters, and what they answer."""
 
-    def __init__(self, model_dir: Path, pair: Pair) -> None:
+    def __init__(self, model_dir: Path, pair: Sequence[Sequence[VerifiedAdapter]]) -> None:
         self._engines: dict[tuple[str, ...], OnnxEngine] = {(): OnnxEngine(model_dir, "cpu")}
         for adapters in pair:
             factors = {name: each for one in adapters for name, each in one.factors.items()}
@@ -130,7 +130,7 @@ class Ticks:
 class Car:
     """A planner on a straight road with traffic by seed."""
 
-    def __init__(self, engine: OnnxEngine, seed: int) -> None:
+    def __init__(self, engine: AdaptableEngine, seed: int) -> None:
         names = {name: f"/carla/ego_vehicle/{name}" for name in INPUTS}
         self.core = PlannerCore(engine, InputMonitor(InputLimits(), names), PlannerConfig())
         self.core.set_vehicle(VehicleInfo(max_steer=0.6, wheelbase=2.8, length=4.7, width=1.85, mass=1600.0))

@@ -19,6 +19,7 @@ BENCHMARKS = {
     "experience": "What publishing an Experience costs the planner's tick.",
     "sidecar": "The planner's tick with a finetuner at full load beside it, and without.",
     "swap": "Adapter swaps while driving: missed ticks, mixed outputs, flip time, memory.",
+    "attacks": "Hostile updates at a driving planner: refused or not, and what they cost its tick.",
     "reference": "All drivers on all built-in tasks, on seeds never used for tuning.",
     "identify": "Planted causes of mismatch against what the estimators say.",
     "table": "Tasks and vehicles against adaptation strategies, over seeds.",

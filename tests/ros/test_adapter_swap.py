@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import os
-import pickle
 import random
 import shutil
 import signal
@@ -14,6 +13,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,10 +22,8 @@ import pytest
 pytest.importorskip("rclpy")
 pytest.importorskip("carla_msgs.msg")
 
-import numpy as np
 from adawm_msgs.msg import AdapterUpdate, BundleFile, Experience, PlannerStatus
 from adawm_msgs.srv import ListAdapters, LoadAdapter, PinAdapter, RollbackAdapter
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.context import Context
@@ -34,7 +32,8 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 from std_msgs.msg import Bool
 
-from adawm_planner.adapters.bundle import SIGNATURE_FILE, write_bundle
+from adawm_planner.adapters.bundle import write_bundle
+from adawm_planner.adapters.factors import PARTS
 from adawm_planner.adapters.peft_files import TENSOR_FILE
 from adawm_planner.adapters.refusal import Reason
 from adawm_planner.adapters.store import AdapterStore, read_state
@@ -46,8 +45,8 @@ from adawm_planner.ros.planner_node import PlannerNode
 from adawm_planner.runtime.engine import OnnxEngine
 from adawm_planner.runtime.model_files import CONFIG_FILE
 from adawm_planner.runtime.swap.hot_swap import HotSwap
+from benchmarks.forgery import hostile
 from tests.adapters.conftest import KEY, Maker
-from tests.adapters.forgery import signed_again, with_factors, with_manifest_bytes
 from tests.ros.spinner import end
 from tests.ros.stub_bridge import DOMAIN, Bench, StubBridge
 from tests.runtime.swap_rig import digest_of
@@ -209,40 +208,12 @@ def test_a_bad_bundle_is_refused_with_its_reason_and_driving_goes_on(driven: Dri
     assert driven.digests() == [] and driven.status[-1].swaps == 0
 
 
-def hostile(maker: Maker, good: dict[str, bytes]) -> Iterator[tuple[Reason, dict[str, bytes]]]:
-    """Updates against a vehicle that drives with `good`, counter 7: one of each attack that a message can carry."""
-    fresh = bundle(maker, counter=8, name="next")
-    factors = maker.factors()
-    last = list(factors)[-1]
-    down, up = factors[last]
-    yield Reason.UNTRUSTED_KEY, bundle(maker, counter=8, key=Ed25519PrivateKey.generate())
-    yield Reason.UNSIGNED, {name: content for name, content in fresh.items() if name != SIGNATURE_FILE}
-    yield Reason.BAD_SIGNATURE, {**fresh, SIGNATURE_FILE: good[SIGNATURE_FILE]}
-    yield Reason.FILE_DIGEST, {**fresh, TENSOR_FILE: fresh[TENSOR_FILE][:-1] + b"\1"}
-    yield Reason.FILE_SIZE, {**fresh, TENSOR_FILE: fresh[TENSOR_FILE][:-1]}
-    yield Reason.FILE_SIZE, signed_again(fresh, lambda m: m["files"][TENSOR_FILE].update(bytes=2 * 2**30))
-    yield Reason.MISSING_FILE, {name: content for name, content in fresh.items() if name != TENSOR_FILE}
-    yield Reason.EXTRA_FILE, {**fresh, "model.pkl": b"\x80"}
-    yield Reason.FILE_NAME, {**fresh, "../model.onnx": b"x"}
-    yield Reason.TENSOR_FORMAT, signed_again({**fresh, TENSOR_FILE: pickle.dumps({"x": 1})})
-    yield Reason.MANIFEST_FORMAT, with_manifest_bytes(fresh, b"{}")
-    yield Reason.DUPLICATE, good
-    yield Reason.COUNTER, bundle(maker, counter=6)
-    yield Reason.COUNTER_STEP, bundle(maker, counter=2**62)
-    yield (
-        Reason.EXPIRED,
-        bundle(maker, counter=8, created_unix_s=int(time.time()) - 9, expires_unix_s=int(time.time()) - 1),
-    )
-    yield Reason.NOT_YET_VALID, bundle(maker, counter=8, created_unix_s=int(time.time()) + 3000)
-    yield Reason.OTHER_BASE, bundle(maker, counter=8, base="ab" * 32)
-    yield Reason.OTHER_VEHICLE, bundle(maker, counter=8, vehicle="another")
-    yield Reason.OTHER_PART, with_factors(fresh, maker.factors("dynamics"))
-    yield Reason.UNKNOWN_LAYER, with_factors(fresh, {"actor.net.99": (down, up)})
-    yield Reason.SHAPE, with_factors(fresh, {**factors, last: (down, np.concatenate([up, up], 1))})
-    yield Reason.NOT_FINITE, with_factors(fresh, {**factors, last: (down, np.full_like(up, np.nan))})
-    yield Reason.NOT_FINITE, with_factors(fresh, {**factors, last: (down, np.full_like(up, np.inf))})
-    yield Reason.NORM, with_factors(fresh, {name: (a, 11 * b) for name, (a, b) in factors.items()})
-    yield Reason.NO_EFFECT, with_factors(fresh, {name: (a, 0 * b) for name, (a, b) in factors.items()})
+def attacks(maker: Maker, good: dict[str, bytes]) -> Iterator[tuple[Reason, dict[str, bytes]]]:
+    """All of them, against a vehicle that drives with `good`, counter 7."""
+    now = int(time.time())
+    draft = replace(maker.draft, name="next", counter=8, created_unix_s=now - 60, expires_unix_s=now + 3600)
+    factors = {part: maker.factors(part) for part in PARTS}
+    return hostile(draft, good, factors, maker.session, KEY)
 
 
 def test_every_attack_is_refused_with_its_reason_while_it_drives_every_frame(driven: Driven, maker: Maker) -> None:
@@ -253,7 +224,7 @@ def test_every_attack_is_refused_with_its_reason_while_it_drives_every_frame(dri
     driven.bridge.publish_route(40)
     driven.spin_for(0.1)
     commands, swaps = len(driven.bridge.commands), driven.status[-1].swaps
-    for sent, (reason, files) in enumerate(hostile(maker, good), start=1):
+    for sent, (reason, files) in enumerate(attacks(maker, good), start=1):
         driven.push(files)
         driven.frames(2, 2 * sent)
         assert driven.spin_until(lambda sent=sent: driven.status[-1].refusals >= sent), reason  # type: ignore[misc]
