@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy, with_rates_for
+from adawm_planner.adaptation.fit import FitReport, fit_dynamics, fit_policy
 from adawm_planner.adaptation.mismatch import Mismatch, measure_mismatch
 from adawm_planner.adaptation.rollouts import Progress, Rollouts
 from adawm_planner.adaptation.scores import Baseline, Failures
@@ -100,7 +100,6 @@ def adapt_step(
     new = Replay(student.agent.world_model.encoder, join([one.episodes for one in evidence]), config.fit.discount)
     now = [outcome for one in evidence for outcome in one.outcomes]
     failures = Failures.seen(now, past.outcomes, config.select.recovery, baseline.driving)
-    careful = with_rates_for(config, failures.new)
     steps = list[Step]()
     for number in range(config.steps):
         mismatch = measure_mismatch(student.merged(), new, source, baseline, config, seed)
@@ -112,7 +111,7 @@ def adapt_step(
             selection = select_next(seen, repaired, config.select)
         parts = setting.strategy.parts((index - 1) * config.steps + number, selection.part)
         updates = config.fit.updates // (config.steps * max(1, len(parts)))
-        fits = [FITS[part](student, replay, careful, updates, config.steps * seed + number, show) for part in parts]
+        fits = [FITS[part](student, replay, config, updates, config.steps * seed + number, show) for part in parts]
         if not student.low_rank:
             new.embed_again()
             if config.mismatch.estimator == "visitation":  # only it reads the source's embeddings, and they are many

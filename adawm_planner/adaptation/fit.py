@@ -18,7 +18,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from adawm_planner.adaptation.composed import ComposedLinear, share_factors
 from adawm_planner.adaptation.rollouts import Progress, quiet
-from adawm_planner.adaptation.scores import Tally
 from adawm_planner.adaptation.student import Student
 from adawm_planner.adaptation.subunits import propose_subunits
 from adawm_planner.adaptation.visited import visit
@@ -42,7 +41,7 @@ from adawm_planner.world_model.rssm import State
 SHOW_EVERY = 10
 
 RATES = ("dynamics_rate", "actor_lora_rate", "subunit_rate", "actor_rate")
-"""Learning rates of what drives, which is all but the critic's."""
+"""Learning rates of what drives: all but the critic's."""
 
 Metrics = Mapping[str, float]
 
@@ -113,17 +112,10 @@ def fit_dynamics(
     return report
 
 
-def with_rates_for(config: AdaptationConfig, driving: Tally) -> AdaptationConfig:
-    """The configuration with the rates of a repair for a policy that drives like this.
-
-    They are in proportion to the share of episodes that failed: the nearer a policy is to driving well, the less a
-    repair is worth and the more it can spoil (docs/experiments.md, the dense left turn).
-    """
-    fit = config.fit
-    failed = driving.failed / max(1, driving.episodes)
-    scale = min(1.0, max(fit.least_rate, failed / fit.full_rate_failures))
-    rates = {name: scale * getattr(fit, name) for name in RATES}
-    return replace(config, fit=replace(fit, **rates))
+def at_round(config: AdaptationConfig, index: int) -> AdaptationConfig:
+    """The configuration with the rates of this round of a run, from 1."""
+    scale = min(1.0, config.fit.full_rate_rounds / index)
+    return replace(config, fit=replace(config.fit, **{name: scale * getattr(config.fit, name) for name in RATES}))
 
 
 def recent_share(replay: Replay, fresh: float) -> float:

@@ -14,10 +14,12 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
+import numpy as np
 import torch
 import yaml
 
 from adawm_planner.adaptation.adapt_step import Past, Round, Setting, Step, adapt_step
+from adawm_planner.adaptation.fit import at_round
 from adawm_planner.adaptation.mismatch import measure_baseline
 from adawm_planner.adaptation.rollouts import Place, Rollouts, check_place, drive, evaluate, source_rollouts, stored
 from adawm_planner.adaptation.scores import BASELINE_FILE, Baseline, Tally, read_baseline, write_baseline
@@ -112,14 +114,15 @@ class Adaptation:
                 self._round(place, index)
                 if index % self.config.scoring.curve_every == 0 or index == self.config.rounds:
                     self._curve(place, index)
+            trial = self._keep_best(place)
             after = self._scored("after", place, self.config.scoring.seed, self.config.scoring.episodes)
         with Place(self.config.rollouts.source_task, self.config.rollouts.source_vehicle) as place:
             source = self._scored("source_after", place, self.config.scoring.seed, self.config.scoring.episodes)
-        return self._document(before, after, source)
+        return self._document(before, trial, after, source)
 
     def _round(self, place: Place, index: int) -> None:
         """One round, or what is on disk of it."""
-        record, state = (self.folder / f"round-{index:02d}.{kind}" for kind in ("json", "safetensors"))
+        record, state = self.folder / f"round-{index:02d}.json", self._state(index)
         seed = 1000 * self.cell.seed + index
         rollouts = self._rollouts(place, index, seed)
         if record.exists():
@@ -133,7 +136,7 @@ class Adaptation:
             return
         begun = time.monotonic()
         with self.run.progress(f"adapt {index}", self.config.fit.updates) as show:
-            setting = Setting(self.strategy, self.source, self.baseline, self.config)
+            setting = Setting(self.strategy, self.source, self.baseline, at_round(self.config, index))
             past = Past(self._last(), self.unrepaired, self.outcomes)
             done = adapt_step(index, self.student, rollouts, self.replay, setting, past, seed, show)
         self.student.save(state)
@@ -175,6 +178,35 @@ class Adaptation:
         self.run.log("mismatch", scores, values["env_steps"])
         self.run.log("rollouts", {"success": values["rollout_success"]}, values["env_steps"])
 
+    def _state(self, index: int) -> Path:
+        """File of the student after a round."""
+        return self.folder / f"round-{index:02d}.safetensors"
+
+    def _keep_best(self, place: Place) -> dict[str, Any]:
+        """Drive with each of the last students, and end with the one that drives best; of equals with the newest.
+
+        Nobody has driven with what the last repair left, and one repair can throw a policy far about.
+        """
+        config, (low, high) = self.config.trial, self.config.rollouts.train_seeds
+        rounds = [each["round"] for each in self.rounds if each["updated"]][-config.students :]
+        first = low + int(np.random.default_rng([self.cell.seed, 37]).integers(high - low - config.episodes + 1))
+        success = dict[int, float]()
+        for index in rounds if len(rounds) > 1 else ():
+            self.student.load(self._state(index))
+            success[index] = self._scored(f"trial-{index:02d}", place, first, config.episodes)["success_rate"]
+        if success:
+            best = max(success, key=lambda index: (success[index], index))
+            self.student.load(self._state(best))
+        else:
+            best = rounds[-1] if rounds else 0
+        return {
+            "rounds": list(success),
+            "success": list(success.values()),
+            "first_seed": first,
+            "episodes": config.episodes,
+            "chosen": best,
+        }
+
     def _curve(self, place: Place, index: int) -> None:
         scoring = self.config.scoring
         self._scored(f"curve-{index:02d}", place, scoring.curve_seed, scoring.curve_episodes)
@@ -197,13 +229,16 @@ class Adaptation:
             _write(path, _read(shared))
         return _read(path)
 
-    def _document(self, before: dict[str, Any], after: dict[str, Any], source: dict[str, Any]) -> dict[str, Any]:
+    def _document(
+        self, before: dict[str, Any], trial: dict[str, Any], after: dict[str, Any], source: dict[str, Any]
+    ) -> dict[str, Any]:
         document = {
             "schema": SCHEMA,
             **asdict(self.cell),
             "model_digest": self.digest,
             "config": to_mapping(self.config),
             "before": before,
+            "trial": trial,
             "after": after,
             "source_after": source,
             "curve": self._curve_points(),

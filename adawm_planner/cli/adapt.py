@@ -149,6 +149,10 @@ def show(document: dict[str, Any], console: Console) -> None:
         repaired = ", ".join(each["updated"]) or "nothing"
         view.add_row(str(each["round"]), str(each["env_steps"]), f"{each['rollout_success']:.2f}", *scores, repaired)
     console.print(view)
+    trial = document["trial"]
+    if trial["rounds"]:
+        tried = ", ".join(f"{index} {rate:.2f}" for index, rate in zip(trial["rounds"], trial["success"], strict=True))
+        console.print(f"kept: round {trial['chosen']}; success in {trial['episodes']} trial episodes after {tried}")
     for name in ("before", "after", "source_after"):
         values = document[name]
         low, high = values["success_ci95"]

@@ -167,10 +167,9 @@ class FitConfig:
     subunit_rate: float
     actor_rate: float  # of `full`, which trains all weights
     critic_rate: float
-    # What is right for a policy that mostly fails throws a good one about. All rates but the critic's are those of a
-    # policy that fails in this share of its episodes or more; below it they fall in proportion, to `least_rate` of it.
-    full_rate_failures: float
-    least_rate: float
+    # Of a run, at the rates above; in round n after them all but the critic's are this many n-ths (Robbins and Monro
+    # 1951): what a bad policy needs throws a good one about. A finetuner, whose rounds have no end, keeps the rates.
+    full_rate_rounds: int
     gradient_clip: float
     kl_dynamics: float
     kl_representation: float
@@ -194,11 +193,22 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         above("fit", self, 0, "updates", "batch", "length", "dynamics_rate", "actor_rate")
-        above("fit", self, 0, "actor_lora_rate", "subunit_rate", "full_rate_failures", "least_rate")
+        above("fit", self, 0, "actor_lora_rate", "subunit_rate", "full_rate_rounds")
         above("fit", self, 0, "critic_rate", "gradient_clip", "starts", "horizon", "advantage_clip", "image_samples")
         not_negative("fit", self, "kl_dynamics", "kl_representation", "free_nats", "embedding_weight", "state_weight")
         not_negative("fit", self, "reward_weight", "keep_policy", "image_weight", "entropy", "warmup")
-        share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged", "full_rate_failures", "least_rate")
+        share("fit", self, "fresh", "discount", "trace", "slow_rate", "averaged")
+
+
+@dataclass(frozen=True)
+class TrialConfig:
+    """Driving that tells which of the last students a run ends with; nothing is learnt from it."""
+
+    students: int  # as the newest rounds that repaired something left them; 1 takes the last one untried
+    episodes: int  # with each, the same for all, of `rollouts.train_seeds`
+
+    def __post_init__(self) -> None:
+        above("trial", self, 0, "students", "episodes")
 
 
 @dataclass(frozen=True)
@@ -242,6 +252,7 @@ class AdaptationConfig:
     actor_lora: LoraSettings
     subunits: SubunitConfig
     fit: FitConfig
+    trial: TrialConfig
     scoring: ScoringConfig
 
     def __post_init__(self) -> None:
@@ -253,6 +264,12 @@ class AdaptationConfig:
         if self.scoring.curve_seed < self.rollouts.train_seeds[1]:
             first, end = self.scoring.curve_seed, self.rollouts.train_seeds[1]
             raise ValueError(f"scoring.curve_seed is {first}, must be at least {end}, where rollouts.train_seeds end")
+        low, high = self.rollouts.train_seeds
+        if self.trial.episodes > high - low:
+            raise ValueError(
+                f"trial.episodes is {self.trial.episodes}, must be at most {high - low}, as many as there are seeds in "
+                "rollouts.train_seeds"
+            )
         most = self.rollouts.decisions // 2 - 1
         if self.mismatch.burn_in > most:
             raise ValueError(

@@ -42,7 +42,6 @@ class Stage:
     agent: Agent
     config: AdaptationConfig
     fitted: list[tuple[Part, int, int]] = field(default_factory=list)  # part, updates, seed
-    rates: list[float] = field(default_factory=list)  # of the policy's updates, given to each fit
     looks: int = 0
     seen: list[int] = field(default_factory=list)  # decisions that each look is at
     source: Replay | None = None
@@ -84,7 +83,6 @@ class Stage:
             student: Student, replay: Replay, config: AdaptationConfig, updates: int, seed: int, show: Progress
         ) -> FitReport:
             self.fitted.append((part, updates, seed))
-            self.rates.append(config.fit.actor_lora_rate)
             if not student.low_rank:
                 with torch.no_grad():
                     student.agent.world_model.encoder.join.weight.mul_(2.0)
@@ -110,19 +108,6 @@ def test_the_second_look_asks_what_the_repair_left(stage: Stage, monkeypatch: py
     assert "dynamics repaired" in done.steps[1].selection.reason
     half = stage.config.fit.updates // 2
     assert stage.fitted == [(Part.DYNAMICS, half, 14), (Part.POLICY, half, 15)]
-
-
-def test_both_repairs_of_a_round_are_as_large_as_its_failures_ask(
-    stage: Stage, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Five of the newest sixty failed, which is significant and little."""
-    before = (*WELL * 13, *("collision",) * 5)
-    done = stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)], before=before)
-    assert done.failures.new == Tally(5, 60)
-    full = stage.config.fit.actor_lora_rate
-    assert stage.rates == [pytest.approx(full / 6)] * 2  # a sixth of the half of episodes from which on it is full
-    stage.play(monkeypatch, [(HIGH, LOW), (LOW, HIGH)] * 2, outcomes=BADLY)
-    assert stage.rates[2:] == [full] * 2
 
 
 def test_each_look_follows_the_repair_just_before_it(agent: Agent, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -9,8 +9,11 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
+from adawm_planner.adaptation import harness
+from adawm_planner.adaptation.adapt_step import adapt_step
 from adawm_planner.adaptation.scores import BASELINE_FILE
 from adawm_planner.cli.main import adawm
+from adawm_planner.config.adaptation import load_adaptation
 from adawm_planner.evaluation.report import check_document
 from benchmarks import identify
 
@@ -46,8 +49,15 @@ def shared(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     ],
 )
 def test_a_killed_run_called_again_ends_with_the_same_result(
-    shared: tuple[str, ...], strategy: str, updated: list[list[str]]
+    shared: tuple[str, ...], strategy: str, updated: list[list[str]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    rates = list[tuple[int, float]]()
+
+    def noted(index: int, *rest: Any) -> Any:
+        rates.append((index, rest[3].config.fit.dynamics_rate))
+        return adapt_step(index, *rest)
+
+    monkeypatch.setattr(harness, "adapt_step", noted)
     _find_everything_wrong(Path(shared[-1]) / BASELINE_FILE)
     cell = ("--task", "left_turn_moderate", "--vehicle", "heavy", "--strategy", strategy)
     run("adapt", *cell, *shared, "--run", "one", "--json", "one.json")
@@ -66,6 +76,8 @@ def test_a_killed_run_called_again_ends_with_the_same_result(
         (Path("one") / name).unlink()
     run("adapt", *cell, *shared, "--run", "one", "--json", "two.json")
     again = json.loads(Path("two.json").read_text())
+    full = load_adaptation(preset="debug").fit.dynamics_rate
+    assert rates == [(1, full), (2, full / 2), (2, full / 2)], "the first round is not run again"
     assert _timeless(again["rounds"]) == _timeless(document["rounds"])
     assert _driven(again["after"]) == _driven(document["after"])
 

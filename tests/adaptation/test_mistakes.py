@@ -132,6 +132,7 @@ def test_models(mistake: Mistake, measured: Path) -> None:
         ("mismatch.burn_in", 100000, "mismatch.burn_in is 100000, must be at most 59: two episodes among the 120"),
         ("fit.length", 100000, "fit.length is 100000, must be at most rollouts.source_decisions, 200"),
         ("lora.alpha", 10**400, "must be at most 2048, 1024 times the rank"),
+        ("trial.episodes", 4001, "trial.episodes is 4001, must be at most 4000, as many as there are seeds"),
         ("scoring.seed", 100, "scoring.seed is 100, must be at least 5000"),
         ("scoring.curve_seed", 100, "scoring.curve_seed is 100, must be at least 4000"),
         ("subunits.radius", 0.0, "subunits.radius is 0.0, must be above 0"),
