@@ -29,6 +29,7 @@ from adawm_planner.cli.options import (
     writable,
     writable_folder,
 )
+from adawm_planner.faults.repeats import row_of, run_name
 from adawm_planner.faults.report import catalogue, markdown, summarise, table, totals
 from adawm_planner.faults.run import Settings
 from adawm_planner.faults.table import FAULTS, FINETUNER, Fault, find
@@ -42,6 +43,8 @@ from adawm_planner.simulator.tasks import load_task
 BLOCK = 10
 """Normal episodes that are kept together; of an interrupted block nothing is."""
 
+MOST_REPEATS = 1000
+
 POLL_S = 0.2
 PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 
@@ -49,6 +52,13 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 @click.command()
 @click.option("--fault", "names", multiple=True, metavar="NAME", show_default="all", help="May be given several times.")
 @click.option("--list", "only_list", is_flag=True, help="Show the faults and what is due, and end.")
+@click.option(
+    "--repeats",
+    type=click.IntRange(1, MOST_REPEATS),
+    default=1,
+    show_default=True,
+    help="Runs of each fault. What is done to a process comes at another moment of a frame in each.",
+)
 @click.option(
     "--episodes",
     type=click.IntRange(0, MOST_EPISODES),
@@ -90,6 +100,7 @@ PACKAGES = ("onnxruntime", "ros-rclpy", "ros-fastrtps", "numpy", "libsumo")
 def faults(
     names: tuple[str, ...],
     only_list: bool,
+    repeats: int,
     episodes: int,
     task: str,
     seed: int,
@@ -119,7 +130,7 @@ def faults(
     interrupted = None
     try:
         with interruptible():
-            campaign.run(chosen, episodes)
+            campaign.run(chosen, episodes, repeats)
     except Interrupted as error:
         interrupted = error
     report(campaign, chosen, page, json_file, start)
@@ -154,15 +165,18 @@ class Campaign:
         elif read_measured(kept) != wanted:
             raise ValueError(f"{runs} holds a campaign of another model or with other options; choose another --runs")
 
-    def run(self, chosen: Sequence[Fault], episodes: int) -> None:
-        """Measure faults and normal episodes, as far as they are not there."""
+    def run(self, chosen: Sequence[Fault], episodes: int, repeats: int = 1) -> None:
+        """Measure faults and normal episodes, as far as they are not there; every fault once before any again."""
+        runs = [(fault.name, repeat) for repeat in range(repeats) for fault in chosen]
         blocks = [(first, min(BLOCK, episodes - first)) for first in range(0, episodes, BLOCK)]
         columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
-            bar = progress.add_task("", total=len(chosen) + len(blocks))
-            for fault in chosen:
-                progress.update(bar, description=fault.name)
-                self._measure(fault.name, "run", [fault.name, json.dumps(asdict(self.settings)), str(self._source_dir)])
+            bar = progress.add_task("", total=len(runs) + len(blocks))
+            for fault, repeat in runs:
+                name = run_name(fault, repeat)
+                progress.update(bar, description=name)
+                settings = json.dumps(asdict(self.settings))
+                self._measure(name, "run", [fault, str(repeat), settings, str(self._source_dir)])
                 progress.advance(bar)
             for first, count in blocks:
                 progress.update(bar, description=f"normal episodes from {self._seed + first}")
@@ -171,9 +185,9 @@ class Campaign:
                 progress.advance(bar)
 
     def rows(self, chosen: Sequence[Fault]) -> list[dict[str, Any]]:
-        """Outcomes that are there, in the order of the table."""
-        files = (self._file(fault.name) for fault in chosen)
-        return [read_measured(file) for file in files if file.is_file()]
+        """A row for each fault that has a run, in the order of the table, of all its runs that are there."""
+        found = ([read_measured(file) for file in self._runs_of(fault.name)] for fault in chosen)
+        return [row_of(outcomes) for outcomes in found if outcomes]
 
     def normal(self) -> dict[str, Any] | None:
         """All normal episodes that are there, each once, in one account."""
@@ -189,6 +203,12 @@ class Campaign:
                 for rule, count in each[key].items():
                     total[key][rule] = total[key].get(rule, 0) + count
         return total
+
+    def _runs_of(self, fault: str) -> list[Path]:
+        """Files of a fault's runs, the first one first: asking for fewer of them hides none."""
+        again = self._runs.glob(f"{fault}.[0-9]*.json")
+        first = [file for file in (self._file(fault),) if file.is_file()]
+        return first + sorted(again, key=lambda file: int(file.stem.rsplit(".", 1)[1]))
 
     def _file(self, name: str) -> Path:
         return self._runs / f"{name}.json"

@@ -11,7 +11,8 @@ from rich.table import Table
 from adawm_planner.dims import FRAME_S
 from adawm_planner.evaluation.metrics import wilson_interval
 from adawm_planner.faults.outcome import LAST_COMMANDS, LATE_FRAMES, TRIES
-from adawm_planner.faults.table import FAULTS, Due, find
+from adawm_planner.faults.repeats import kept_of
+from adawm_planner.faults.table import CALM, FAULTS, find
 
 Row = Mapping[str, Any]
 COLUMNS = (
@@ -38,6 +39,7 @@ runs its model, but asks for full acceleration whatever comes, so that no stop i
 
 ```
 adawm faults                          # all of it; goes on where it was interrupted
+adawm faults --repeats 5              # so many runs of each
 adawm faults --list                   # what is injected, and what is due
 adawm faults --fault planner_kill --episodes 0
 ```
@@ -58,6 +60,10 @@ vehicle's own, not what the gate was told. `state` is the furthest that the gate
 braked before the fault, or in which the machine held up the bridge itself, is repeated, twice at most (`runs`). On a
 machine that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
 
+Where there are several runs of a fault (`--repeats`), what is done to a process comes at another moment of a frame in
+each, and other messages are lost. `brake s`, `frames` and `runs` are the largest of them, `promise` says how many kept
+it, and the rest is of the worst run. The JSON has all of them.
+
 Not injected here: the end of the gate itself, after which nobody brakes but the vehicle, and worlds that wait for
 commands. [What comes of both](gate.md#which-stop-answers-what) is measured with the gate's loop and the simulator's
 dynamics.
@@ -71,8 +77,8 @@ def summarise(rows: Sequence[Row], normal: Row | None) -> dict[str, Any]:
         rows: outcomes, as dictionaries.
         normal: account of the normal episodes, None where none were driven.
     """
-    due = [row for row in rows if find(row["fault"]).promise.due is not Due.DRIVE]
-    calm = [row for row in rows if find(row["fault"]).promise.due is Due.DRIVE]
+    due = [row for row in rows if find(row["fault"]).promise.due not in CALM]
+    calm = [row for row in rows if find(row["fault"]).promise.due in CALM]
     summary: dict[str, Any] = {
         "faults": len(rows),
         "braking_due": len(due),
@@ -83,6 +89,9 @@ def summarise(rows: Sequence[Row], normal: Row | None) -> dict[str, Any]:
         "bridge_late": sorted(row["fault"] for row in rows if row["longest_period_s"] > LATE_FRAMES * FRAME_S),
         "promises_broken": sorted(row["fault"] for row in rows if row["broken"]),
     }
+    kept, runs = map(sum, zip(*(kept_of(row) for row in rows), strict=True)) if rows else (0, 0)
+    if runs != len(rows):
+        summary |= {"runs": runs, "runs_broken": runs - kept}
     if normal is not None:
         low, high = wilson_interval(normal["needless"], normal["episodes"])
         summary |= {"normal_needless_ci95": [low, high]}
@@ -94,7 +103,7 @@ def totals(document: Mapping[str, Any]) -> list[str]:
     summary, normal = document["summary"], document["normal"]
     longest = summary["longest_to_brake_s"]
     lines = [
-        f"{summary['faults']} faults. Braking due: {summary['braking_due']}, of which "
+        f"{summary['faults']} faults{_repeated(summary)}. Braking due: {summary['braking_due']}, of which "
         f"{summary['without_braking_command']} lacked a braking command"
         + ("." if longest is None else f"; the longest took {longest:.2f} s.")
         + f" None due: {summary['none_due']}, of which {summary['needless_stops']} ended in a needless stop."
@@ -114,6 +123,12 @@ def totals(document: Mapping[str, Any]) -> list[str]:
             f"{_counted(normal['stops'], 'no stops')}, {_counted(normal['responses'], 'no braking by the gate')}."
         )
     return lines
+
+
+def _repeated(summary: Row) -> str:
+    if "runs" not in summary:
+        return ""
+    return f" in {summary['runs']} runs, {summary['runs_broken']} of which broke their promise"
 
 
 def table(rows: Sequence[Row]) -> Table:
@@ -142,9 +157,10 @@ def markdown(document: Mapping[str, Any]) -> str:
         cells = (name, fault.injected, due, limit, brake, frames, state, standstill, _number(row["standstill_m"], 1))
         spoke = f"`{rule}`" if rule != "-" else rule
         lines.append("| " + " | ".join((*cells, spoke, str(row["tries"]), kept)) + " |")
-    machine, commit = document["machine"], (document["commit"] or "unknown")[:12]
+    lines += _not_run(document["rows"])
+    machine, commit, runs = document["machine"], (document["commit"] or "unknown")[:12], _runs_each(document["rows"])
     origin = (
-        f"One run each, the last at commit `{commit}`, {document['utc']}: {machine['cpu']}, {machine['cores']} cores, "
+        f"{runs}, the last at commit `{commit}`, {document['utc']}: {machine['cpu']}, {machine['cores']} cores, "
         f"load {machine['load_before']:.1f}."
     )
     return "\n".join([*lines, "", origin]) + "\n"
@@ -164,8 +180,31 @@ def catalogue() -> Table:
 def _cells(row: Row) -> tuple[str, ...]:
     frames = "-" if row["braked_frames"] is None else str(row["braked_frames"])
     due = find(row["fault"]).promise.due.value
-    standstill, kept = _number(row["standstill_s"], 1), row["broken"].partition(":")[0] or "kept"
-    return row["fault"], due, _number(row["braked_s"], 2), frames, row["state"], standstill, row["rule"] or "-", kept
+    standstill, rule = _number(row["standstill_s"], 1), row["rule"] or "-"
+    return row["fault"], due, _number(row["braked_s"], 2), frames, row["state"], standstill, rule, _promise(row)
+
+
+def _promise(row: Row) -> str:
+    """What became of the promise, and where there are several runs, in how many of them it was kept."""
+    broken, (kept, runs) = row["broken"].partition(":")[0], kept_of(row)
+    if runs == 1:
+        return broken or "kept"
+    return f"kept in {kept} of {runs}" + (f": {broken}" if broken else "")
+
+
+def _runs_each(rows: Sequence[Row]) -> str:
+    """How many runs the rows are of."""
+    counts = sorted({kept_of(row)[1] for row in rows} or {0})
+    if counts == [1]:
+        return "One run each"
+    return f"{counts[0]} runs each" if len(counts) == 1 else f"{counts[0]} to {counts[-1]} runs each"
+
+
+def _not_run(rows: Sequence[Row]) -> list[str]:
+    """Name the faults that are injected, but not in this document."""
+    run = {row["fault"] for row in rows}
+    missing = [fault.name for fault in FAULTS if fault.name not in run]
+    return ["", f"Not run yet: {', '.join(f'`{name}`' for name in missing)}."] if missing else []
 
 
 def _number(value: float | None, digits: int) -> str:

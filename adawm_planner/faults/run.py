@@ -22,6 +22,7 @@ import yaml
 
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.outcome import LATE_FRAMES, STANDSTILL_MPS, TRIES, Outcome, clean, judge
+from adawm_planner.faults.repeats import SEEDS_APART, phase_s
 from adawm_planner.faults.table import DISK, FINETUNER, MODEL, PLANNER, SIGNALS, Due, Fault, Kind, find
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import ChildDied, Children, interruptible
@@ -50,18 +51,19 @@ class Settings:
     stop_s: float = 10.0  # seen after a fault that a stop is due for; a comfortable stop takes 4 s
     drive_s: float = 5.0  # seen after all others
     after_s: float = 1.0  # seen after standstill: longer than stop.standstill_s, at which a stop becomes a hold
-    seed: int = 0  # of lost messages
+    seed: int = 0  # of lost messages, in the first run of a fault
 
 
 class Unclean(Exception):
     """The vehicle was braked before the fault."""
 
 
-def run_fault(fault: Fault, settings: Settings, source_dir: Path, folder: Path) -> tuple[Outcome, int]:
+def run_fault(fault: Fault, repeat: int, settings: Settings, source_dir: Path, folder: Path) -> tuple[Outcome, int]:
     """Run a fault, again where something braked before it.
 
     Args:
         fault: to be injected.
+        repeat: number of the run, from 0: each loses other messages, and harms a process at another moment of a frame.
         settings: of the run.
         source_dir: source rollouts of the base model, for a fault of the finetuner.
         folder: of the logs; the first try's are in 1/.
@@ -76,7 +78,7 @@ def run_fault(fault: Fault, settings: Settings, source_dir: Path, folder: Path) 
     """
     for attempt in range(1, TRIES + 1):
         try:
-            outcome = _run_once(fault, settings, source_dir, folder / str(attempt))
+            outcome = _run_once(fault, repeat, settings, source_dir, folder / str(attempt))
         except Unclean:
             if attempt == TRIES:
                 raise
@@ -86,26 +88,27 @@ def run_fault(fault: Fault, settings: Settings, source_dir: Path, folder: Path) 
     raise AssertionError("unreachable")
 
 
-def _run_once(fault: Fault, settings: Settings, source_dir: Path, folder: Path) -> Outcome:
+def _run_once(fault: Fault, repeat: int, settings: Settings, source_dir: Path, folder: Path) -> Outcome:
     with Children(folder) as children:
         stack = _Stack(fault, settings, source_dir, children)
         from adawm_planner.ros.fault_bridge import FaultBridge  # after the children, which are forked from here
 
-        bridge = FaultBridge(fault, load_vehicle("nominal"), settings.speed_mps, settings.seed)
+        seed = settings.seed + SEEDS_APART * repeat
+        bridge = FaultBridge(fault, load_vehicle("nominal"), settings.speed_mps, seed)
         try:
-            return _drive(fault, settings, stack, bridge)
+            return _drive(fault, repeat, settings, stack, bridge)
         finally:
             bridge.close()
 
 
-def _drive(fault: Fault, settings: Settings, stack: _Stack, bridge: FaultBridge) -> Outcome:
+def _drive(fault: Fault, repeat: int, settings: Settings, stack: _Stack, bridge: FaultBridge) -> Outcome:
     late = fault.kind is Kind.LATE
     bridge.connect(1 if late else 2, START_LIMIT_S, stack.check)
     if late:
         bridge.inject()
     else:
         _settle(stack, bridge)
-        stack.inject_into_bridge_or_process(bridge)
+        _inject(fault, repeat, stack, bridge)
     bridge.let_go()
     _observe(fault, settings, stack, bridge)
     if not late and not clean(bridge.trace, CLEAN_S):
@@ -125,6 +128,14 @@ def _settle(stack: _Stack, bridge: FaultBridge) -> None:
     for _ in range(round(CLEAN_S / FRAME_S)):
         bridge.tick()
     stack.check()
+
+
+def _inject(fault: Fault, repeat: int, stack: _Stack, bridge: FaultBridge) -> None:
+    """Let the fault begin: between two frames, or so long after one as the run's number says."""
+    if fault.in_bridge or repeat == 0:
+        stack.inject_into_bridge_or_process(bridge)
+    else:
+        bridge.tick(phase_s(repeat), lambda: stack.inject_into_bridge_or_process(bridge))
 
 
 def _observe(fault: Fault, settings: Settings, stack: _Stack, bridge: FaultBridge) -> None:
@@ -230,10 +241,16 @@ class _Stack:
 
 
 def main(words: list[str]) -> int:
-    """Run one fault in this process and write its outcome: NAME, SETTINGS as JSON, SOURCE_DIR, FOLDER of logs, FILE."""
-    name, settings, source_dir, folder, file = words
+    """Run one fault once in this process and write its outcome.
+
+    Args:
+        words: its name, which run of it, from 0, settings as JSON, folder of the source rollouts, folder of the logs,
+            file of the outcome.
+    """
+    name, repeat, settings, source_dir, folder, file = words
+    chosen = Settings(**json.loads(settings))
     with interruptible():
-        outcome, tries = run_fault(find(name), Settings(**json.loads(settings)), Path(source_dir), Path(folder))
+        outcome, tries = run_fault(find(name), int(repeat), chosen, Path(source_dir), Path(folder))
     document: dict[str, Any] = {**asdict(outcome), "tries": tries}
     Path(file).write_text(json.dumps(document, allow_nan=False), encoding="utf-8")
     return 0

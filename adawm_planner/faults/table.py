@@ -75,6 +75,10 @@ class Due(Enum):
     DRIVE = "drive"  # no stop, no standstill; the planner drives at the end
 
 
+CALM = (Due.DRIVE,)
+"""Where no braking command is due."""
+
+
 @dataclass(frozen=True)
 class Promise:
     """What is owed, and how soon."""
@@ -83,7 +87,7 @@ class Promise:
     limit_s: float = 0.0  # from the fault to the first braking command; 0 where none is due
 
     def __post_init__(self) -> None:
-        if (self.due is Due.DRIVE) != (self.limit_s == 0.0) or self.limit_s < 0.0:
+        if (self.due in CALM) != (self.limit_s == 0.0) or self.limit_s < 0.0:
             raise ValueError(f"a promise to {self.due.value} has a limit of {self.limit_s} s")
 
 
@@ -107,6 +111,11 @@ class Fault:
         """As on the command line."""
         more = f"_{self.amount:g}" if self.kind in (Kind.DELAY, Kind.SLOW) else ""
         return f"{self.where}_{self.kind.value}{more}" + ("_passing" if self.lasts_s is not None else "")
+
+    @property
+    def in_bridge(self) -> bool:
+        """Whether it is in the bridge's topics: then it begins with a frame."""
+        return self.where not in (PLANNER, FINETUNER, DISK, MODEL)
 
 
 STOPS = Promise(Due.STOP, INPUT_LIMIT_S)

@@ -97,8 +97,13 @@ class FaultBridge:
         self._spin_until(time.monotonic() + 0.2)
         self._due = time.monotonic()
 
-    def tick(self) -> None:
-        """Publish the next frame, then let commands and reports come until the one after it is due."""
+    def tick(self, after_s: float = 0.0, then: Callable[[], None] | None = None) -> None:
+        """Publish the next frame, then let commands and reports come until the one after it is due.
+
+        Args:
+            after_s: from the frame to `then` [s], less than its period.
+            then: is called meanwhile.
+        """
         frame_of = self._vehicle.state
         if self._held:
             self._vehicle.set_speed(self._speed)
@@ -107,6 +112,9 @@ class FaultBridge:
         self.trace.frames.append(Frame(time.monotonic(), self._vehicle.state.speed, frame_of.x))
         self._publish()
         self._due = max(self._due + FRAME_S, time.monotonic())
+        if then is not None:
+            self._spin_until(self.trace.frames[-1].at_s + after_s)
+            then()
         self._spin_until(self._due)
         self._vehicle.tick(self._command)
         self._ahead_x += self._speed * FRAME_S

@@ -77,6 +77,47 @@ def test_a_broken_promise_is_told_and_ends_the_command_with_1(runs: Path) -> Non
     assert result.exit_code == 1 and "Promises not kept: odometry_kill." in result.output
 
 
+def test_runs_of_a_fault_are_one_row_and_only_those_that_lack_are_measured(
+    runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    measured = json.loads((runs / "planner_kill.json").read_text())
+    (runs / "planner_kill.2.json").write_text(json.dumps({**measured, "braked_s": 0.24, "tries": 2}))
+    writer = tmp_path / "writer.py"
+    late = {**measured, "braked_s": 0.31, "braked_frames": 6, "broken": "braked after 6 frames, limit 5"}
+    writer.write_text(f"import sys, pathlib\npathlib.Path(sys.argv[-1]).write_text({json.dumps(late)!r})\n")
+    started: list[list[str]] = []
+    start = Children.start
+
+    def instead(self: Children, name: str, words: list[str], env: dict[str, str]) -> int:
+        started.append(words)
+        return start(self, name, [sys.executable, str(writer), words[-1]], env)
+
+    monkeypatch.setattr(Children, "start", instead)
+    json_file, page = tmp_path / "faults.json", tmp_path / "faults.md"
+    words = ["--fault", "planner_kill", "--episodes", "0", "--runs", str(runs), "--json", str(json_file)]
+    assert _run(*words, "--repeats", "3", "--page", str(page)).exit_code == 1
+    (third,) = started
+    assert third[third.index("planner_kill") + 1] == "2"  # counted from 0
+    assert third[-1] == str(runs / "planner_kill.3.part")
+    (row,) = json.loads(json_file.read_text())["rows"]
+    assert (row["braked_s"], row["braked_frames"], row["tries"]) == (0.31, 6, 2)
+    assert [each["braked_s"] for each in row["repeats"]] == [0.2, 0.24, 0.31]
+    assert "| 0.31 | 6 | hold | 2.0 | 15.0 | `input_stale` | 2 | kept in 2 of 3: braked after 6" in page.read_text()
+    assert "1 faults in 3 runs, 1 of which broke their promise." in page.read_text()
+    started.clear()
+    assert _run(*words).exit_code == 1 and not started  # who asks for fewer still sees the broken one
+    assert len(json.loads(json_file.read_text())["rows"][0]["repeats"]) == 3
+
+
+def test_every_fault_is_run_once_before_any_is_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names: list[str] = []
+    monkeypatch.setattr(Campaign, "_measure", lambda self, name, module, words: names.append(name))
+    campaign = Campaign(Settings(), "right_turn_moderate", 0, tmp_path / "runs", tmp_path, Console())
+    campaign.run(FAULTS[:2], 0, 3)
+    first, second = (fault.name for fault in FAULTS[:2])
+    assert names == [first, second, f"{first}.2", f"{second}.2", f"{first}.3", f"{second}.3"]
+
+
 def test_blocks_of_normal_episodes_are_added_up(runs: Path, tmp_path: Path) -> None:
     for first, needless in ((5000, 0), (5010, 1)):
         block = {"episodes": 10, "needless": needless, "stops": {"input_stale": needless}, "responses": {"speed": 2}}
