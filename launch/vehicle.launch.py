@@ -1,6 +1,7 @@
 """The planner on a vehicle computer: real time, and every topic below /carla/<role_name> can be given another name.
 
-/carla/status and /carla/world_info, which a vehicle need not have, keep theirs.
+/carla/world_info, which a vehicle need not have, keeps its name; /carla/status is not read, so that nobody can say
+that the world is paused.
 
 ros2 launch adawm_planner vehicle.launch.py control_topic:=/vehicle/command odometry:=/localization/odometry
 """
@@ -35,7 +36,7 @@ def generate_launch_description() -> LaunchDescription:
     remappings = [(default, LaunchConfiguration(name)) for name, default in bridge_names.items()]
     return LaunchDescription(
         [
-            *arguments(nodes, use_sim_time=False, use_gate=True),
+            *arguments(nodes, use_sim_time=False, use_gate=True, use_world_status=False),
             *renamed,
             *drivers(nodes, remappings),
             *guards(nodes, remappings),

@@ -6,7 +6,7 @@ from dataclasses import fields
 from typing import Any, Final
 
 from adawm_planner.config.gate import GateConfig
-from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, ROLE_PARAMETER
+from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, ROLE_PARAMETER, WORLD_PARAMETER
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.gate_loop import GateTimes
 
@@ -32,6 +32,7 @@ GATE_PARAMETERS: Final = (
     ROLE_PARAMETER,
     Parameter("autostart", bool, True, "configure and activate at start; false waits for lifecycle transitions"),
     CONTROL_PARAMETER,
+    WORLD_PARAMETER,
     Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
     Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),
     Parameter(

@@ -34,6 +34,10 @@ CONTROL_PARAMETER: Final = Parameter(
     "control_topic", str, "", "topic of the commands; empty: /carla/<role_name>/vehicle_control_cmd",
     check=_topic_problem,
 )  # fmt: skip
+WORLD_PARAMETER: Final = Parameter(
+    "use_world_status", bool, True,
+    "believe /carla/status that the world is paused or stepped; false, for a vehicle: nobody can lift the watchdog",
+)  # fmt: skip
 
 INPUT_PARAMETERS: Final = (
     Parameter(

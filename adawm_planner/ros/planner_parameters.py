@@ -12,7 +12,13 @@ from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.paths import default_model_dir, user_path
 from adawm_planner.reward import RewardWeights
-from adawm_planner.ros.input_parameters import CONTROL_PARAMETER, INPUT_PARAMETERS, PERIOD_PARAMETER, ROLE_PARAMETER
+from adawm_planner.ros.input_parameters import (
+    CONTROL_PARAMETER,
+    INPUT_PARAMETERS,
+    PERIOD_PARAMETER,
+    ROLE_PARAMETER,
+    WORLD_PARAMETER,
+)
 from adawm_planner.ros.parameters import Parameter
 from adawm_planner.runtime.drive_step import DriveConfig
 from adawm_planner.runtime.experience import EpisodeRules
@@ -47,6 +53,7 @@ PLANNER_PARAMETERS: Final = (
     Parameter("threads", int, 1, "threads of inference", low=1, high=64),
     CONTROL_PARAMETER,
     Parameter("use_gate", bool, False, "propose commands to adawm_gate, which publishes them, instead"),
+    WORLD_PARAMETER,
     Parameter("use_map", bool, True, "draw the drivable area from world_info's OpenDRIVE; false: from the route alone"),
     Parameter("vehicle.length_m", float, 4.7, "length of the ego vehicle, which no topic tells", "m", 0.5, 25.0),
     Parameter("vehicle.width_m", float, 1.85, "width of the ego vehicle, which no topic tells", "m", 0.3, 4.0),

@@ -76,7 +76,7 @@ class VehicleInputs:
         # What is sent once comes first: of several waiting messages the executor takes them in this order.
         table: list[Topic] = [
             *before,
-            (CarlaStatus, "/carla/status", qos.STREAM, self._on_world),
+            *self._world_topics(values["use_world_status"]),
             (CarlaEgoVehicleInfo, f"{prefix}/{VEHICLE}", qos.SENT_ONCE, self._on_vehicle),
             (Path, f"{prefix}/{ROUTE}", qos.ROUTE, self._on_route),
             (CarlaEgoVehicleStatus, f"{prefix}/{STATUS}", qos.STREAM, self._on_status),
@@ -95,6 +95,10 @@ class VehicleInputs:
         """Close the inputs."""
         for subscription in self._open:
             self._node.destroy_subscription(subscription)
+
+    def _world_topics(self, believed: bool) -> list[Topic]:
+        """Where the world says that it is paused or stepped; a vehicle's is neither, whoever says so."""
+        return [(CarlaStatus, "/carla/status", qos.STREAM, self._on_world)] if believed else []
 
     def _on_odometry(self, message: Odometry) -> None:
         self._sink.on_part(convert.odometry_input(message), time.monotonic())

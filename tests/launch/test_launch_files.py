@@ -41,6 +41,14 @@ def test_file_reads_the_node_table_and_names_no_node_itself(stack: str) -> None:
     assert not texts & {node.executable for node in (*STACKS["sim"], *GUARDS, *SIDECARS)}
 
 
+@pytest.mark.parametrize("stack", FILES)
+def test_a_vehicle_and_only_a_vehicle_believes_nobody_that_the_world_is_paused(stack: str) -> None:
+    calls = [node for node in ast.walk(ast.parse((LAUNCH / FILES[stack]).read_text())) if isinstance(node, ast.Call)]
+    given = {each.arg: ast.unparse(each.value) for call in calls for each in call.keywords}
+    assert given.get("use_world_status") == ("False" if stack == "vehicle" else None)
+    assert SETTINGS["use_world_status"].default is True
+
+
 def test_every_launch_file_is_covered_here() -> None:
     assert sorted(path.name for path in LAUNCH.glob("*.launch.py")) == sorted(FILES.values())
 
@@ -151,6 +159,8 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
             assert type(value) is SETTINGS[name].kind, name
         if "use_sim_time" in settings:
             assert settings["use_sim_time"] is (stack != "vehicle")
+        if "use_world_status" in settings:
+            assert settings["use_world_status"] is (stack != "vehicle")
     beside = [entity for entity in description.entities if isinstance(entity, Node) and entity.condition is not None]
     beside = [node for node in beside if node.node_executable != "rviz2"]
     between, beside = beside[: len(GUARDS)], beside[len(GUARDS) :]
@@ -159,6 +169,7 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
     for node, spec in zip(between, GUARDS, strict=True):
         _, settings = evaluate_parameters(context, node._Node__parameters)
         assert set(settings) == set(spec.settings)
+        assert settings["use_world_status"] is (stack != "vehicle")
         assert settings["await_planner"] is settings["release_on_new_episode"] is (stack == "sim")
         assert settings["wait_s"] == (0.8 if stack == "sim" else 0.2)
     assert nodes[0].node_executable == PLANNER.executable

@@ -95,11 +95,11 @@ class Bench(Spinner):
         super().__init__(context, planner, bridge)
         self.planner, self.bridge = planner, bridge
 
-    def connect(self) -> None:
+    def connect(self, use_world_status: bool = True) -> None:
         """Wait until planner and bridge have found each other."""
         bridge = self.bridge
-        streams = (bridge.odometry, bridge.objects, bridge.vehicle_status, bridge.status)
-        ends = (*streams, bridge.waypoints, bridge.vehicle_info)
+        streams = (bridge.odometry, bridge.objects, bridge.vehicle_status)
+        ends = (*streams, bridge.waypoints, bridge.vehicle_info, *([bridge.status] if use_world_status else []))
         assert self.spin_until(
             lambda: (
                 all(end.get_subscription_count() > 0 for end in ends)

@@ -63,9 +63,9 @@ class Rig(Bench):
         self.gate.trigger_activate()
         self.k = 0
 
-    def begin(self) -> None:
+    def begin(self, use_world_status: bool = True) -> None:
         """Connect, and describe vehicle and route."""
-        self.connect()
+        self.connect(use_world_status)
         assert self.spin_until(lambda: self.proposals.get_subscription_count() > 0)
         self.bridge.publish_world(0)
         self.bridge.publish_vehicle()
@@ -102,6 +102,19 @@ def test_one_command_per_frame_and_the_gate_alone_publishes_them(rig: Rig) -> No
     publishers = rig.bridge.get_publishers_info_by_topic(COMMANDS)
     assert [each.node_name for each in publishers] == ["adawm_gate"]
     assert rig.said[-1].state == GateStatus.PASSING and rig.said[-1].rule == ""
+
+
+def test_a_vehicle_is_braked_for_in_a_silence_whoever_says_that_the_world_is_paused(context: Context) -> None:
+    rig = Rig(context, use_world_status=False)
+    rig.begin(use_world_status=False)
+    rig.bridge.publish_world(1, running=False)
+    rig.frame()
+    seen = len(rig.bridge.commands)
+    assert rig.spin_until(lambda: len(rig.bridge.commands) >= seen + 3)
+    assert all(command.brake > 0.0 and command.throttle == 0.0 for command in rig.bridge.commands[seen:])
+    assert rig.gate.loop is not None and rig.gate.loop.intake.world is None
+    assert rig.bridge.status.get_subscription_count() == 0
+    rig.close()
 
 
 def test_a_gate_that_is_activated_again_still_has_one_publisher(rig: Rig) -> None:

@@ -154,6 +154,21 @@ def test_pause_is_quiet_and_driving_goes_on_after_it(driving: Bench) -> None:
     assert step(driving, 2).throttle > 0.0
 
 
+def test_a_vehicle_is_braked_for_in_a_silence_whoever_says_that_the_world_is_paused(context: Context) -> None:
+    planner = make_planner(context, use_map=False, use_world_status=False)
+    bench = Bench(context, planner, StubBridge("ego_vehicle", context))
+    assert planner.trigger_configure() == SUCCESS and planner.trigger_activate() == SUCCESS
+    bench.connect(use_world_status=False)
+    bench.bridge.publish_vehicle()
+    bench.bridge.publish_route()
+    bench.bridge.publish_world(1, running=False)
+    bench.bridge.publish_frame(1)
+    assert bench.spin_until(lambda: len(bench.bridge.commands) >= 3)
+    assert all(command.brake > 0.0 and command.throttle == 0.0 for command in bench.bridge.commands[1:])
+    assert bench.bridge.status.get_subscription_count() == 0
+    bench.close()
+
+
 def test_without_a_route_it_brakes(bench: Bench) -> None:
     bench.bridge.publish_vehicle()
     assert step(bench, 1).brake >= 0.5
