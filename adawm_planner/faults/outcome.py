@@ -27,9 +27,9 @@ LAST_COMMANDS = 10
 
 WEIGHT = (
     State.STANDBY,
-    State.OVERRIDDEN,
     State.PASSING,
     State.RESPONDING,
+    State.OVERRIDDEN,
     State.COMFORTABLE_STOP,
     State.EMERGENCY_STOP,
     State.HOLD,
@@ -173,10 +173,23 @@ def _needless(outcome: Outcome, stopped: bool, commands: Sequence[Sent]) -> str:
     driven = any(each.throttle > 0.0 for each in commands[-LAST_COMMANDS:])
     if State(outcome.last_state) is not State.PASSING and not driven:
         return f"drives no longer: the gate is in {outcome.last_state}"
+    return _too_silent(outcome)
+
+
+def _not_yielded(outcome: Outcome, stopped: bool, commands: Sequence[Sent]) -> str:
+    """Say what was not left to a person who drives."""
+    if stopped:
+        return f"a needless stop: {outcome.reason}"
+    if State(outcome.last_state) is not State.OVERRIDDEN:
+        return f"a person drives, and the gate is in {outcome.last_state}"
+    if not commands or not commands[-1].brakes:
+        return "a person drives, and the last command does not brake"
+    return _too_silent(outcome)
+
+
+def _too_silent(outcome: Outcome) -> str:
     limit = _frames(INPUT_LIMIT_S)
-    if outcome.silent_frames > limit:
-        return f"no command for {outcome.silent_frames} frames, limit {limit}"
-    return ""
+    return f"no command for {outcome.silent_frames} frames, limit {limit}" if outcome.silent_frames > limit else ""
 
 
 def _not_stopped(outcome: Outcome, states: Sequence[str], commands: Sequence[Sent]) -> str:
@@ -199,8 +212,11 @@ def _frames(seconds: float) -> int:
 
 
 def _broken(promise: Promise, outcome: Outcome, states: Sequence[str], commands: Sequence[Sent]) -> str:
+    stopped = any(State(each) in STOPS for each in states)
     if promise.due is Due.DRIVE:
-        return _needless(outcome, any(State(each) in STOPS for each in states), commands)
+        return _needless(outcome, stopped, commands)
+    if promise.due is Due.YIELD:
+        return _not_yielded(outcome, stopped, commands)
     if outcome.braked_frames is None:
         return "no braking command"
     limit = _frames(promise.limit_s)

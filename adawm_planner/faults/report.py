@@ -53,6 +53,8 @@ The finetuner's fault needs the training packages and the base model's source ro
 - `drive`: nothing is due. A stop is needless, and so is standstill, a gate that does not let the planner drive at the
   end (it is not in `passing`, and its last {last} commands have no throttle), or one that sends nothing for more than 6
   frames.
+- `yield`: a person drives, and nothing is due. The gate is in `overridden` to the end, without a stop; its commands,
+  which the bridge ignores then, brake, and none is missing for more than 6 frames.
 
 Times count from the fault to the command's arrival at the vehicle, and so do frames, of 0.05 s. A limit of 0.3 s is 6
 frames: what answers the sixth after the first with the fault is the last command that keeps it. Standstill is the

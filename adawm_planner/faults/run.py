@@ -23,7 +23,20 @@ import yaml
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.outcome import LATE_FRAMES, STANDSTILL_MPS, TRIES, Outcome, clean, judge
 from adawm_planner.faults.repeats import SEEDS_APART, phase_s
-from adawm_planner.faults.table import DISK, FINETUNER, MODEL, PLANNER, SIGNALS, Due, Fault, Kind, find
+from adawm_planner.faults.table import (
+    DISK,
+    FAULT_VARIABLE,
+    FINETUNER,
+    MODEL,
+    PLANNER,
+    PROPOSAL_SIGNAL,
+    PROPOSALS,
+    SIGNALS,
+    Due,
+    Fault,
+    Kind,
+    find,
+)
 from adawm_planner.paths import default_model_dir
 from adawm_planner.processes import ChildDied, Children, interruptible
 from adawm_planner.ros.node_table import FINETUNER as FINETUNER_NODE
@@ -103,7 +116,7 @@ def _run_once(fault: Fault, repeat: int, settings: Settings, source_dir: Path, f
 
 def _drive(fault: Fault, repeat: int, settings: Settings, stack: _Stack, bridge: FaultBridge) -> Outcome:
     late = fault.kind is Kind.LATE
-    bridge.connect(1 if late else 2, START_LIMIT_S, stack.check)
+    bridge.connect(1 if late and fault.where == PLANNER else 2, START_LIMIT_S, stack.check)
     if late:
         bridge.inject()
     else:
@@ -164,7 +177,7 @@ class _Stack:
         more = children.log_dir / "planner.more.yaml"
         wanted = {"/**": {"ros__parameters": {"control.cruise_speed_mps": settings.speed_mps + 0.5}}}
         more.write_text(yaml.safe_dump(wanted), encoding="utf-8")
-        delay = fault.amount if fault.kind is Kind.LATE else 0.0
+        delay = fault.amount if fault.kind is Kind.LATE and fault.where == PLANNER else 0.0
         self._gate = self._start(GATE)
         self._planner = self._start(FAULTY_PLANNER, (more,), delay)
         if fault.where == FINETUNER:
@@ -173,6 +186,7 @@ class _Stack:
     def _start(self, node: NodeSpec, more: tuple[Path, ...] = (), delay_s: float = 0.0) -> int:
         settings = {
             "use_gate": True,
+            "use_world_status": not self.fault.on_vehicle,
             "provider": "cpu",
             "model_dir": str(self._model),
             "state_dir": str(self.children.log_dir / "finetuner"),
@@ -181,7 +195,7 @@ class _Stack:
         words = node_command(node, node.name, settings, self.children.log_dir, more)
         if delay_s:
             words = ["sh", "-c", f'sleep {delay_s:g}; exec "$@"', "sh", *words]
-        return self.children.start(node.name, words, os.environ)
+        return self.children.start(node.name, words, {**os.environ, FAULT_VARIABLE: self.fault.name})
 
     def check(self) -> None:
         """Raise ChildDied where a process ended."""
@@ -211,6 +225,8 @@ class _Stack:
             action()
         elif self.fault.where == PLANNER:
             os.kill(self._planner, SIGNALS[self.fault.kind])
+        elif self.fault.where == PROPOSALS:
+            os.kill(self._planner, PROPOSAL_SIGNAL)
 
     def heal(self, bridge: FaultBridge) -> None:
         """Let the fault end."""

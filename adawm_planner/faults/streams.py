@@ -16,7 +16,7 @@ from adawm_planner.runtime.frame_inputs import FRAME_PARTS
 
 Message = TypeVar("Message")
 
-EDITS = (Kind.NAN, Kind.WRONG_FRAME, Kind.TIME_FORWARD, Kind.TIME_BACKWARD, Kind.PLACE, Kind.STUCK)
+EDITS = (Kind.NAN, Kind.WRONG_FRAME, Kind.TIME_FORWARD, Kind.TIME_BACKWARD, Kind.PLACE, Kind.STUCK, Kind.PAUSED)
 """Kinds that change the message itself."""
 
 GAP_FRAMES = 3

@@ -9,7 +9,7 @@ import signal
 from dataclasses import dataclass
 from enum import Enum
 
-from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS
+from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE
 
 INPUT_LIMIT_S = 0.3
 """From a fault of an input to the first braking command [s]; row 3 of docs/reliability.md."""
@@ -24,8 +24,15 @@ CLOCK, WORLD, EVERYTHING = "clock", "world_status", "everything"
 STREAMS = (CLOCK, WORLD, STATUS, ODOMETRY, OBJECTS)
 """Topics with a message per frame, in the bridge's order."""
 
+OVERRIDE, PROPOSALS = "manual_override", "proposal"
+LATCHED = (ROUTE, VEHICLE)
+"""Topics whose message is sent once and kept for whoever comes later."""
+
 PLANNER, FINETUNER, DISK, MODEL, NOTHING = "planner", "finetuner", "disk", "model", "nothing"
-WHERE = (NOTHING, ODOMETRY, OBJECTS, STATUS, ROUTE, CLOCK, WORLD, EVERYTHING, PLANNER, FINETUNER, DISK, MODEL)
+PROCESSES = (PROPOSALS, PLANNER, FINETUNER, DISK, MODEL)
+"""What a fault can be in that is not in the bridge."""
+
+WHERE = (NOTHING, ODOMETRY, OBJECTS, STATUS, *LATCHED, OVERRIDE, CLOCK, WORLD, EVERYTHING, *PROCESSES)
 """What a fault is injected into."""
 
 
@@ -46,6 +53,8 @@ class Kind(Enum):
     TIME_FORWARD = "time_forward"
     TIME_BACKWARD = "time_backward"
     PLACE = "place"
+    PAUSED = "paused"
+    ON = "on"
     LATE = "late"
     STOP = "sigstop"
     BUSY = "busy_loop"
@@ -66,6 +75,12 @@ SIGNALS = {
 }
 """Which signal lets out which fault that is planted in the planner."""
 
+PROPOSAL_SIGNAL = signal.SIGRTMIN + 3
+"""Lets out the fault of the planner's proposals whose name is in FAULT_VARIABLE."""
+
+FAULT_VARIABLE = "ADAWM_FAULT"
+"""Variable of the planner's environment: the fault that is injected."""
+
 
 class Due(Enum):
     """What the stack owes after a fault."""
@@ -73,9 +88,10 @@ class Due(Enum):
     STOP = "stop"  # a braking command within the limit, a stop that is not taken back, standstill
     BRAKE = "brake"  # a braking command within the limit; it may drive on when the cause has gone
     DRIVE = "drive"  # no stop, no standstill; the planner drives at the end
+    YIELD = "yield"  # no stop; a person drives to the end, and the gate's commands, which do not count, brake
 
 
-CALM = (Due.DRIVE,)
+CALM = (Due.DRIVE, Due.YIELD)
 """Where no braking command is due."""
 
 
@@ -101,6 +117,7 @@ class Fault:
     promise: Promise
     amount: float = 0.0  # what `injected` says: frames, seconds, metres or a share
     lasts_s: float | None = None  # None: for the rest of the run
+    on_vehicle: bool = False  # `use_world_status` is false, as vehicle.launch.py has it
 
     def __post_init__(self) -> None:
         if self.where not in WHERE:
@@ -115,12 +132,13 @@ class Fault:
     @property
     def in_bridge(self) -> bool:
         """Whether it is in the bridge's topics: then it begins with a frame."""
-        return self.where not in (PLANNER, FINETUNER, DISK, MODEL)
+        return self.where not in PROCESSES
 
 
 STOPS = Promise(Due.STOP, INPUT_LIMIT_S)
 BRAKES = Promise(Due.BRAKE, INPUT_LIMIT_S)
 DRIVES = Promise(Due.DRIVE)
+STOPS_FOR_PLANNER = Promise(Due.STOP, PLANNER_LIMIT_S)
 
 
 def _frame_part(where: str, place: str, place_promise: Promise) -> tuple[Fault, ...]:
@@ -154,13 +172,28 @@ FAULTS: tuple[Fault, ...] = (
     Fault(ROUTE, Kind.NAN, "a route with a value that is not a number", STOPS),
     Fault(ROUTE, Kind.WRONG_FRAME, "a route in base_link", STOPS),
     Fault(ROUTE, Kind.PLACE, "a route 50 m to the left", STOPS),
+    Fault(ROUTE, Kind.TIME_FORWARD, "the same route, stamped 10 s ahead of the one before", DRIVES, 10.0),
+    Fault(ROUTE, Kind.TIME_BACKWARD, "the same route, stamped 10 s behind the one before", DRIVES, 10.0),
+    Fault(ROUTE, Kind.LATE, "comes 3 s after the vehicle", BRAKES, 3.0),
+    Fault(VEHICLE, Kind.KILL, "publisher gone, the vehicle is known", DRIVES),
+    Fault(VEHICLE, Kind.DUPLICATE, "the same description at every frame", DRIVES),
+    Fault(VEHICLE, Kind.NAN, "a description with a value that is not a number", DRIVES),
+    Fault(VEHICLE, Kind.PLACE, "a description whose axles are 100 m further apart", DRIVES),
+    Fault(OVERRIDE, Kind.ON, "a person takes over", Promise(Due.YIELD)),
+    Fault(OVERRIDE, Kind.ON, "a person drives for 1 s", DRIVES, lasts_s=1.0),
     Fault(CLOCK, Kind.KILL, "publisher gone", DRIVES),
     Fault(CLOCK, Kind.FREEZE, "time stands still, frames go on", DRIVES),
     Fault(CLOCK, Kind.TIME_FORWARD, "10 s ahead of the frames", DRIVES, 10.0),
     Fault(CLOCK, Kind.TIME_BACKWARD, "10 s behind the frames", DRIVES, 10.0),
     Fault(WORLD, Kind.KILL, "publisher gone", DRIVES),
     Fault(WORLD, Kind.FREEZE, "its last message again at every frame", DRIVES),
+    Fault(WORLD, Kind.PAUSED, "says that the world is paused, frames go on", DRIVES),
     Fault(EVERYTHING, Kind.KILL, "no topic of the bridge any more", STOPS),
+    Fault(
+        EVERYTHING, Kind.PAUSED,
+        "only /carla/status goes on, and says that the world is paused; `use_world_status` is false", STOPS,
+        on_vehicle=True,
+    ),
     Fault(EVERYTHING, Kind.FREEZE, "all last messages again at every frame", STOPS),
     Fault(EVERYTHING, Kind.SLOW, "one frame in 10 comes", STOPS, 10.0),
     Fault(EVERYTHING, Kind.DELAY, "all topics a frame late", DRIVES, 1.0),
@@ -169,10 +202,21 @@ FAULTS: tuple[Fault, ...] = (
     Fault(EVERYTHING, Kind.TIME_BACKWARD, "clock and stamps jump 10 s back", BRAKES, 10.0),
     Fault(EVERYTHING, Kind.LOSS, "20 % of messages lost; counts from 3 frames that lack a needed part", BRAKES, 0.2),
     Fault(EVERYTHING, Kind.KILL, "nothing for 0.5 s", BRAKES, lasts_s=0.5),
-    Fault(PLANNER, Kind.KILL, "SIGKILL", Promise(Due.STOP, PLANNER_LIMIT_S)),
-    Fault(PLANNER, Kind.STOP, "SIGSTOP", Promise(Due.STOP, PLANNER_LIMIT_S)),
+    Fault(PROPOSALS, Kind.FREEZE, "its last message again at every frame", STOPS_FOR_PLANNER),
+    Fault(PROPOSALS, Kind.SLOW, "one proposal in 10 comes", STOPS_FOR_PLANNER, 10.0),
+    Fault(PROPOSALS, Kind.SLOW, "one proposal in 3 comes", DRIVES, 3.0),
+    Fault(PROPOSALS, Kind.DELAY, "every proposal 10 frames late", STOPS_FOR_PLANNER, 10.0),
+    Fault(PROPOSALS, Kind.DELAY, "every proposal a frame late", DRIVES, 1.0),
+    Fault(PROPOSALS, Kind.DUPLICATE, "every proposal twice", DRIVES),
+    Fault(PROPOSALS, Kind.REORDER, "two proposals in the wrong order, once a second", DRIVES, 20.0),
+    Fault(PROPOSALS, Kind.NAN, "throttle is not a number", STOPS_FOR_PLANNER),
+    Fault(PROPOSALS, Kind.WRONG_FRAME, "frame_id is base_link: a pedal has no place", DRIVES),
+    Fault(PROPOSALS, Kind.TIME_FORWARD, "its stamps are 10 s ahead", STOPS_FOR_PLANNER, 10.0),
+    Fault(PROPOSALS, Kind.TIME_BACKWARD, "its stamps are 10 s behind", STOPS_FOR_PLANNER, 10.0),
+    Fault(PLANNER, Kind.KILL, "SIGKILL", STOPS_FOR_PLANNER),
+    Fault(PLANNER, Kind.STOP, "SIGSTOP", STOPS_FOR_PLANNER),
     Fault(PLANNER, Kind.STOP, "SIGSTOP for 0.1 s", DRIVES, lasts_s=0.1),
-    Fault(PLANNER, Kind.BUSY, "endless loop in its one thread", Promise(Due.STOP, PLANNER_LIMIT_S)),
+    Fault(PLANNER, Kind.BUSY, "endless loop in its one thread", STOPS_FOR_PLANNER),
     Fault(PLANNER, Kind.CALLBACK_ERROR, "exception in a callback", Promise(Due.STOP, INPUT_LIMIT_S)),
     Fault(PLANNER, Kind.MODEL_ERROR, "exception in the model, from now on", Promise(Due.BRAKE, DECISION_LIMIT_S)),
     Fault(PLANNER, Kind.LATE, "discovered 3 s after the vehicle", Promise(Due.BRAKE, INPUT_LIMIT_S), 3.0),

@@ -17,15 +17,16 @@ from nav_msgs.msg import Odometry, Path
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.signals import SignalHandlerOptions
 from rosgraph_msgs.msg import Clock
+from std_msgs.msg import Bool
 
 from adawm_planner.data_types import Command
 from adawm_planner.dims import FRAME_S
 from adawm_planner.faults.outcome import Frame, Sent, Trace
 from adawm_planner.faults.streams import Gap, Stream
-from adawm_planner.faults.table import CLOCK, EVERYTHING, STREAMS, WORLD, Fault, Kind
+from adawm_planner.faults.table import CLOCK, EVERYTHING, LATCHED, OVERRIDE, STREAMS, WORLD, Fault, Kind
 from adawm_planner.ros import convert, fault_messages, qos
 from adawm_planner.ros.gate_listener import GateListener
-from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS
+from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE
 from adawm_planner.simulator.vehicle import EgoVehicle, VehiclePreset
 
 ROLE = "ego_vehicle"
@@ -58,21 +59,27 @@ class FaultBridge:
             topic: self._node.create_publisher(KINDS[topic], NAMES[topic], qos.STREAM) for topic in STREAMS
         }
         self._publishers[ROUTE] = self._node.create_publisher(Path, f"/carla/{ROLE}/{ROUTE}", qos.ROUTE)
-        self._info = self._node.create_publisher(CarlaEgoVehicleInfo, f"/carla/{ROLE}/vehicle_info", qos.SENT_ONCE)
+        self._publishers[VEHICLE] = self._node.create_publisher(
+            CarlaEgoVehicleInfo, f"/carla/{ROLE}/{VEHICLE}", qos.SENT_ONCE
+        )
+        override = f"/carla/{ROLE}/vehicle_control_manual_override"
+        self._publishers[OVERRIDE] = self._node.create_publisher(Bool, override, qos.ROUTE)
         self._commands_topic = f"/carla/{ROLE}/vehicle_control_cmd"
         self._node.create_subscription(CarlaEgoVehicleControl, self._commands_topic, self._on_command, qos.STREAM)
         self._listener = GateListener(self._node)
         self.trace.said = self._listener.said
         topics = STREAMS if fault.where == EVERYTHING else (fault.where,)
         self._streams = {
-            topic: Stream[Any](fault.kind, fault.amount, fault_messages.edit_of(fault, topic), seed + i)
+            topic: Stream[Any](_kind_in(fault, topic), fault.amount, fault_messages.edit_of(fault, topic), seed + i)
             for i, topic in enumerate(topics)
             if topic in STREAMS
         }
         self._vehicle, self._held, self._faulty = EgoVehicle(preset), True, False
         self._vehicle.reset(5.0, 0.0, 0.0, speed_mps)
-        self._info_message = fault_messages.vehicle_message(preset.info)
-        self._route_message = fault_messages.route_message()  # made once: at every frame it would hold up this bridge
+        # Made once: at every frame the route would hold up this bridge.
+        self._latched = {ROUTE: fault_messages.route_message(), VEHICLE: fault_messages.vehicle_message(preset.info)}
+        self._late_route = fault.where == ROUTE and fault.kind is Kind.LATE
+        self._person_mps: float | None = None  # speed at which a person drives, who does not listen to commands
         self._command, self._number, self._gap, self._ahead_x, self._due = Command(), 0, Gap(), 0.0, 0.0
 
     def connect(self, wanted: int, limit_s: float, alive: Callable[[], None]) -> None:
@@ -92,8 +99,9 @@ class FaultBridge:
             if time.monotonic() > deadline:
                 raise TimeoutError(f"planner and gate did not connect within {limit_s:g} s")
             self._executor.spin_once(timeout_sec=0.1)
-        self._info.publish(self._info_message)
-        self._publishers[ROUTE].publish(self._route_message)
+        self._publishers[VEHICLE].publish(self._latched[VEHICLE])
+        if not self._late_route:
+            self._publishers[ROUTE].publish(self._latched[ROUTE])
         self._spin_until(time.monotonic() + 0.2)
         self._due = time.monotonic()
 
@@ -108,6 +116,8 @@ class FaultBridge:
         if self._held:
             self._vehicle.set_speed(self._speed)
             self._ahead_x = frame_of.x + fault_messages.AHEAD_M
+        elif self._person_mps is not None:
+            self._vehicle.set_speed(self._person_mps)
         self._number += 1
         self.trace.frames.append(Frame(time.monotonic(), self._vehicle.state.speed, frame_of.x))
         self._publish()
@@ -126,8 +136,10 @@ class FaultBridge:
     def inject(self) -> None:
         """The fault begins with the next frame."""
         self.trace.injected_s, self._faulty = time.monotonic(), True
-        if self._fault.where == ROUTE and self._fault.kind is not Kind.DUPLICATE:
-            self._spoil_route()
+        if self._fault.where in LATCHED and self._fault.kind not in (Kind.DUPLICATE, Kind.LATE):
+            self._spoil_latched(self._fault.where)
+        if self._fault.where == OVERRIDE:
+            self._override(True)
         if self._fault.kind is Kind.KILL and self._fault.lasts_s is None:
             for topic in self._streams:
                 self._node.destroy_publisher(self._publishers[topic])
@@ -135,6 +147,8 @@ class FaultBridge:
     def heal(self) -> None:
         """The fault ends with the next frame."""
         self._faulty = False
+        if self._fault.where == OVERRIDE:
+            self._override(False)
 
     @property
     def speed_mps(self) -> float:
@@ -166,8 +180,11 @@ class FaultBridge:
                 self._publishers[topic].publish(each)
         if self._gap.is_due(sent) and self._fault.kind is Kind.LOSS and self.trace.due_s is None:
             self.trace.due_s = self.trace.frames[-1].at_s
-        if self._faulty and self._fault.where == ROUTE and self._fault.kind is Kind.DUPLICATE:
-            self._publishers[ROUTE].publish(self._route_message)
+        if self._faulty and self._fault.where in LATCHED and self._fault.kind is Kind.DUPLICATE:
+            self._publishers[self._fault.where].publish(self._latched[self._fault.where])
+        if self._late_route and time.monotonic() - self.trace.injected_s >= self._fault.amount:
+            self._late_route = False
+            self._publishers[ROUTE].publish(self._latched[ROUTE])
 
     def _sent(self, topic: str, message: Any) -> tuple[Any, ...]:
         """What is published of one topic's message."""
@@ -176,12 +193,16 @@ class FaultBridge:
             return (message,)
         return stream.faulty(message) if self._faulty else stream.healthy(message)
 
-    def _spoil_route(self) -> None:
+    def _spoil_latched(self, topic: str) -> None:
         if self._fault.kind is Kind.KILL:
-            self._node.destroy_publisher(self._publishers[ROUTE])
+            self._node.destroy_publisher(self._publishers[topic])
         else:
-            edit = fault_messages.edit_of(self._fault, ROUTE)
-            self._publishers[ROUTE].publish(edit(fault_messages.route_message()))
+            self._publishers[topic].publish(fault_messages.edit_of(self._fault, topic)(self._latched[topic]))
+
+    def _override(self, on: bool) -> None:
+        """A person takes the wheel and keeps the speed, or hands it back."""
+        self._person_mps = self._vehicle.state.speed if on else None
+        self._publishers[OVERRIDE].publish(Bool(data=on))
 
     def _on_command(self, message: CarlaEgoVehicleControl) -> None:
         self._command = convert.command_from_control(message)
@@ -190,3 +211,8 @@ class FaultBridge:
     def _spin_until(self, due: float) -> None:
         while (left := due - time.monotonic()) > 0.0:
             self._executor.spin_once(timeout_sec=left)
+
+
+def _kind_in(fault: Fault, topic: str) -> Kind:
+    """What goes wrong in a topic: of a bridge that says it is paused nothing else comes."""
+    return Kind.KILL if fault.where == EVERYTHING and fault.kind is Kind.PAUSED and topic != WORLD else fault.kind

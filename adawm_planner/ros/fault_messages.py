@@ -19,9 +19,9 @@ from shape_msgs.msg import SolidPrimitive
 
 from adawm_planner.data_types import EgoState, VehicleInfo
 from adawm_planner.dims import FRAME_S
-from adawm_planner.faults.table import CLOCK, STREAMS, WORLD, Fault, Kind
+from adawm_planner.faults.table import CLOCK, PROPOSALS, STREAMS, WORLD, Fault, Kind
 from adawm_planner.ros import convert
-from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS
+from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE
 
 ROUTE_M = 2000.0
 AHEAD_M = 60.0
@@ -29,6 +29,9 @@ AHEAD_M = 60.0
 
 JUMP_M, NEAR_M, JUMP_MPS = 50.0, 8.0, 10.0
 """Jumps: of the ego and the route to the left, of the vehicle ahead to this distance, of the status's speed."""
+
+AXLES_M = 100.0
+"""Added to the distance of the axles: no vehicle is that long [m]."""
 
 Edit = Callable[[Any], Any]
 
@@ -90,6 +93,8 @@ def edit_of(fault: Fault, topic: str) -> Edit:
         elif fault.kind is Kind.STUCK:
             kept.append(changed.pose.pose.position)
             changed.pose.pose.position = kept[0]
+        elif fault.kind is Kind.PAUSED:
+            changed.synchronous_mode, changed.synchronous_mode_running = True, False
         else:
             _spoil(topic, changed, fault.kind)
         return changed
@@ -119,5 +124,9 @@ def _spoil(topic: str, message: Any, kind: Kind) -> None:
     elif topic == ROUTE:
         for pose in message.poses:
             pose.pose.position.y = math.nan if wrong else JUMP_M
+    elif topic == VEHICLE:
+        message.wheels[0].position.x = math.nan if wrong else message.wheels[0].position.x + 2.0 * AXLES_M
+    elif topic == PROPOSALS and wrong:
+        message.throttle = math.nan
     else:
         raise ValueError(f"{topic} has no value to spoil with {kind.value}")

@@ -6,6 +6,7 @@ brakes by its own choice leaves every stop to what is being tested.
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from types import FrameType
@@ -13,11 +14,15 @@ from typing import Any
 
 import numpy as np
 
-from adawm_planner.data_types import Carry, Observation, PolicyOutput
+from adawm_planner.data_types import Carry, Command, Observation, PolicyOutput
 from adawm_planner.dims import ACTION_COUNT
-from adawm_planner.faults.table import SIGNALS, Kind
+from adawm_planner.faults.streams import Stream
+from adawm_planner.faults.table import FAULT_VARIABLE, PROPOSAL_SIGNAL, PROPOSALS, SIGNALS, Kind, find
+from adawm_planner.ros import convert, fault_messages
 from adawm_planner.ros.lifecycle import run
 from adawm_planner.ros.planner_node import PlannerNode, onnx_engine
+from adawm_planner.ros.planner_outputs import PlannerOutputs
+from adawm_planner.ros.watched_node import WatchedNode
 from adawm_planner.runtime.engine import Engine, Imagined
 from adawm_planner.runtime.swap.thread import GIL_SWITCH_S
 
@@ -32,6 +37,8 @@ class Planted:
     def __init__(self) -> None:
         """Listen to the signals."""
         self.kinds: set[Kind] = set()
+        self.proposals = False  # whether theirs has been let out
+        signal.signal(PROPOSAL_SIGNAL, self._let_out_proposals)
         for kind, number in SIGNALS.items():
             signal.signal(number, lambda *_, kind=kind: self._let_out(kind))
 
@@ -39,6 +46,39 @@ class Planted:
         self.kinds.add(kind)
         while kind is Kind.BUSY:  # handlers run in the main thread, which is the planner's only one
             pass
+
+    def _let_out_proposals(self, *_: object) -> None:
+        self.proposals = True
+
+
+def proposal_stream(name: str) -> Stream[Any] | None:
+    """Return what becomes of the planner's proposals; None: nothing but what is proposed.
+
+    Args:
+        name: of the fault, empty where there is none.
+
+    Raises:
+        ValueError: there is no such fault.
+    """
+    fault = find(name) if name else None
+    if fault is None or fault.where != PROPOSALS:
+        return None
+    return Stream(fault.kind, fault.amount, fault_messages.edit_of(fault, PROPOSALS))
+
+
+class FaultyOutputs(PlannerOutputs):
+    """The planner's topics, the one of its commands with a fault."""
+
+    def __init__(self, node: WatchedNode, control_topic: str, role: str, stream: Stream[Any], planted: Planted) -> None:
+        """As PlannerOutputs; what `planted` has let out goes through the stream."""
+        super().__init__(node, control_topic, role)
+        self._stream, self._planted = stream, planted
+
+    def command(self, command: Command, stamp_ns: int) -> None:
+        """Send what becomes of a command."""
+        message = convert.control_message(command, stamp_ns)
+        for each in self._stream.faulty(message) if self._planted.proposals else self._stream.healthy(message):
+            self._control.publish(each)
 
 
 class EagerEngine:
@@ -80,6 +120,12 @@ class FaultPlanner(PlannerNode):
 
     def _engine(self, values: dict[str, Any]) -> Engine:
         return EagerEngine(onnx_engine(values), self._planted)
+
+    def _open_outputs(self, control_topic: str, role: str) -> PlannerOutputs:
+        stream = proposal_stream(os.environ.get(FAULT_VARIABLE, ""))
+        if stream is None:
+            return super()._open_outputs(control_topic, role)
+        return FaultyOutputs(self, control_topic, role, stream, self._planted)
 
     def _watch(self) -> None:
         if Kind.CALLBACK_ERROR in self._planted.kinds:

@@ -76,11 +76,14 @@ class PlannerNode(WatchedNode):
         limits = adapter_limits_from(values)
         self._adapters = PlannerAdapters(self, role, limits, self._swaps, core.note_intervention)
         control_topic = values["control_topic"] or f"/carla/{role}/vehicle_control_cmd"
-        self._outputs = PlannerOutputs(self, PROPOSAL_TOPIC if gated else control_topic, role)
+        self._outputs = self._open_outputs(PROPOSAL_TOPIC if gated else control_topic, role)
         self._inputs = PlannerInputs(self, values, self.loop, self._send)
         self.note("model", State(OK, f"{engine.digest[:12]} on {engine.provider}"))
         self._set_mode(Mode.WAITING, "inactive")
         self._tell_swaps()
+
+    def _open_outputs(self, control_topic: str, role: str) -> PlannerOutputs:
+        return PlannerOutputs(self, control_topic, role)
 
     def _start(self) -> None:
         """Begin to answer frames."""

@@ -103,6 +103,21 @@ def test_a_gate_that_lets_nobody_drive_is_needless_without_a_stop_too(state: str
     assert judge(fault, _say(_trace(stands_after=None), "passing", "", after_s=0.4)).kept
 
 
+def test_a_person_who_drives_is_left_alone_by_a_gate_whose_commands_brake() -> None:
+    fault = replace(FAULT, promise=Promise(Due.YIELD))
+    kept = judge(fault, _say(_trace(stands_after=None), "overridden", ""))
+    assert kept.kept and (kept.state, kept.last_state) == ("overridden", "overridden")
+    found = judge(fault, _say(_trace(stands_after=None), "passing", "")).broken
+    assert found == "a person drives, and the gate is in passing"
+    found = judge(fault, _say(_trace(braked_after=None, stands_after=None), "overridden", "")).broken
+    assert found == "a person drives, and the last command does not brake"
+    stopped = _say(_say(_trace(), "emergency_stop", "input_stale"), "overridden", "")
+    assert judge(fault, stopped).broken.startswith("a needless stop: emergency_stop")
+    silent = _say(_trace(stands_after=None), "overridden", "")
+    silent.commands = [each for each in silent.commands if not BEGAN + 0.5 <= each.at_s < BEGAN + 1.0]
+    assert judge(fault, silent).broken == "no command for 10 frames, limit 6"
+
+
 @pytest.mark.parametrize("last", ["responding", "passing"])
 def test_standstill_is_needless_without_a_stop_too(last: str) -> None:
     fault = replace(FAULT, promise=Promise(Due.DRIVE))

@@ -39,9 +39,10 @@ def _faults(*names: str) -> list[str]:
 def rows(tmp_path_factory: pytest.TempPathFactory) -> dict[str, dict[str, Any]]:
     """Outcomes of one campaign."""
     folder = tmp_path_factory.mktemp("faults")
-    names = _faults("planner_kill", "odometry_kill", "waypoints_nan", "objects_duplicate")
+    measured = ("planner_kill", "odometry_kill", "waypoints_nan", "objects_duplicate")
+    names = _faults(*measured, "proposal_nan", "manual_override_on", "everything_paused")
     words = [*COMMAND, *names, "--runs", str(folder / "runs"), "--json", str(folder / "faults.json")]
-    done = subprocess.run(words, cwd=share_dir(), capture_output=True, text=True, timeout=200, check=False)
+    done = subprocess.run(words, cwd=share_dir(), capture_output=True, text=True, timeout=400, check=False)
     assert "Traceback" not in done.stderr and "could not be measured" not in done.stdout + done.stderr, done.stderr
     document = json.loads((folder / "faults.json").read_text())
     assert document["schema"] == "adawm.benchmark/1" and document["settings"]["speed_mps"] == 4.0
@@ -71,6 +72,23 @@ def test_a_route_that_cannot_be_is_a_stop_that_is_not_taken_back(rows: dict[str,
 
 def test_messages_that_come_twice_stop_nobody(rows: dict[str, dict[str, Any]]) -> None:
     assert rows["objects_duplicate"]["state"] in ("passing", "responding")
+
+
+def test_a_proposal_without_a_number_is_stopped_for(rows: dict[str, dict[str, Any]]) -> None:
+    row = rows["proposal_nan"]
+    assert row["last_state"] == "hold" and row["rule"] in ("proposal_not_finite", "proposal_missing")
+
+
+def test_a_person_who_takes_over_is_left_alone(rows: dict[str, dict[str, Any]]) -> None:
+    row = rows["manual_override_on"]
+    assert row["last_state"] == "overridden" and row["standstill_s"] is None
+
+
+def test_a_vehicle_whose_inputs_end_is_stopped_whoever_says_that_the_world_is_paused(
+    rows: dict[str, dict[str, Any]],
+) -> None:
+    row = rows["everything_paused"]
+    assert row["last_state"] == "emergency_stop" and row["rule"] == "input_stale"
 
 
 def test_a_finetuner_that_is_killed_stops_nobody(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ def _published(kind: Kind, amount: float, frames: int, seed: int = 0) -> list[tu
         (Kind.DUPLICATE, 0.0, [(8, 8), (9, 9), (10, 10), (11, 11)]),
         (Kind.REORDER, 3.0, [(), (9, 8), (10,), ()]),
         (Kind.NAN, 0.0, [(-8,), (-9,), (-10,), (-11,)]),
+        (Kind.PAUSED, 0.0, [(-8,), (-9,), (-10,), (-11,)]),
     ],
 )
 def test_each_kind(kind: Kind, amount: float, wanted: list[tuple[int, ...]]) -> None:

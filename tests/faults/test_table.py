@@ -8,7 +8,11 @@ from adawm_planner.faults.table import (
     CLOCK,
     EVERYTHING,
     FAULTS,
+    LATCHED,
+    OVERRIDE,
     PLANNER,
+    PROPOSALS,
+    WORLD,
     Due,
     Fault,
     Kind,
@@ -50,12 +54,45 @@ def test_planner_clock_and_the_whole_bridge_fail_too() -> None:
     assert kinds >= {(CLOCK, Kind.FREEZE), (CLOCK, Kind.TIME_BACKWARD), (EVERYTHING, Kind.LOSS)}
 
 
+def test_proposals_fail_in_every_way_that_a_message_can() -> None:
+    found = {fault.kind: fault for fault in FAULTS if fault.where == PROPOSALS}
+    due = {kind: fault.promise.due for kind, fault in found.items() if kind not in (Kind.SLOW, Kind.DELAY)}
+    stops = (Kind.FREEZE, Kind.NAN, Kind.TIME_FORWARD, Kind.TIME_BACKWARD)
+    drives = (Kind.DUPLICATE, Kind.REORDER, Kind.WRONG_FRAME)
+    assert due == dict.fromkeys(stops, Due.STOP) | dict.fromkeys(drives, Due.DRIVE)
+    for kind in (Kind.SLOW, Kind.DELAY):
+        found_due = {fault.promise.due for fault in FAULTS if (fault.where, fault.kind) == (PROPOSALS, kind)}
+        assert found_due == {Due.STOP, Due.DRIVE}
+
+
+@pytest.mark.parametrize("where", LATCHED)
+def test_what_is_sent_once_goes_twice_or_wrong_too(where: str) -> None:
+    kinds = {fault.kind for fault in FAULTS if fault.where == where}
+    assert kinds >= {Kind.KILL, Kind.DUPLICATE, Kind.NAN, Kind.PLACE}
+
+
+def test_a_person_takes_over_for_good_and_for_a_while() -> None:
+    found = {fault.name: fault.promise.due for fault in FAULTS if fault.where == OVERRIDE}
+    assert found == {"manual_override_on": Due.YIELD, "manual_override_on_passing": Due.DRIVE}
+
+
+def test_a_pause_that_is_none_stops_a_vehicle_only_where_its_frames_end() -> None:
+    found = {fault.where: fault for fault in FAULTS if fault.kind is Kind.PAUSED}
+    assert {where: fault.promise.due for where, fault in found.items()} == {WORLD: Due.DRIVE, EVERYTHING: Due.STOP}
+    assert [fault for fault in FAULTS if fault.on_vehicle] == [found[EVERYTHING]]
+
+
+def test_faults_begin_with_a_frame_or_within_one() -> None:
+    assert find("odometry_kill").in_bridge and find("vehicle_info_kill").in_bridge
+    assert not any(find(name).in_bridge for name in ("planner_kill", "proposal_freeze", "disk_full", "model_cut"))
+
+
 def test_an_unknown_name_is_told_with_those_like_it() -> None:
     with pytest.raises(ValueError, match="no fault 'planner_tired'; there are planner_kill, planner_sigstop"):
         find("planner_tired")
 
 
-@pytest.mark.parametrize(("due", "limit"), [(Due.DRIVE, 0.1), (Due.STOP, 0.0), (Due.BRAKE, -1.0)])
+@pytest.mark.parametrize(("due", "limit"), [(Due.DRIVE, 0.1), (Due.YIELD, 0.1), (Due.STOP, 0.0), (Due.BRAKE, -1.0)])
 def test_a_promise_without_sense_is_refused(due: Due, limit: float) -> None:
     with pytest.raises(ValueError, match=f"{due.value} has a limit of {limit}"):
         Promise(due, limit)

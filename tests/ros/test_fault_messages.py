@@ -12,11 +12,11 @@ pytest.importorskip("carla_msgs.msg")
 
 from rclpy.serialization import serialize_message
 
-from adawm_planner.data_types import EgoState
-from adawm_planner.faults.table import CLOCK, STREAMS, WORLD, Fault, find
+from adawm_planner.data_types import Command, EgoState
+from adawm_planner.faults.table import CLOCK, PROPOSALS, STREAMS, WORLD, Fault, find
 from adawm_planner.ros import convert
 from adawm_planner.ros.fault_messages import edit_of, frame_messages, route_message, vehicle_message
-from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, FrameInputs
+from adawm_planner.runtime.frame_inputs import OBJECTS, ODOMETRY, ROUTE, STATUS, VEHICLE, FrameInputs
 from adawm_planner.runtime.input_monitor import InputLimits, InputMonitor
 from adawm_planner.simulator.tasks import load_vehicle
 
@@ -29,7 +29,12 @@ def _messages() -> dict[str, Any]:
 
 
 def _edited(fault: Fault, topic: str) -> Any:
-    sound = _messages()[topic] if topic != ROUTE else route_message()
+    others = {
+        ROUTE: route_message,
+        VEHICLE: lambda: vehicle_message(load_vehicle("nominal").info),
+        PROPOSALS: lambda: convert.control_message(Command(throttle=0.5), STAMP_NS),
+    }
+    sound = others[topic]() if topic in others else _messages()[topic]
     before = repr(sound)
     changed = edit_of(fault, topic)(sound)
     assert repr(sound) == before  # a frozen topic sends the sound one again
@@ -69,6 +74,30 @@ def test_stamps_are_shifted(name: str, seconds: int, topic: str) -> None:
     shifted = _edited(find(name), topic)
     assert convert.stamp_to_ns(shifted.header.stamp) - STAMP_NS == seconds * 1_000_000_000
     assert convert.stamp_to_ns(_edited(find(name), CLOCK).clock) - STAMP_NS == seconds * 1_000_000_000
+
+
+def test_a_description_that_no_vehicle_has_is_refused() -> None:
+    for name, problem in (("vehicle_info_nan", "wheelbase is nan"), ("vehicle_info_place", "wheelbase is 10")):
+        with pytest.raises(ValueError, match=problem):
+            convert.vehicle_info(_edited(find(name), VEHICLE), 4.7, 1.85)
+
+
+def test_proposals_without_a_number_of_another_frame_and_time() -> None:
+    assert math.isnan(_edited(find("proposal_nan"), PROPOSALS).throttle)
+    assert _edited(find("proposal_wrong_frame"), PROPOSALS).header.frame_id == "base_link"
+    behind = _edited(find("proposal_time_backward"), PROPOSALS)
+    assert convert.stamp_to_ns(behind.header.stamp) == STAMP_NS - 10_000_000_000 and behind.throttle == 0.5
+
+
+def test_a_route_that_is_stamped_otherwise_is_the_same_route() -> None:
+    for name, seconds in (("waypoints_time_forward", 10), ("waypoints_time_backward", -10)):
+        shifted = _edited(find(name), ROUTE)
+        assert shifted.header.stamp.sec == seconds and shifted.poses == route_message().poses
+
+
+@pytest.mark.parametrize("name", ["world_status_paused", "everything_paused"])
+def test_a_world_that_says_it_is_paused(name: str) -> None:
+    assert convert.world_clock(_edited(find(name), WORLD)).paused
 
 
 def test_a_stuck_place_stays_and_the_stamp_goes_on() -> None:
