@@ -77,6 +77,7 @@ class Trace:
 
     injected_s: float = math.inf  # monotonic
     due_s: float | None = None  # from when the promise counts, where not at once
+    within_frame: bool = False  # the fault came after a frame, which is the first one with it
     frames: list[Frame] = field(default_factory=list)
     commands: list[Sent] = field(default_factory=list)
     said: list[Said] = field(default_factory=list)
@@ -119,7 +120,7 @@ def judge(fault: Fault, trace: Trace) -> Outcome:
     outcome = Outcome(
         fault=fault.name,
         braked_s=None if first is None else first - start,
-        braked_frames=None if first is None else sum(each.at_s <= first for each in frames) - 1,
+        braked_frames=None if first is None else sum(each.at_s <= first for each in frames) - (not trace.within_frame),
         braking_commands=len(braking),
         state=max(states, key=lambda each: WEIGHT.index(State(each)), default=State.STANDBY.value),
         last_state=states[-1] if states else State.STANDBY.value,

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from adawm_planner.dims import FRAME_S
-from adawm_planner.faults.table import CALM, find
+from adawm_planner.faults.table import CALM, Due, find
 
 GOLDEN = 0.6180339887498949
 """Share of the frame period from one run to the next: however many there are, they lie apart."""
@@ -29,18 +29,20 @@ def run_name(fault: str, repeat: int) -> str:
 def row_of(runs: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """One row from the outcomes of a fault's runs, as dictionaries.
 
-    It is the worst run's: one that broke the promise before one that kept it, then the slowest to brake. Times and
-    frames to the brakes, tries and the bridge's longest period are the largest of any run. All of them are in
-    `repeats`, which a single run has not.
+    It is the worst run's: one that broke the promise before one that kept it, then the slowest to brake. What it took
+    to the brakes and to standstill, tries and the bridge's longest period are the largest of any run, and None where
+    a run lacks what is due. All of them are in `repeats`, which a single run has not.
     """
     if len(runs) == 1:
         return dict(runs[0])
-    calm = find(runs[0]["fault"]).promise.due in CALM
-    never = -1.0 if calm else math.inf  # what it is to a run not to brake
+    due = find(runs[0]["fault"]).promise.due
+    never = -1.0 if due in CALM else math.inf  # what it is to a run not to brake
     worst = max(runs, key=lambda each: (bool(each["broken"]), never if each["braked_s"] is None else each["braked_s"]))
     row = dict(worst)
     for key in ("braked_s", "braked_frames"):
-        row[key] = _longest([each[key] for each in runs], calm)
+        row[key] = _longest([each[key] for each in runs], due not in CALM)
+    for key in ("standstill_s", "standstill_m"):
+        row[key] = _longest([each[key] for each in runs], due is Due.STOP)
     for key in ("tries", "longest_period_s"):
         row[key] = max(each[key] for each in runs)
     row["repeats"] = [dict(each) for each in runs]
@@ -53,7 +55,7 @@ def kept_of(row: Mapping[str, Any]) -> tuple[int, int]:
     return sum(not each["broken"] for each in runs), len(runs)
 
 
-def _longest(found: Sequence[float | None], calm: bool) -> float | None:
-    """The longest; None: a run has none where one is due, or none has any."""
+def _longest(found: Sequence[float | None], wanted: bool) -> float | None:
+    """The longest; None: a run has none where each is to have one, or none has any."""
     known = [each for each in found if each is not None]
-    return max(known, default=None) if calm or len(known) == len(found) else None
+    return None if wanted and len(known) < len(found) else max(known, default=None)

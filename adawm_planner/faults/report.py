@@ -63,8 +63,8 @@ braked before the fault, or in which the machine held up the bridge itself, is r
 machine that is busy with something else the stack is late too, and is braked for: `nothing_none` has no fault at all.
 
 Where there are several runs of a fault (`--repeats`), what is done to a process comes at another moment of a frame in
-each, and other messages are lost. `brake s`, `frames` and `runs` are the largest of them, `promise` says how many kept
-it, and the rest is of the worst run. The JSON has all of them.
+each, and other messages are lost. Times, frames, metres and `runs` are the largest of them, `promise` says how many
+kept it, and the rest is of the worst run. The JSON has all of them.
 
 Not injected here: the end of the gate itself, after which nobody brakes but the vehicle, and worlds that wait for
 commands. [What comes of both](gate.md#which-stop-answers-what) is measured with the gate's loop and the simulator's

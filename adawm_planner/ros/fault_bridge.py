@@ -110,7 +110,7 @@ class FaultBridge:
 
         Args:
             after_s: from the frame to `then` [s], less than its period.
-            then: is called meanwhile.
+            then: is called meanwhile; lets the fault begin.
         """
         frame_of = self._vehicle.state
         if self._held:
@@ -124,6 +124,7 @@ class FaultBridge:
         self._due = max(self._due + FRAME_S, time.monotonic())
         if then is not None:
             self._spin_until(self.trace.frames[-1].at_s + after_s)
+            self.trace.within_frame = True
             then()
         self._spin_until(self._due)
         self._vehicle.tick(self._command)

@@ -55,6 +55,15 @@ def test_figures_count_from_the_fault() -> None:
     assert outcome.braking_commands == 57 and outcome.longest_period_s == pytest.approx(0.05)
 
 
+def test_a_frame_that_the_fault_came_within_is_the_first_one_with_it() -> None:
+    trace = _stopped(_trace())
+    trace.injected_s, trace.within_frame = BEGAN - 0.02, True
+    assert judge(FAULT, trace).braked_frames == 4
+    at_once = _stopped(_trace(braked_after=-1))
+    at_once.injected_s, at_once.within_frame = BEGAN - 0.045, True
+    assert judge(FAULT, at_once).braked_frames == 0
+
+
 @pytest.mark.parametrize(
     ("trace", "broken"),
     [

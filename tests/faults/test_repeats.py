@@ -54,6 +54,15 @@ def test_a_run_that_did_not_brake_is_the_longest_where_brakes_are_due() -> None:
     assert (calm["braked_s"], calm["state"]) == (0.1, "responding")
 
 
+def test_the_longest_way_counts_and_a_stop_that_never_stood_has_none() -> None:
+    far = {**_run("planner_kill", 0.1), "standstill_s": 4.5, "standstill_m": 33.0}
+    row = row_of([_run("planner_kill", 0.2), far])
+    assert (row["braked_s"], row["standstill_s"], row["standstill_m"]) == (0.2, 4.5, 33.0)
+    rolls = {**far, "standstill_s": None, "standstill_m": None}
+    assert row_of([far, rolls])["standstill_m"] is None
+    assert row_of([{**each, "fault": "planner_late"} for each in (far, rolls)])["standstill_m"] == 33.0
+
+
 def test_summary_and_page_count_runs() -> None:
     rows = [row_of([_run("planner_kill", 0.2), _run("planner_kill", 0.3, "late: by far")]), _run("clock_kill", None)]
     summary = summarise(rows, None)
