@@ -161,6 +161,16 @@ def _frame_part(where: str, place: str, place_promise: Promise) -> tuple[Fault, 
     )
 
 
+def _beside_frames(where: str) -> tuple[Fault, ...]:
+    """Faults of a topic with a message per frame that no frame needs."""
+    return (
+        Fault(where, Kind.SLOW, "one message in 10 comes", DRIVES, 10.0),
+        Fault(where, Kind.DELAY, "every message 10 frames late", DRIVES, 10.0),
+        Fault(where, Kind.DUPLICATE, "every message twice", DRIVES),
+        Fault(where, Kind.REORDER, "two messages in the wrong order, once a second", DRIVES, 20.0),
+    )
+
+
 FAULTS: tuple[Fault, ...] = (
     Fault(NOTHING, Kind.NONE, "nothing: what the machine itself does to the figures", DRIVES),
     *_frame_part(ODOMETRY, "50 m to the left, at once", STOPS),
@@ -183,10 +193,12 @@ FAULTS: tuple[Fault, ...] = (
     Fault(OVERRIDE, Kind.ON, "a person drives for 1 s", DRIVES, lasts_s=1.0),
     Fault(CLOCK, Kind.KILL, "publisher gone", DRIVES),
     Fault(CLOCK, Kind.FREEZE, "time stands still, frames go on", DRIVES),
+    *_beside_frames(CLOCK),
     Fault(CLOCK, Kind.TIME_FORWARD, "10 s ahead of the frames", DRIVES, 10.0),
     Fault(CLOCK, Kind.TIME_BACKWARD, "10 s behind the frames", DRIVES, 10.0),
     Fault(WORLD, Kind.KILL, "publisher gone", DRIVES),
     Fault(WORLD, Kind.FREEZE, "its last message again at every frame", DRIVES),
+    *_beside_frames(WORLD),
     Fault(WORLD, Kind.PAUSED, "says that the world is paused, frames go on", DRIVES),
     Fault(EVERYTHING, Kind.KILL, "no topic of the bridge any more", STOPS),
     Fault(
@@ -196,8 +208,10 @@ FAULTS: tuple[Fault, ...] = (
     ),
     Fault(EVERYTHING, Kind.FREEZE, "all last messages again at every frame", STOPS),
     Fault(EVERYTHING, Kind.SLOW, "one frame in 10 comes", STOPS, 10.0),
+    Fault(EVERYTHING, Kind.DELAY, "all topics 10 frames late: braked for until the first comes", BRAKES, 10.0),
     Fault(EVERYTHING, Kind.DELAY, "all topics a frame late", DRIVES, 1.0),
     Fault(EVERYTHING, Kind.DUPLICATE, "every message twice", DRIVES),
+    Fault(EVERYTHING, Kind.REORDER, "two frames in the wrong order, once a second", DRIVES, 20.0),
     Fault(EVERYTHING, Kind.TIME_FORWARD, "clock and stamps jump 10 s ahead", BRAKES, 10.0),
     Fault(EVERYTHING, Kind.TIME_BACKWARD, "clock and stamps jump 10 s back", BRAKES, 10.0),
     Fault(EVERYTHING, Kind.LOSS, "20 % of messages lost; counts from 3 frames that lack a needed part", BRAKES, 0.2),

@@ -47,6 +47,13 @@ def test_every_part_of_a_frame_fails_in_every_way(where: str) -> None:
     assert found >= wanted
 
 
+@pytest.mark.parametrize("where", [CLOCK, WORLD])
+def test_what_no_frame_needs_stops_nobody(where: str) -> None:
+    found = {fault.kind: fault.promise.due for fault in FAULTS if fault.where == where}
+    assert {Kind.KILL, Kind.FREEZE, Kind.SLOW, Kind.DELAY, Kind.DUPLICATE, Kind.REORDER} <= set(found)
+    assert set(found.values()) == {Due.DRIVE}
+
+
 def test_planner_clock_and_the_whole_bridge_fail_too() -> None:
     kinds = {(fault.where, fault.kind) for fault in FAULTS}
     planner = (Kind.KILL, Kind.STOP, Kind.BUSY, Kind.CALLBACK_ERROR, Kind.MODEL_ERROR, Kind.LATE)
