@@ -42,6 +42,7 @@ STOPPING = "safety/stopping.json"
 GATE_STEP = "safety/gate_step.json"
 SIDECAR = "finetuning/sidecar.json"
 SWAP = "adapters/swap.json"
+ATTACKS = "adapters/attacks.json"
 
 INTRODUCTION = """# Promises, and what shows them
 
@@ -442,7 +443,12 @@ PROMISES = (
          "adapters/test_attacks.py::test_rollback",
          "adapters/test_attacks.py::test_indefinite_freeze",
          "adapters/test_attacks.py::test_a_pickle_is_never_loaded",
-         "ros/test_adapter_swap.py::test_every_attack_is_refused_with_its_reason_while_it_drives_every_frame"),
+         "ros/test_adapter_swap.py::test_every_attack_is_refused_with_its_reason_while_it_drives_every_frame",
+         "benchmarks/test_attacks.py::test_every_attack_is_refused_while_the_live_adapter_decides"),
+        (Figure("hostile updates not refused", lambda d: d["sent"] - d["refused"], 0.0, digits=0, file=ATTACKS),
+         Figure("missed ticks meanwhile", lambda d: d["attacked"]["missed_ticks"] + d["flooded"]["missed_ticks"],
+                0.0, digits=0, file=ATTACKS)),
+        commands=("adawm benchmark attacks",),
         held=f"{len(functions('adapters/test_attacks.py')) - 1} kinds in `adapters/test_attacks.py`, all refused; "
         "every frame has its command meanwhile",
         lacking="slow retrieval, which is for the transport to time out",

@@ -40,11 +40,11 @@ SHIFTS = {
     ("right_turn_moderate", "overloaded"): 0.5,
     ("right_turn_moderate", "worn_brakes"): 0.5,
     ("right_turn_moderate", "late_brakes"): 0.5,
-    ("roundabout_moderate", "worn_brakes"): 0.5,
+    ("roundabout_moderate", "worn_brakes"): 1.0,
 }
 """Task and vehicle of each shift: four of the task, three of the vehicle, one of both; and which share of the
-configured rounds it gets, the same for every strategy: a left turn is learnt half as fast. The milder vehicle presets
-and low friction cost the base model nothing, see docs/adaptation.md."""
+configured rounds it gets, the same for every strategy: a left turn is learnt half as fast, and so are two shifts at
+once. The milder vehicle presets and low friction cost the base model nothing, see docs/adaptation.md."""
 
 UNUSED = {
     **dict.fromkeys(("none", "full"), ("select", "lora", "actor_lora", "subunits", "policy_adapter")),
