@@ -81,6 +81,12 @@ def _count(parameters: list[nn.Parameter]) -> int:
     return sum(parameter.numel() for parameter in parameters)
 
 
+def at_round(config: AdaptationConfig, index: int) -> AdaptationConfig:
+    """The configuration with the rates of this round of a run, from 1."""
+    scale = min(1.0, config.fit.full_rate_rounds / index)
+    return replace(config, fit=replace(config.fit, **{name: scale * getattr(config.fit, name) for name in RATES}))
+
+
 # ---------------------------------------------------------------- dynamics
 
 
@@ -110,12 +116,6 @@ def fit_dynamics(
     if not student.low_rank:
         replay.embed_again()
     return report
-
-
-def at_round(config: AdaptationConfig, index: int) -> AdaptationConfig:
-    """The configuration with the rates of this round of a run, from 1."""
-    scale = min(1.0, config.fit.full_rate_rounds / index)
-    return replace(config, fit=replace(config.fit, **{name: scale * getattr(config.fit, name) for name in RATES}))
 
 
 def recent_share(replay: Replay, fresh: float) -> float:

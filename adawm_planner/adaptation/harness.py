@@ -30,6 +30,7 @@ from adawm_planner.adaptation.student import Student, factor_tensors
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
+from adawm_planner.dims import FRAMES_PER_DECISION
 from adawm_planner.durable import replacing
 from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.place_key import own_net, place_key
@@ -190,20 +191,21 @@ class Adaptation:
         config, (low, high) = self.config.trial, self.config.rollouts.train_seeds
         rounds = [each["round"] for each in self.rounds if each["updated"]][-config.students :]
         first = low + int(np.random.default_rng([self.cell.seed, 37]).integers(high - low - config.episodes + 1))
-        success = dict[int, float]()
+        driven = dict[int, dict[str, Any]]()
         for index in rounds if len(rounds) > 1 else ():
             self.student.load(self._state(index))
-            success[index] = self._scored(f"trial-{index:02d}", place, first, config.episodes)["success_rate"]
-        if success:
-            best = max(success, key=lambda index: (success[index], index))
+            driven[index] = self._scored(f"trial-{index:02d}", place, first, config.episodes)
+        if driven:
+            best = max(driven, key=lambda index: (driven[index]["success_rate"], index))
             self.student.load(self._state(best))
         else:
             best = rounds[-1] if rounds else 0
         return {
-            "rounds": list(success),
-            "success": list(success.values()),
+            "rounds": list(driven),
+            "success": [each["success_rate"] for each in driven.values()],
             "first_seed": first,
             "episodes": config.episodes,
+            "env_steps": sum(_decisions(each) for each in driven.values()),
             "chosen": best,
         }
 
@@ -418,6 +420,11 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     for key, value in values.items():
         flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {prefix + key: value}
     return flat
+
+
+def _decisions(evaluation: dict[str, Any]) -> int:
+    """How many decisions an evaluation drove; each episode begins with one."""
+    return sum(-(-each["frames"] // FRAMES_PER_DECISION) for each in evaluation["detail"])
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -152,7 +152,10 @@ def show(document: dict[str, Any], console: Console) -> None:
     trial = document["trial"]
     if trial["rounds"]:
         tried = ", ".join(f"{index} {rate:.2f}" for index, rate in zip(trial["rounds"], trial["success"], strict=True))
-        console.print(f"kept: round {trial['chosen']}; success in {trial['episodes']} trial episodes after {tried}")
+        console.print(
+            f"kept: round {trial['chosen']}; success in {trial['episodes']} trial episodes after {tried} "
+            f"({trial['env_steps']} steps more)"
+        )
     for name in ("before", "after", "source_after"):
         values = document[name]
         low, high = values["success_ci95"]

@@ -161,10 +161,10 @@ def test_a_run_ends_with_the_best_of_its_last_students(
     config = load_adaptation()
     loaded, drives = list[int](), set[tuple[int, int]]()
 
-    def scored(name: str, place: object, seed: int, episodes: int) -> dict[str, float]:
+    def scored(name: str, place: object, seed: int, episodes: int) -> dict[str, Any]:
         drives.add((seed, episodes))
         assert name == f"trial-{loaded[-1]:02d}"
-        return {"success_rate": rates[loaded[-1]]}
+        return {"success_rate": rates[loaded[-1]], "detail": [{"frames": 9}, {"frames": 8}]}
 
     run: Any = SimpleNamespace(
         config=replace(config, trial=TrialConfig(students, 50)),
@@ -177,6 +177,7 @@ def test_a_run_ends_with_the_best_of_its_last_students(
     trial = Adaptation._keep_best(run, object())  # type: ignore[arg-type]
     assert (trial["rounds"], trial["chosen"]) == (tried, chosen)
     assert trial["success"] == [rates[index] for index in tried]
+    assert trial["env_steps"] == (3 + 2) * len(tried)
     assert loaded == ([*tried, chosen] if tried else [])
     assert len(drives) == min(1, len(tried)), "all on the same episodes"
     low, high = config.rollouts.train_seeds
