@@ -106,8 +106,18 @@ class Attacker:
             time.sleep(0.01)
 
 
-def besiege(model_dir: Path, root: Path, blocks: int, block: int, tick_s: float, seed: int) -> dict[str, Any]:
-    """Drive `blocks` times through the three modes, `block` ticks of `tick_s` [s] each; `root` is for the store."""
+@dataclass(frozen=True)
+class Siege:
+    """A planner that drives with a committed adapter, and what is thrown at it."""
+
+    live: VerifiedAdapter
+    swap: HotSwap
+    car: Car
+    attacks: list[tuple[Reason, Files]]
+
+
+def prepare(model_dir: Path, root: Path, seed: int) -> Siege:
+    """The planner with its store at `root`, whose committed adapter drives; the attacks follow on that adapter."""
     base, key = OnnxEngine(model_dir, "cpu"), Ed25519PrivateKey.generate()
     session = base.planner_session
     described = read_base_model(model_dir, session)
@@ -121,11 +131,17 @@ def besiege(model_dir: Path, root: Path, blocks: int, block: int, tick_s: float,
         store.install(live, NOW)
         store.activate(live.digest, NOW)
         store.commit("policy", NOW)
-    following = Draft("next", "policy", described.digest, 8, NOW - 60, expires_unix_s=NOW + 86_400)
     swap = HotSwap(base, AdapterStore(root, NOW), context, SwapConfig(), lambda: car.core.history, lambda: NOW)
     car = Car(swap.restored, seed)
-    thread = SwapThread(swap, car.loop)
-    attacker = Attacker(thread, list(hostile(following, good, factors, session, key)))
+    following = Draft("next", "policy", described.digest, 8, NOW - 60, expires_unix_s=NOW + 86_400)
+    return Siege(live, swap, car, list(hostile(following, good, factors, session, key)))
+
+
+def besiege(model_dir: Path, root: Path, blocks: int, block: int, tick_s: float, seed: int) -> dict[str, Any]:
+    """Drive `blocks` times through the three modes, `block` ticks of `tick_s` [s] each; `root` is for the store."""
+    siege = prepare(model_dir, root, seed)
+    thread = SwapThread(siege.swap, siege.car.loop)
+    attacker = Attacker(thread, siege.attacks)
     acts = {"quiet": lambda: None, "attacked": attacker.one_by_one, "flooded": attacker.flood}
 
     def go_on(mode: str, count: int) -> bool:
@@ -134,13 +150,13 @@ def besiege(model_dir: Path, root: Path, blocks: int, block: int, tick_s: float,
         acts[mode]()
         return True
 
-    references = References(model_dir, ((live,),))
+    references = References(model_dir, ((siege.live,),))
     parts: dict[str, list[tuple[Ticks, int]]] = {mode: [] for mode in MODES}
     try:
         for _ in range(blocks):
             for mode in MODES:
                 sent = attacker.sent
-                ticks = drive(car, thread, references, tick_s, partial(go_on, mode))
+                ticks = drive(siege.car, thread, references, tick_s, partial(go_on, mode))
                 parts[mode].append((ticks, attacker.sent - sent))
                 attacker.drain()
         report = thread.report
@@ -152,7 +168,7 @@ def besiege(model_dir: Path, root: Path, blocks: int, block: int, tick_s: float,
         "reasons": dict(attacker.reasons),
         "wrong_reasons": attacker.wrong,
         "swaps": report.swaps,
-        "live_untouched": tuple(each.digest for each in report.adapters) == (live.digest,),
+        "live_untouched": tuple(each.digest for each in report.adapters) == (siege.live.digest,),
         **{mode: summary(parts[mode]) for mode in MODES},
     }
 
@@ -184,8 +200,22 @@ def attacks(blocks: int, block: int, tick_ms: float, seed: int, json_file: Path 
     show(figures | {"tick_period_ms": tick_ms})
     document = {"seed": seed, "tick_period_ms": tick_ms, "flood_per_tick": FLOOD, **figures}
     write_json(json_file, with_origin("attacks", document, ("onnxruntime", "numpy", "cryptography")))
-    if figures["wrong_reasons"]:
-        raise click.ClickException("refused for another reason: " + "; ".join(figures["wrong_reasons"]))
+    found = broken(figures)
+    if found:
+        raise click.ClickException("; ".join(found))
+
+
+def broken(figures: dict[str, Any]) -> list[str]:
+    """What must not be, in words. A missed tick is a figure of the machine and none of these."""
+    found = [f"refused for another reason than {each}" for each in figures["wrong_reasons"]]
+    if figures["refused"] != figures["sent"]:
+        found.append(f"{figures['sent'] - figures['refused']} of {figures['sent']} hostile updates were not refused")
+    if figures["swaps"] or not figures["live_untouched"]:
+        found.append(f"the live adapter is not what it was ({figures['swaps']} swaps)")
+    mixtures = sum(figures[mode]["mixtures"] for mode in MODES)
+    if mixtures:
+        found.append(f"{mixtures} decisions are not those of the live adapter")
+    return found
 
 
 def show(figures: dict[str, Any]) -> None:
