@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from launch import LaunchContext, Substitution
+from launch import Condition, LaunchContext, Substitution
 from launch.actions import DeclareLaunchArgument, EmitEvent, LogInfo, Shutdown
 from launch.conditions import IfCondition
 from launch.events import matches_action
@@ -128,8 +128,6 @@ def drivers(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = (
 def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
     """`finetuner:=true` starts the finetuner beside a stack, which drives on when it dies.
 
-    It is started again, unless it refuses what it was started with.
-
     Args:
         stack: whose `arguments` are declared already.
     """
@@ -138,18 +136,15 @@ def sidecars(stack: Iterable[NodeSpec]) -> list[Any]:
     asked = DeclareLaunchArgument(
         "finetuner", default_value="false", description="also learn from the driving; needs the training packages"
     )
-    started = [
-        _node(
-            node,
-            condition=IfCondition(LaunchConfiguration("finetuner")),
-            respawn=True,
-            respawn_delay=RESPAWN_S,
-            on_exit=leave_if_refused,
-        )
-        for node in SIDECARS
-    ]
     declared = [_argument(name, SETTINGS[name].default) for name in names]
+    started = beside(IfCondition(LaunchConfiguration("finetuner")))
     return [asked, *declared, *map(_parameter_file, SIDECARS), *started]
+
+
+def beside(condition: Condition | None = None) -> list[Node]:
+    """Start the finetuner, and start it again when it dies, unless it refuses what it was started with."""
+    how = {"respawn": True, "respawn_delay": RESPAWN_S, "on_exit": leave_if_refused}
+    return [_node(node, condition=condition, **how) for node in SIDECARS]
 
 
 def guards(stack: Iterable[NodeSpec], remappings: Sequence[tuple[Any, Any]] = (), **defaults: Any) -> list[Any]:

@@ -29,6 +29,8 @@ from tests.ros.conftest import context
 __all__ = ["context"]
 LAUNCH = launch_dir()
 FILES = {"sim": "sim.launch.py", "carla": "carla.launch.py", "vehicle": "vehicle.launch.py"}
+ALONE = "finetuner.launch.py"
+"""Starts no stack: the finetuner for a computer beside the vehicle's."""
 
 
 @pytest.mark.parametrize("stack", FILES)
@@ -50,7 +52,7 @@ def test_a_vehicle_and_only_a_vehicle_believes_nobody_that_the_world_is_paused(s
 
 
 def test_every_launch_file_is_covered_here() -> None:
-    assert sorted(path.name for path in LAUNCH.glob("*.launch.py")) == sorted(FILES.values())
+    assert sorted(path.name for path in LAUNCH.glob("*.launch.py")) == sorted([*FILES.values(), ALONE])
 
 
 @pytest.mark.parametrize("node", (*STACKS["sim"], *GUARDS, *SIDECARS), ids=lambda node: node.name)
@@ -184,6 +186,30 @@ def test_description_starts_each_node_with_its_typed_settings(stack: str) -> Non
     assert all(node.condition.evaluate(context) for node in beside)
     for node, spec in zip(beside, SIDECARS, strict=True):
         assert set(evaluate_parameters(context, node._Node__parameters)[1]) == set(spec.settings)
+
+
+@pytest.mark.ros
+def test_the_finetuner_alone_has_every_argument_that_it_has_beside_a_stack() -> None:
+    pytest.importorskip("launch_ros")
+    from launch import LaunchContext
+    from launch.actions import DeclareLaunchArgument
+    from launch_ros.actions import Node
+    from launch_ros.utilities import evaluate_parameters
+
+    from adawm_planner.ros.launch_actions import leave_if_refused
+
+    description = runpy.run_path(str(LAUNCH / ALONE))["generate_launch_description"]()
+    declared = [each for each in description.entities if isinstance(each, DeclareLaunchArgument)]
+    assert {each.name for each in declared} == {*FINETUNER.settings, f"{FINETUNER.name}_params", "namespace"}
+    context = LaunchContext()
+    for each in declared:
+        each.execute(context)
+    (node,) = [each for each in description.entities if isinstance(each, Node)]
+    assert node.node_executable == FINETUNER.executable and node.condition is None
+    assert node._ExecuteLocal__on_exit is leave_if_refused and node._ExecuteLocal__respawn
+    _, settings = evaluate_parameters(context, node._Node__parameters)
+    assert set(settings) == set(FINETUNER.settings) and settings["use_sim_time"] is False
+    assert all(type(value) is SETTINGS[name].kind for name, value in settings.items())
 
 
 @pytest.mark.ros
