@@ -37,7 +37,9 @@ class WatchedNode(LifecycleNode, ABC):
         self._parameters_table, self._configured = parameters, False
         declare(self, parameters, is_fixed=lambda: self._configured)
         publisher = self.create_publisher(DiagnosticArray, "/diagnostics", qos.STATUS)
-        self.diagnostics = Diagnostics(self.get_name(), publisher.publish, lambda: self.get_clock().now().to_msg())
+        # All nodes share the one topic, so two stacks must differ by name.
+        full_name = self.get_fully_qualified_name().removeprefix("/")
+        self.diagnostics = Diagnostics(full_name, publisher.publish, lambda: self.get_clock().now().to_msg())
         self.watch = QosWatch(self, self.note)
         # Wall clock timers: simulated time stands still exactly when a watchdog is needed.
         self.steady_clock = Clock(clock_type=ClockType.STEADY_TIME)

@@ -340,6 +340,12 @@ def test_each_namespace_has_a_gate_of_its_own(context: Context) -> None:
     mine, theirs = gates
     bridge = StubBridge("ego_vehicle", context)
     proposals = bridge.create_publisher(CarlaEgoVehicleControl, f"/hero1/{PROPOSAL_TOPIC}", qos.STREAM)
+    told = set[str]()
+
+    def hear(array: DiagnosticArray) -> None:
+        told.update(status.name for status in array.status)
+
+    bridge.create_subscription(DiagnosticArray, "/diagnostics", hear, 10)
     bench = Spinner(context, *gates, bridge)
     try:
         for gate in gates:
@@ -352,5 +358,6 @@ def test_each_namespace_has_a_gate_of_its_own(context: Context) -> None:
         assert bench.spin_until(lambda: mine.loop is not None and mine.loop.counters.proposals == 1)
         bench.spin_for(0.3)
         assert theirs.loop is not None and theirs.loop.counters.proposals == 0
+        assert bench.spin_until(lambda: told >= {"hero1/adawm_gate: timing", "hero2/adawm_gate: timing"})
     finally:
         bench.close()
