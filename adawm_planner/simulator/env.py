@@ -1,6 +1,6 @@
 """The driving world as a Gymnasium environment: one step is one decision of 0.2 s.
 
-`gymnasium.make("AdaWM/RightTurnModerate-v0")` after `import adawm_planner.simulator`. The action is an
+`gymnasium.make("adawm_planner.simulator:AdaWM/RightTurnModerate-v0")`. The action is an
 acceleration bin; the tracking controller steers at every frame, as it does in the planner.
 """
 

@@ -14,7 +14,6 @@ import pytest
 import yaml
 from gymnasium.utils.env_checker import check_env
 
-import adawm_planner.simulator  # noqa: F401  (registers the environments)
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.data_types import Command, Outcome
@@ -193,7 +192,7 @@ def test_planning_anew_to_the_goal_leaves_it_where_it_is(name: str) -> None:
 @pytest.mark.parametrize("name", BUILT_IN_TASKS)
 def test_the_registered_environments_pass_gymnasiums_own_check(name: str) -> None:
     words = "".join(word.capitalize() for word in name.split("_"))
-    check_env(gymnasium.make(f"AdaWM/{words}-v0").unwrapped, skip_render_check=True)
+    check_env(gymnasium.make(f"adawm_planner.simulator:AdaWM/{words}-v0").unwrapped, skip_render_check=True)
 
 
 FAST_FLOW = {
