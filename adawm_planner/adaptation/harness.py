@@ -27,6 +27,7 @@ from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.source_file import source_file
 from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adaptation.student import Student, factor_tensors
+from adawm_planner.adaptation.trial import sequential_halving, students_of
 from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
@@ -184,29 +185,25 @@ class Adaptation:
         return self.folder / f"round-{index:02d}.safetensors"
 
     def _keep_best(self, place: Place) -> dict[str, Any]:
-        """Drive with each of the last students, and end with the one that drives best; of equals with the newest.
+        """End with the student that drives best in a trial; what of it was driven."""
+        budget, (low, high) = self.config.trial.episodes, self.config.rollouts.train_seeds
+        seed = low + int(np.random.default_rng([self.cell.seed, 37]).integers(high - low - budget + 1))
+        students, steps = students_of(self.rounds), list[int]()
 
-        Nobody has driven with what the last repair left, and one repair can throw a policy far about.
-        """
-        config, (low, high) = self.config.trial, self.config.rollouts.train_seeds
-        rounds = [each["round"] for each in self.rounds if each["updated"]][-config.students :]
-        first = low + int(np.random.default_rng([self.cell.seed, 37]).integers(high - low - config.episodes + 1))
-        driven = dict[int, dict[str, Any]]()
-        for index in rounds if len(rounds) > 1 else ():
-            self.student.load(self._state(index))
-            driven[index] = self._scored(f"trial-{index:02d}", place, first, config.episodes)
-        if driven:
-            best = max(driven, key=lambda index: (driven[index]["success_rate"], index))
-            self.student.load(self._state(best))
-        else:
-            best = rounds[-1] if rounds else 0
+        def drive(student: int, first: int, count: int) -> Tally:
+            self.student.load(self._state(student))
+            driven = self._scored(f"trial-{student:02d}-{first:03d}", place, seed + first, count)
+            steps.append(_decisions(driven))
+            return Tally(count - round(driven["success_rate"] * count), count)
+
+        tried = sequential_halving(students, budget, drive) if len(students) > 1 else students
+        if tried:
+            self.student.load(self._state(tried[-1].round))
         return {
-            "rounds": list(driven),
-            "success": [each["success_rate"] for each in driven.values()],
-            "first_seed": first,
-            "episodes": config.episodes,
-            "env_steps": sum(_decisions(each) for each in driven.values()),
-            "chosen": best,
+            "first_seed": seed,
+            "students": [each.to_json() for each in sorted(tried, key=lambda each: each.round)],
+            "env_steps": sum(steps),
+            "chosen": tried[-1].round if tried else 0,
         }
 
     def _curve(self, place: Place, index: int) -> None:

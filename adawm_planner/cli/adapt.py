@@ -150,12 +150,10 @@ def show(document: dict[str, Any], console: Console) -> None:
         view.add_row(str(each["round"]), str(each["env_steps"]), f"{each['rollout_success']:.2f}", *scores, repaired)
     console.print(view)
     trial = document["trial"]
-    if trial["rounds"]:
-        tried = ", ".join(f"{index} {rate:.2f}" for index, rate in zip(trial["rounds"], trial["success"], strict=True))
-        console.print(
-            f"kept: round {trial['chosen']}; success in {trial['episodes']} trial episodes after {tried} "
-            f"({trial['env_steps']} steps more)"
-        )
+    if trial["env_steps"]:
+        counts = {each["round"]: each["trial"] for each in trial["students"]}
+        tried = ", ".join(f"{index} {each['successes']} of {each['episodes']}" for index, each in counts.items())
+        console.print(f"kept: round {trial['chosen']}; successes in {trial['env_steps']} trial steps after {tried}")
     for name in ("before", "after", "source_after"):
         values = document[name]
         low, high = values["success_ci95"]

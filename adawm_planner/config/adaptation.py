@@ -202,13 +202,12 @@ class FitConfig:
 
 @dataclass(frozen=True)
 class TrialConfig:
-    """Driving that tells which of the last students a run ends with; nothing is learnt from it."""
+    """Driving that tells which of its students a run ends with; nothing is learnt from it."""
 
-    students: int  # as the newest rounds that repaired something left them; 1 takes the last one untried
-    episodes: int  # with each, the same for all, of `rollouts.train_seeds`
+    episodes: int  # most of all students together, of `rollouts.train_seeds`
 
     def __post_init__(self) -> None:
-        above("trial", self, 0, "students", "episodes")
+        above("trial", self, 0, "episodes")
 
 
 @dataclass(frozen=True)

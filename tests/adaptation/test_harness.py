@@ -22,7 +22,7 @@ from adawm_planner.adaptation.harness import (
     settings_of,
 )
 from adawm_planner.adaptation.source_file import source_file
-from adawm_planner.config.adaptation import TrialConfig, load_adaptation, with_steps
+from adawm_planner.config.adaptation import load_adaptation, with_steps
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.paths import default_model_dir
 from adawm_planner.runtime.model_files import digest
@@ -141,44 +141,3 @@ def test_the_settings_of_a_run_are_written_once_and_whole(tmp_path: Path, monkey
     assert not (tmp_path / "new" / "run.yaml").exists()
     with harness._claim(tmp_path / "new", {"seed": 1}):
         assert (tmp_path / "new" / "run.yaml").read_text() == "seed: 1\n"
-
-
-@pytest.mark.parametrize(
-    ("repaired", "rates", "students", "tried", "chosen"),
-    [
-        ([1, 2, 3], {1: 0.9, 2: 0.8, 3: 0.7}, 2, [2, 3], 2),
-        ([1, 2, 3], {1: 0.5, 2: 0.8, 3: 0.8}, 5, [1, 2, 3], 3),
-        ([1, 3], {1: 0.9, 3: 0.8}, 5, [1, 3], 1),
-        ([1, 2, 3], {}, 1, [], 3),
-        ([2], {}, 5, [], 2),
-        ([], {}, 5, [], 0),
-    ],
-    ids=["an earlier one", "of equals the newest", "rounds that repaired nothing", "untried", "only one", "none"],
-)
-def test_a_run_ends_with_the_best_of_its_last_students(
-    repaired: list[int], rates: dict[int, float], students: int, tried: list[int], chosen: int
-) -> None:
-    config = load_adaptation()
-    loaded, drives = list[int](), set[tuple[int, int]]()
-
-    def scored(name: str, place: object, seed: int, episodes: int) -> dict[str, Any]:
-        drives.add((seed, episodes))
-        assert name == f"trial-{loaded[-1]:02d}"
-        return {"success_rate": rates[loaded[-1]], "detail": [{"frames": 9}, {"frames": 8}]}
-
-    run: Any = SimpleNamespace(
-        config=replace(config, trial=TrialConfig(students, 50)),
-        cell=Cell("left_turn_moderate", "nominal", "adawm", 3),
-        rounds=[{"round": k, "updated": ["policy"] if k in repaired else []} for k in (1, 2, 3)],
-        student=SimpleNamespace(load=loaded.append),
-        _state=lambda index: index,
-        _scored=scored,
-    )
-    trial = Adaptation._keep_best(run, object())  # type: ignore[arg-type]
-    assert (trial["rounds"], trial["chosen"]) == (tried, chosen)
-    assert trial["success"] == [rates[index] for index in tried]
-    assert trial["env_steps"] == (3 + 2) * len(tried)
-    assert loaded == ([*tried, chosen] if tried else [])
-    assert len(drives) == min(1, len(tried)), "all on the same episodes"
-    low, high = config.rollouts.train_seeds
-    assert all(low <= first <= high - count for first, count in drives)
