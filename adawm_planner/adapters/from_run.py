@@ -44,8 +44,10 @@ def read_run_factors(path: Path) -> tuple[dict[str, tuple[Float32, Float32]], st
 
 
 def run_facts(folder: Path) -> dict[str, Any]:
-    """What a run's own files say, as fields of `bundle.Draft`: mismatch of its last round, digest of its rollouts, and
-    its evaluations as the gate report. Empty where the folder holds no finished run.
+    """What a run's own files say, as fields of `bundle.Draft`. Empty where the folder holds no finished run.
+
+    These are the mismatch in the round that made the student the run ended with, the digest of the rollouts up to that
+    round, and the run's evaluations as the gate report.
 
     Raises:
         ValueError: adaptation.json is damaged.
@@ -55,13 +57,14 @@ def run_facts(folder: Path) -> dict[str, Any]:
         return {}
     try:
         values = json.loads(path.read_text())
-        mismatch = {name: float(values["rounds"][-1][name]) for name in SCORES if values["rounds"]}
+        rounds = values["rounds"][: values["trial"]["chosen"]]
+        mismatch = {name: float(rounds[-1][name]) for name in SCORES if rounds}
         gate = {name: {figure: values[name][figure] for figure in FIGURES} for name in EVALUATIONS}
+        total = hashlib.sha256()
+        for index in range(1, len(rounds) + 1):
+            total.update(hashlib.sha256((folder / f"rollouts-{index:02d}.npz").read_bytes()).digest())
     except (OSError, KeyError, TypeError, ValueError) as error:
         raise ValueError(f"{path}: damaged or of another version ({error!r}); give the factors file alone") from error
-    total = hashlib.sha256()
-    for rollouts in sorted(folder.glob("rollouts-*.npz")):
-        total.update(hashlib.sha256(rollouts.read_bytes()).digest())
     return {"mismatch": mismatch, "gate": gate, "data_sha256": total.hexdigest()}
 
 

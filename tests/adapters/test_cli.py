@@ -6,6 +6,7 @@ import json
 import logging
 import time
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -128,19 +129,24 @@ def test_what_the_run_measured_goes_into_the_manifest(desk: Desk) -> None:
         "rounds": [
             {"dynamics_mismatch": 9.0, "policy_mismatch": 9.0},
             {"dynamics_mismatch": 0.25, "policy_mismatch": 0.5},
+            {"dynamics_mismatch": 7.0, "policy_mismatch": 7.0},
         ],
+        "trial": {"chosen": 2},
         "before": scores,
         "after": {**scores, "success_rate": 1.0},
         "source_after": scores,
     }
     (desk.folder / "run" / "adaptation.json").write_text(json.dumps(document))
-    (desk.folder / "run" / "rollouts-01.npz").write_bytes(b"data")
+    for index in (1, 2, 3):
+        (desk.folder / "run" / f"rollouts-{index:02d}.npz").write_bytes(b"data")
     assert desk.sign().exit_code == 0
     answer = desk.folder / "a.json"
     manifest = json_of(desk.run("inspect", desk.folder / "policy", "--json", answer), answer)["manifest"]
     assert manifest["mismatch"] == {"dynamics_mismatch": 0.25, "policy_mismatch": 0.5}
     assert manifest["gate"]["after"]["success_rate"] == 1.0 and "detail" not in manifest["gate"]["after"]
-    assert len(manifest["data_sha256"]) == 64
+    assert manifest["data_sha256"] == sha256(2 * sha256(b"data").digest()).hexdigest(), "of the first two rounds"
+    (desk.folder / "run" / "rollouts-01.npz").unlink()
+    one_line(desk.sign(output=desk.folder / "again"), "adaptation.json: damaged")
     (desk.folder / "run" / "adaptation.json").write_text("{}")
     one_line(desk.sign(output=desk.folder / "again"), "adaptation.json: damaged")
 
