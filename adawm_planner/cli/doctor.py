@@ -66,6 +66,7 @@ def run() -> list[Check]:
 @click.command()
 @click.option("--graph", is_flag=True, help="Also listen to the running ROS graph: who publishes what, time, frames.")
 @click.option("--role-name", default="ego_vehicle", show_default=True, help="Whose topics to look for.")
+@click.option("--namespace", default="", help="Of the stack's nodes, as the launch files take it.  [default: none]")
 @click.option(
     "--seconds",
     type=FiniteRange(0.5, 600.0),
@@ -74,11 +75,14 @@ def run() -> list[Check]:
     help="How long to listen to the graph [s]; signs are judged only while the vehicle turns.",
 )
 @json_option
-def doctor(graph: bool, role_name: str, seconds: float, json_file: Path | None) -> None:
+def doctor(graph: bool, role_name: str, namespace: str, seconds: float, json_file: Path | None) -> None:
     """Say what is missing or wrong in this installation, and on the running ROS graph."""
     if not is_name(role_name):
         raise click.BadParameter(f"'{role_name}' {NAME_RULE}", param_hint="--role-name")
-    checks = run() + versions() + (on_graph(role_name, seconds) if graph else [])
+    space = namespace.strip("/")
+    if space and not all(map(is_name, space.split("/"))):
+        raise click.BadParameter(f"'{namespace}': each part {NAME_RULE}", param_hint="--namespace")
+    checks = run() + versions() + (on_graph(role_name, seconds, space) if graph else [])
     Console().print(table(checks))
     found = [{**asdict(one), "level": one.level} for one in checks]
     write_json(json_file, {"schema": "adawm.doctor/1", "checks": found})
@@ -92,10 +96,10 @@ def versions() -> list[Check]:
     return judge_versions(installed_versions()) + judge_interfaces(installed_hashes())
 
 
-def on_graph(role_name: str, seconds: float) -> list[Check]:
+def on_graph(role_name: str, seconds: float, namespace: str) -> list[Check]:
     """What is wrong on the running graph, looked at by a process that may import ROS."""
     code = "from adawm_planner.ros.graph_check import main; main()"
-    probe = _probe(code, role_name, str(seconds), timeout_s=PROBE_TIMEOUT_S + seconds)
+    probe = _probe(code, role_name, str(seconds), namespace, timeout_s=PROBE_TIMEOUT_S + seconds)
     if not probe.ok:
         return [Check("ROS graph", False, probe.text, "a ROS environment", "source scripts/ros_env.sh")]
     return [Check(**one) for one in json.loads(probe.text)]

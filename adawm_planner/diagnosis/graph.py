@@ -13,14 +13,40 @@ from dataclasses import dataclass, replace
 
 from adawm_planner.diagnosis.check import Check, fine, wrong
 
-PLANNER, GATE = "/adawm_planner", "/adawm_gate"
-PROPOSED = f"{GATE}/proposed"
-"""Where a planner that is held by a gate publishes what it wants."""
 
-CLOCK_USERS = (PLANNER, GATE, "/adawm_finetuner")
-"""Our nodes that take the time others make."""
+@dataclass(frozen=True)
+class Stack:
+    """Names of the nodes of one stack, and of the topic between them."""
 
-OWN_NODES = (*CLOCK_USERS, "/sim_bridge")
+    namespace: str = ""  # as the launch files take it, without slashes around it
+
+    @property
+    def planner(self) -> str:
+        """Name with its namespace, as those of the others."""
+        return self._named("adawm_planner")
+
+    @property
+    def gate(self) -> str:
+        """The gate."""
+        return self._named("adawm_gate")
+
+    @property
+    def proposed(self) -> str:
+        """Where a planner that is held by a gate publishes what it wants."""
+        return f"{self.gate}/proposed"
+
+    @property
+    def clock_users(self) -> tuple[str, ...]:
+        """Nodes that take the time others make."""
+        return self.planner, self.gate, self._named("adawm_finetuner")
+
+    @property
+    def nodes(self) -> tuple[str, ...]:
+        """All of them."""
+        return *self.clock_users, self._named("sim_bridge")
+
+    def _named(self, node: str) -> str:
+        return f"/{self.namespace}/{node}" if self.namespace else f"/{node}"
 
 
 @dataclass(frozen=True)
@@ -96,7 +122,11 @@ def mismatches(offered: Quality, asked: Quality) -> list[Mismatch]:
 
 
 def judge(
-    endpoints: Sequence[Endpoint], role: str, simulated: bool = True, hashes: Mapping[str, str] | None = None
+    endpoints: Sequence[Endpoint],
+    role: str,
+    simulated: bool = True,
+    hashes: Mapping[str, str] | None = None,
+    stack: Stack = Stack(),
 ) -> list[Check]:
     """Everything that is wrong with a graph, and one line for each need that is met.
 
@@ -105,27 +135,28 @@ def judge(
         role: of the ego vehicle.
         simulated: whether the planner takes its time from /clock; False needs none.
         hashes: type -> REP-2011 hash this installation was built with; None compares nothing.
+        stack: whose planner and gate.
     """
     stray = _other_role(endpoints, role)
     needed = [need for need in needs(role) if simulated or need.topic != "/clock"]
     found = [] if stray is None else [stray]
     for need in needed:
-        for named in _as_named(need, endpoints):
-            found += _met(named, endpoints, hashes or {})
-    return found + _unheard(endpoints) + _unconnected(endpoints, role)
+        for named in _as_named(need, endpoints, stack):
+            found += _met(named, endpoints, hashes or {}, stack)
+    return found + _unheard(endpoints, stack) + _unconnected(endpoints, role, stack)
 
 
-def _as_named(need: Need, endpoints: Sequence[Endpoint]) -> list[Need]:
+def _as_named(need: Need, endpoints: Sequence[Endpoint], stack: Stack) -> list[Need]:
     """The need under each name that a running planner or gate has for its topic: a launch file may rename it."""
     topics = {
         one.topic
         for one in endpoints
-        if one.node in (PLANNER, GATE) and one.kind == need.kind and one.publishes != need.produced
+        if one.node in (stack.planner, stack.gate) and one.kind == need.kind and one.publishes != need.produced
     }
-    return [replace(need, topic=topic) for topic in sorted(topics - {PROPOSED})] or [need]
+    return [replace(need, topic=topic) for topic in sorted(topics - {stack.proposed})] or [need]
 
 
-def _met(need: Need, endpoints: Sequence[Endpoint], hashes: Mapping[str, str]) -> list[Check]:
+def _met(need: Need, endpoints: Sequence[Endpoint], hashes: Mapping[str, str], stack: Stack) -> list[Check]:
     """What is wrong with the other side of one need, else that it is met."""
     here = [one for one in endpoints if one.topic == need.topic]
     other = [one for one in here if one.publishes == need.produced]
@@ -137,14 +168,14 @@ def _met(need: Need, endpoints: Sequence[Endpoint], hashes: Mapping[str, str]) -
     known = hashes.get(need.kind, "")
     found += [_alien(one, known) for one in other if one.kind == need.kind and _differs(one, known)]
     sources = [one.node for one in here if one.publishes]
-    if not sources and any(one.node == PLANNER for one in endpoints):
+    if not sources and any(one.node == stack.planner for one in endpoints):
         found.append(_missing(need, "publisher"))  # the planner runs, and nobody commands the vehicle
     if len(sources) > 1:
         rule = "several_publishers" if need.produced else "several_controllers"
         found.append(wrong(rule, need.topic, f"{len(sources)} publishers: {', '.join(sources)}", "one publisher"))
-    if need.produced and not any(one.node == PLANNER for one in here):
+    if need.produced and not any(one.node == stack.planner for one in here):
         # The planner does not run yet: say now what it would miss.
-        asks = Endpoint(need.topic, f"{PLANNER} (not running)", False, need.kind, need.quality)
+        asks = Endpoint(need.topic, f"{stack.planner} (not running)", False, need.kind, need.quality)
         found += _between(other, [asks])
     return found or [fine(need.topic, ", ".join(one.node for one in other))]
 
@@ -153,12 +184,12 @@ def _missing(need: Need, side: str) -> Check:
     return wrong("endpoint_missing", need.topic, f"no {side}", f"one {side} of {need.kind}")
 
 
-def _unheard(endpoints: Iterable[Endpoint]) -> list[Check]:
+def _unheard(endpoints: Iterable[Endpoint], stack: Stack) -> list[Check]:
     """What is wrong where proposals are published and no gate takes them."""
-    here = [one for one in endpoints if one.topic == PROPOSED]
+    here = [one for one in endpoints if one.topic == stack.proposed]
     if not here or not all(one.publishes for one in here):
         return []
-    return [wrong("endpoint_missing", PROPOSED, "no subscriber", f"a gate, to which {here[0].node} proposes")]
+    return [wrong("endpoint_missing", stack.proposed, "no subscriber", f"a gate, to which {here[0].node} proposes")]
 
 
 def _differs(one: Endpoint, expected: str) -> bool:
@@ -183,7 +214,7 @@ def _other_role(endpoints: Iterable[Endpoint], role: str) -> Check | None:
     return wrong("wrong_role", f"/carla/{role}", f"topics of {', '.join(sorted(roles))}", f"topics of {role}")
 
 
-def _unconnected(endpoints: Sequence[Endpoint], role: str) -> list[Check]:
+def _unconnected(endpoints: Sequence[Endpoint], role: str, stack: Stack) -> list[Check]:
     """Pairs of the stack's topics whose policies keep them apart."""
     needed = {need.topic for need in needs(role)}
     topics: dict[str, list[Endpoint]] = {}
@@ -191,7 +222,7 @@ def _unconnected(endpoints: Sequence[Endpoint], role: str) -> list[Check]:
         topics.setdefault(one.topic, []).append(one)
     found = []
     for topic, here in sorted(topics.items()):
-        ours = topic in needed or topic.startswith("/carla/") or any(one.node in OWN_NODES for one in here)
+        ours = topic in needed or topic.startswith("/carla/") or any(one.node in stack.nodes for one in here)
         if ours:
             found += _between([one for one in here if one.publishes], [one for one in here if not one.publishes])
     return found

@@ -1,7 +1,8 @@
 """Listens to the running ROS graph for a while and gathers the facts that diagnosis/ judges.
 
-Run by `adawm doctor --graph` as a process of its own (`python -m adawm_planner.ros.graph_check ROLE SECONDS`); prints
-one JSON list of findings, which the doctor shows among its checks. It publishes nothing.
+Run by `adawm doctor --graph` as a process of its own (`python -m adawm_planner.ros.graph_check ROLE SECONDS NAMESPACE`,
+the last of which may be empty); prints one JSON list of findings, which the doctor shows among its checks. It publishes
+nothing.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from tf2_msgs.msg import TFMessage
 from adawm_planner.diagnosis.check import Check
 from adawm_planner.diagnosis.clock import CLOCK, ClockFacts, judge_clock
 from adawm_planner.diagnosis.frames import Header, Heard, Motion, Status, Transform, judge_frames
-from adawm_planner.diagnosis.graph import CLOCK_USERS, Endpoint, judge
+from adawm_planner.diagnosis.graph import Endpoint, Stack, judge
 from adawm_planner.diagnosis.versions import known_hashes
 from adawm_planner.ros.convert import stamp_to_ns, yaw_from_quaternion
 from adawm_planner.ros.endpoints import endpoint
@@ -43,9 +44,12 @@ MOST = 2000
 """Messages kept per topic: 100 s at the bridge's 20 Hz."""
 
 
-def look(node: Node, role: str, seconds: float = LISTEN_S) -> list[Check]:
-    """Everything wrong that can be seen and heard of a role within `seconds` of wall time."""
-    listener = Listener(node, role)
+def look(node: Node, role: str, seconds: float = LISTEN_S, namespace: str = "") -> list[Check]:
+    """Everything wrong that can be seen and heard of a role within `seconds` of wall time.
+
+    `namespace` is that of the stack's own nodes, without slashes around it.
+    """
+    listener = Listener(node, role, Stack(namespace))
     executor = SingleThreadedExecutor(context=node.context)
     executor.add_node(node)
     end = time.monotonic() + seconds
@@ -59,9 +63,9 @@ def look(node: Node, role: str, seconds: float = LISTEN_S) -> list[Check]:
 class Listener:
     """Subscribes, as soon as a topic is there, in the quality its publishers offer."""
 
-    def __init__(self, node: Node, role: str) -> None:
-        """Take the node to listen with and the ego's role name."""
-        self._node, self._role = node, role
+    def __init__(self, node: Node, role: str, stack: Stack) -> None:
+        """Take the node to listen with, the ego's role name and the names of the stack."""
+        self._node, self._role, self._stack = node, role, stack
         self._begun = self._looked = time.monotonic()
         self._times: list[float] = []
         self._paused = False
@@ -97,16 +101,16 @@ class Listener:
             if any(one.topic_type == _name(kind) for one in offers):
                 del self._wanted[topic]
                 self._node.create_subscription(kind, topic, call, _matching(offers))
-        present = self._node.get_node_names()
-        for name in CLOCK_USERS:
-            if name not in self._asked and name.lstrip("/") in present:
+        present = {f"{space.rstrip('/')}/{name}" for name, space in self._node.get_node_names_and_namespaces()}
+        for name in self._stack.clock_users:
+            if name not in self._asked and name in present:
                 self._ask(name)
 
     def findings(self) -> list[Check]:
         """Judge what was gathered."""
         clock = self._clock()
         simulated = not clock.simulated or any(clock.simulated.values())
-        found = judge(self._endpoints(), self._role, simulated, known_hashes())
+        found = judge(self._endpoints(), self._role, simulated, known_hashes(), self._stack)
         return found + judge_clock(clock) + judge_frames(self._heard())
 
     def _clock(self) -> ClockFacts:
@@ -206,10 +210,11 @@ def _is_turn(q: Quaternion) -> bool:
 
 
 def main() -> None:
-    """Print the findings for the role and the seconds named on the command line."""
+    """Print the findings for the role, the seconds and the namespace named on the command line."""
     rclpy.init()
     node = rclpy.create_node("adawm_doctor")
-    print(json.dumps([asdict(one) for one in look(node, sys.argv[1], float(sys.argv[2]))]))
+    role, seconds, namespace = sys.argv[1:]
+    print(json.dumps([asdict(one) for one in look(node, role, float(seconds), namespace)]))
     node.destroy_node()
     rclpy.shutdown()
 

@@ -155,7 +155,7 @@ def test_an_error_on_the_graph_makes_the_command_fail_and_a_warning_does_not(
     monkeypatch.setattr(doctor, "run", list)
     monkeypatch.setattr(doctor, "versions", list)
     seen: list[Check] = [wrong("clock_paused", "/clock", "the world is paused", "a time that advances")]
-    monkeypatch.setattr(doctor, "on_graph", lambda role, seconds: seen)
+    monkeypatch.setattr(doctor, "on_graph", lambda role, seconds, namespace: seen)
     assert CliRunner().invoke(doctor.doctor, ["--graph"]).exit_code == 0
     seen.append(wrong("qos_durability", "/a", "/b offers volatile", "transient local, as /c asks for"))
     file = tmp_path / "out.json"
@@ -163,3 +163,20 @@ def test_an_error_on_the_graph_makes_the_command_fail_and_a_warning_does_not(
     assert result.exit_code == 1 and "1 of 2 checks failed: qos_durability /a" in result.output
     levels = [(one["name"], one["level"]) for one in json.loads(file.read_text())["checks"]]
     assert levels == [("clock_paused", "warning"), ("qos_durability", "error")]
+
+
+@pytest.mark.parametrize(("given", "used"), [("", ""), ("car7", "car7"), ("/fleet/car7", "fleet/car7")])
+def test_the_namespace_is_handed_on_without_slashes_around_it(
+    given: str, used: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(doctor, "run", list)
+    monkeypatch.setattr(doctor, "versions", list)
+    asked = list[str]()
+    monkeypatch.setattr(doctor, "on_graph", lambda role, seconds, namespace: asked.append(namespace) or [])
+    assert CliRunner().invoke(doctor.doctor, ["--graph", "--namespace", given]).exit_code == 0
+    assert asked == [used]
+
+
+def test_a_namespace_that_is_none_is_refused_by_name() -> None:
+    result = CliRunner().invoke(doctor.doctor, ["--graph", "--namespace", "car-7"])
+    assert result.exit_code == 2 and "'car-7': each part must be a letter or underscore" in result.output

@@ -8,11 +8,12 @@ from itertools import product
 
 import pytest
 
-from adawm_planner.diagnosis.graph import GATE, PLANNER, PROPOSED, Endpoint, Mismatch, Quality, judge, mismatches, needs
+from adawm_planner.diagnosis.graph import Endpoint, Mismatch, Quality, Stack, judge, mismatches, needs
 
 ROLE = "ego_vehicle"
 EGO = f"/carla/{ROLE}"
 LASTING = Quality(lasting=True)
+PLANNER, GATE, PROPOSED = Stack().planner, Stack().gate, Stack().proposed
 
 
 def whole() -> list[Endpoint]:
@@ -68,6 +69,22 @@ def test_a_planner_whose_proposals_nobody_takes_commands_nobody() -> None:
     assert commands.found == "no publisher" and proposed.found == "no subscriber" and PLANNER in proposed.expected
     early = [one for one in whole() if one.node != PLANNER]
     assert broken(early) == []  # nothing of the stack runs yet
+
+
+def test_a_stack_in_a_namespace_is_judged_as_any_other() -> None:
+    car, names = Stack("car7"), {f"{EGO}/odometry": "/localization/odometry", PROPOSED: "/car7/adawm_gate/proposed"}
+    mine = {PLANNER: car.planner, GATE: car.gate}
+    ends = [
+        replace(one, node=mine.get(one.node, one.node), topic=names.get(one.topic, one.topic))
+        for one in gated(whole())
+        if one.topic != "/clock"
+    ]
+    assert (car.planner, car.proposed) == ("/car7/adawm_planner", "/car7/adawm_gate/proposed")
+    assert broken(ends, simulated=False, stack=car) == []
+    untaken = [one for one in ends if one.node != car.gate]
+    found = broken(untaken, simulated=False, stack=car)
+    assert found == [("endpoint_missing", COMMANDS), ("endpoint_missing", car.proposed)]
+    assert broken(ends, simulated=False) == [("endpoint_missing", f"{EGO}/odometry")], "without it nobody is recognised"
 
 
 def test_a_vehicle_whose_topics_are_renamed_is_judged_by_the_new_names() -> None:

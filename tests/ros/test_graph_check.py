@@ -130,14 +130,15 @@ class Ward:
         self._executor.add_node(node)
         return node
 
-    def named(self, name: str, **parameters: Any) -> Node:
+    def named(self, name: str, namespace: str = "", **parameters: Any) -> Node:
         overrides = [Parameter(key, value=value) for key, value in parameters.items()]
-        return self.add(rclpy.create_node(name, context=self.context, parameter_overrides=overrides))
+        node = rclpy.create_node(name, context=self.context, namespace=namespace, parameter_overrides=overrides)
+        return self.add(node)
 
-    def look(self) -> list[Check]:
+    def look(self, namespace: str = "") -> list[Check]:
         self._thread.start()
         try:
-            return look(self.doctor, ROLE, LOOK_S)
+            return look(self.doctor, ROLE, LOOK_S, namespace)
         finally:
             self._over.set()
             self._thread.join()
@@ -242,6 +243,17 @@ def test_proposals_that_no_gate_takes_are_named(ward: Ward) -> None:
     planner.create_publisher(CarlaEgoVehicleControl, PROPOSAL_TOPIC, qos.STREAM)
     missing = ("endpoint_missing", f"/{PROPOSAL_TOPIC}")
     assert wrongs(ward.look()) == [("endpoint_missing", f"{EGO}/vehicle_control_cmd"), missing]
+
+
+def test_a_planner_in_a_namespace_is_asked_for_its_time(ward: Ward) -> None:
+    ward.admit(Fault())
+    planner = ward.named("adawm_planner", "car7", use_sim_time=False)
+    planner.create_publisher(CarlaEgoVehicleControl, PROPOSAL_TOPIC, qos.STREAM)
+    assert wrongs(ward.look("car7")) == [
+        ("endpoint_missing", f"{EGO}/vehicle_control_cmd"),
+        ("endpoint_missing", f"/car7/{PROPOSAL_TOPIC}"),
+        ("clock_ignored", "/car7/adawm_planner"),
+    ]
 
 
 def test_two_controllers_are_named(ward: Ward) -> None:
