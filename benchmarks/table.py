@@ -47,7 +47,8 @@ configured rounds it gets, the same for every strategy: a left turn is learnt ha
 once. The milder vehicle presets and low friction cost the base model nothing, see docs/adaptation.md."""
 
 UNUSED = {
-    **dict.fromkeys(("none", "full"), ("select", "lora", "actor_lora", "subunits", "policy_adapter")),
+    "none": ("select", "lora", "actor_lora", "subunits", "policy_adapter", "trial"),
+    "full": ("select", "lora", "actor_lora", "subunits", "policy_adapter"),
     "model": ("select", "actor_lora", "subunits", "policy_adapter"),
     **dict.fromkeys(("policy", "alternate"), ("select",)),
 }

@@ -187,8 +187,9 @@ class Adaptation:
     def _keep_best(self, place: Place) -> dict[str, Any]:
         """End with the student that drives best in a trial; what of it was driven."""
         budget, (low, high) = self.config.trial.episodes, self.config.rollouts.train_seeds
-        seed = low + int(np.random.default_rng([self.cell.seed, 37]).integers(high - low - budget + 1))
         students, steps = students_of(self.rounds), list[int]()
+        most = max(budget, len(students))  # each of its fewer phases drives one episode at least
+        seed = low + int(np.random.default_rng([self.cell.seed, 37]).integers(max(high - low - most, 0) + 1))
 
         def drive(student: int, first: int, count: int) -> Tally:
             self.student.load(self._state(student))

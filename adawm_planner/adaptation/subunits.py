@@ -130,7 +130,7 @@ def subunit_factors(agent: Agent) -> Factors:
 
 
 def load_subunit_factors(agent: Agent, factors: Factors) -> None:
-    """Put back what `subunit_factors` gave, folded in."""
+    """Put back what `subunit_factors` gave, folded in; a layer that it left out has no change."""
     for name, layer in subunit_layers(agent):
-        if name in factors:
-            layer.load(*factors[name])
+        rows, columns = layer.weight.shape
+        layer.load(*factors.get(name, (torch.zeros(columns, 0), torch.zeros(0, rows))))

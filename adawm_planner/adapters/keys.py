@@ -71,10 +71,11 @@ def complete_pair(private: Path) -> Path:
         ValueError: as `read_private_key`.
         OSError: the folder cannot be written.
     """
-    public = private.with_suffix(PUBLIC_SUFFIX)
+    public, key = private.with_suffix(PUBLIC_SUFFIX), read_private_key(private).public_key()
     if not public.exists():
-        key = read_private_key(private).public_key()
         create_whole(public, key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
+    elif key_id(read_public_key(public)) != key_id(key):
+        raise ValueError(f"{public}: is not the public key of {private}; move it away, then it is written anew")
     return public
 
 

@@ -23,6 +23,7 @@ KEY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]{0,127}")
 """Layers, files, scores and outputs: keys that are shown as well, in messages too."""
 
 VEHICLE = re.compile(r"[A-Za-z0-9][A-Za-z0-9._:-]{0,63}")
+VEHICLE_RULE = "1 to 64 letters, digits, dots, dashes, underscores or colons"
 HEX = re.compile(r"[0-9a-f]{64}")
 LARGEST_COUNTER = 2**63 - 1
 
@@ -218,7 +219,7 @@ READERS: dict[str, Reader] = {
     ),
     "parent": _optional(_DIGEST),
     "expires_unix_s": _optional(_count(0)),
-    "vehicle": _optional(_text(VEHICLE, "1 to 64 letters, digits, dots, dashes, underscores or colons")),
+    "vehicle": _optional(_text(VEHICLE, VEHICLE_RULE)),
     "mismatch": _table(_number),
     "data_sha256": _optional(_DIGEST),
     "gate": _object,

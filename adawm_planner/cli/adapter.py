@@ -272,7 +272,9 @@ def sign(
     if base != model.digest:
         raise ValueError(f"{file}: made for base model {base[:SHORT]}, {model_dir} is {model.digest[:SHORT]}")
     expires = None if expires_days is None else now + int(expires_days * DAY_S)
-    draft = Draft(name, part, base, counter, now, parent, expires, vehicle_id, **run_facts(file.parent))
+    draft = Draft(
+        name, part, base, counter, now, parent, expires, vehicle_id, **(run_facts(run) if run.is_dir() else {})
+    )
     files = build_bundle(draft, of_part(factors, part), session, AdapterLimits())
     # What no planner would take is not signed.
     found = verify(files, Context(model, None, any_vehicle=True), now, fresh=False)

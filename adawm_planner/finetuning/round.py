@@ -73,6 +73,7 @@ class Workshop:
         train, home = home_of(self.base.digest, self.config, Path(settings.source_dir or settings.state_dir), model_dir)
         encoder, discount = self.agent.world_model.encoder, self.config.fit.discount
         self.source, self.home = Replay(encoder, train, discount), Replay(encoder, home, discount)
+        self.student()  # a configuration that fits no student is told now, and not held against the driving later
 
     def student(self) -> Student:
         """A student before its first update."""

@@ -70,6 +70,10 @@ class Diagnostics:
         """Say no more of a state, which need not be there."""
         self._states.pop(name, None)
 
+    def clear(self) -> None:
+        """Say no more of any state."""
+        self._states.clear()
+
     def publish_all(self) -> None:
         """Publish every state; to be called once a second."""
         self._publish(self._array(list(self._states)))

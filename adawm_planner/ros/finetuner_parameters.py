@@ -13,12 +13,20 @@ from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES, Repla
 from adawm_planner.finetuning.messages import Settings
 from adawm_planner.paths import install_extra, user_path
 from adawm_planner.ros.parameters import Parameter
-from adawm_planner.ros.planner_parameters import model_dir_from
+from adawm_planner.ros.planner_parameters import model_dir_from, vehicle_problem
 from adawm_planner.runtime.model_files import digest
 
 _ROUND: Final = RoundConfig()
 _REPLAY: Final = ReplayConfig()
 STATE_DIR: Final = "~/.ros/adawm_finetuner"
+LEAST_LIFE_H: Final = 1.0 / 60.0
+"""Shortest life of an adapter that ends [h], as in `adawm adapter sign`: one that is over when it is signed is none."""
+
+
+def _life_problem(hours: float) -> str:
+    """What is wrong with the life of an adapter; empty: nothing."""
+    return f"must be 0 or at least {LEAST_LIFE_H:.4f} h, a minute" if 0.0 < hours < LEAST_LIFE_H else ""
+
 
 FINETUNER_PARAMETERS: Final = (
     Parameter("autostart", bool, True, "configure and activate at start; false waits for lifecycle transitions"),
@@ -32,7 +40,7 @@ FINETUNER_PARAMETERS: Final = (
         "signing_key", str, "",
         "private key file of `adawm adapter keygen`; empty: measure and report, never make an adapter",
     ),
-    Parameter("vehicle_id", str, "", "only vehicle that may take the adapters; empty: any"),
+    Parameter("vehicle_id", str, "", "only vehicle that may take the adapters; empty: any", check=vehicle_problem),
     Parameter(
         "strategy", str, "adawm",
         "what a round repairs; `full` is not among them, because a full update cannot be an adapter",
@@ -44,7 +52,10 @@ FINETUNER_PARAMETERS: Final = (
         "round_decisions", int, _ROUND.decisions, "new decisions after which a round begins; 5 come in a second", "",
         20, _ROUND.most_decisions,
     ),
-    Parameter("expires_h", float, 720.0, "life of an adapter from its making; 0: for ever", "h", 0.0, 87600.0),
+    Parameter(
+        "expires_h", float, 720.0, "life of an adapter from its making; 0: for ever", "h", 0.0, 87600.0,
+        check=_life_problem,
+    ),
     Parameter("chunk_decisions", int, _REPLAY.chunk_decisions, "decisions that a crash may lose at most", "", 1, 10000),
     Parameter(
         "replay_bytes", int, _REPLAY.most_bytes, "size of the replay on disk; the oldest driving goes first", "bytes",

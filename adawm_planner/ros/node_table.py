@@ -214,7 +214,9 @@ def _holds_parameters(entries: Any) -> bool:
     """Whether this is a node's part of a parameter file, or a namespace with such parts."""
     if not isinstance(entries, dict) or not entries:
         return False
-    return "ros__parameters" in entries or all(map(_holds_parameters, entries.values()))
+    if "ros__parameters" in entries:
+        return isinstance(entries["ros__parameters"], dict | None)
+    return all(map(_holds_parameters, entries.values()))
 
 
 def checked(setting: Setting, value: Any) -> Any:

@@ -6,6 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any, Final
 
+from adawm_planner.adapters.manifest import VEHICLE, VEHICLE_RULE
 from adawm_planner.config.adapters import AdapterLimits
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.config.hot_swap import SwapConfig
@@ -41,6 +42,12 @@ _CONTROL: Final = ControlConfig()
 _RULES: Final = EpisodeRules()
 _ADAPTERS: Final = AdapterLimits()
 _SWAP: Final = SwapConfig()
+
+
+def vehicle_problem(name: str) -> str:
+    """What is wrong with the id of a vehicle, which no bundle could name; empty: nothing."""
+    return "" if not name or VEHICLE.fullmatch(name) else f"must be empty or {VEHICLE_RULE}"
+
 
 PLANNER_PARAMETERS: Final = (
     ROLE_PARAMETER,
@@ -113,7 +120,10 @@ PLANNER_PARAMETERS: Final = (
         "adapters.trust", str, "",
         "public key (.pub), or a folder of them, whose bundles are accepted; empty: no bundle is accepted",
     ),
-    Parameter("vehicle_id", str, "", "id of this vehicle; empty: bundles for a certain vehicle are refused"),
+    Parameter(
+        "vehicle_id", str, "", "id of this vehicle; empty: bundles for a certain vehicle are refused",
+        check=vehicle_problem,
+    ),
     Parameter("adapters.rank", int, _ADAPTERS.rank, "highest rank of a layer's factors", "", 1, 1024),
     Parameter(
         "adapters.norm_ratio", float, _ADAPTERS.norm_ratio,

@@ -122,6 +122,7 @@ class WatchedNode(LifecycleNode, ABC):
         self._close()
         self._configured = False
         self.watch.forget()
+        self.diagnostics.clear()  # of what is no more
 
     def _each_second(self) -> None:
         self.watch.look_again()

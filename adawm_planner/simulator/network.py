@@ -64,7 +64,6 @@ class Network:
         self._lanes: dict[str, tuple[tuple[float, float], ...]] = {}
         self._limits: dict[str, float] = {}
         self._links: dict[tuple[str, str, int], tuple[str, int]] = {}
-        self._edge_of_via: dict[str, str] = {}
         self._read(ET.parse(net_file).getroot())
 
     def _read(self, root: ET.Element) -> None:

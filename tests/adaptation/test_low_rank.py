@@ -131,6 +131,17 @@ def test_factors_there_and_back(agent: Agent, config: AdaptationConfig, tmp_path
     torch.testing.assert_close(fresh.agent.actor(latent), student.agent.actor(latent), rtol=0, atol=1e-6)
 
 
+def test_an_earlier_student_loaded_into_a_later_one_has_nothing_of_it(
+    agent: Agent, config: AdaptationConfig, tmp_path: Path
+) -> None:
+    earlier, later = Student(agent, config, low_rank=True, seed=0), trained(agent, config)
+    earlier.save(tmp_path / "earlier.safetensors")
+    later.load(tmp_path / "earlier.safetensors")
+    latent = torch.randn(8, agent.model_config.latent)
+    assert torch.equal(later.agent.actor(latent), earlier.agent.actor(latent))
+    assert torch.equal(later.merged().actor(latent), agent.actor(latent))
+
+
 def test_factors_of_another_shape_are_refused(agent: Agent) -> None:
     with pytest.raises(ValueError, match="do not fit layer 'actor.net.0'"):
         apply_factors(agent, {"actor.net.0": (torch.zeros(3, 1), torch.zeros(1, 3))})

@@ -147,6 +147,9 @@ def test_what_the_run_measured_goes_into_the_manifest(desk: Desk) -> None:
     assert manifest["data_sha256"] == sha256(2 * sha256(b"data").digest()).hexdigest(), "of the first two rounds"
     (desk.folder / "run" / "rollouts-01.npz").unlink()
     one_line(desk.sign(output=desk.folder / "again"), "adaptation.json: damaged")
+    alone = desk.sign(run=desk.folder / "run" / FACTORS_FILE, output=desk.folder / "again")
+    assert alone.exit_code == 0, "as the message says"
+    (desk.folder / "again").rename(desk.folder / "made")
     (desk.folder / "run" / "adaptation.json").write_text("{}")
     one_line(desk.sign(output=desk.folder / "again"), "adaptation.json: damaged")
 

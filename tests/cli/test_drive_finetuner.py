@@ -11,7 +11,7 @@ from rich.console import Console
 
 pytest.importorskip("libsumo")
 
-from adawm_planner.adapters.keys import read_private_key
+from adawm_planner.adapters.keys import generate_key, read_private_key
 from adawm_planner.cli import drive
 from adawm_planner.cli.drive import finetuner_settings, key_of, wants_finetuner
 from adawm_planner.processes import Children
@@ -85,6 +85,10 @@ def test_a_key_of_one_s_own_is_read_before_anything_is_started(tmp_path: Path) -
     mine.chmod(0o600)
     assert key_of(mine, tmp_path / "other") == mine  # its public key is made, which the planner trusts
     assert mine.with_suffix(".pub").read_bytes() == made.with_suffix(".pub").read_bytes()
+    generate_key(tmp_path / "others")
+    mine.with_suffix(".pub").write_bytes((tmp_path / "others.pub").read_bytes())
+    with pytest.raises(ValueError, match=r"mine\.pub: is not the public key of .*mine\.pem; move it away"):
+        key_of(mine, tmp_path / "other")
     for wrong, said in ((made.with_suffix(".pub"), "this is the public key"), (tmp_path / "bad.pem", "no unencrypted")):
         if not wrong.exists():
             wrong.write_text("x")

@@ -12,6 +12,7 @@ import pytest
 pytest.importorskip("torch")
 
 import torch
+import yaml
 
 from adawm_planner.adaptation.fit import fit_dynamics
 from adawm_planner.adaptation.select_part import Part
@@ -269,6 +270,15 @@ def test_parts_of_one_episode_are_one_unit(workshop: Workshop) -> None:
 def test_a_gate_that_is_none_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"gate.{name} is {value}"):
         GateConfig(**{name: value})  # type: ignore[arg-type]
+
+
+def test_a_configuration_that_fits_no_student_is_refused_at_the_start(place: Workplace, tmp_path: Path) -> None:
+    """In a round it would be held against the driving, which is set aside for ever then."""
+    values = yaml.safe_load(Path(place.settings().config_file).read_text())
+    values["presets"]["debug"]["lora"]["targets"] = ["rsm"]
+    (tmp_path / "typo.yaml").write_text(yaml.safe_dump(values))
+    with pytest.raises(ValueError, match=r"^lora\.targets: no Linear layer is called 'rsm'"):
+        Workshop(place.settings(config_file=str(tmp_path / "typo.yaml")))
 
 
 def test_missing_source_rollouts_are_told_with_what_makes_them(place: Workplace, tmp_path: Path) -> None:

@@ -52,6 +52,15 @@ def test_all_states_every_second() -> None:
     assert [status.name for status in sent[-1].status] == ["adawm_planner: inputs", "adawm_planner: route"]
 
 
+def test_nothing_is_said_any_more_of_what_was_closed() -> None:
+    diagnostics, sent = make()
+    diagnostics.set("objects", State(ERROR, "refused"))
+    diagnostics.clear()
+    diagnostics.publish_all()
+    assert not sent[-1].status
+    assert diagnostics.set("objects", State(ERROR, "refused")), "it is news again"
+
+
 def test_fault_state_names_rule_topic_age_and_limit() -> None:
     state = fault_state((FAULT,), "fresh")
     assert state.level == ERROR

@@ -78,6 +78,16 @@ def test_a_setting_in_a_parameter_file_is_refused_since_it_would_be_overridden(t
     check_parameter_file(file, FINETUNER)  # which has no such setting
 
 
+@pytest.mark.parametrize("content", ["[1, 2]", "text", "3", "[]"])
+def test_parameters_that_are_no_mapping_are_no_parameter_file(tmp_path: Path, content: str) -> None:
+    file = tmp_path / "params.yaml"
+    file.write_text(f"adawm_planner: {{ros__parameters: {content}}}\n")
+    with pytest.raises(ValueError, match=r"params\.yaml: is no ROS parameter file"):
+        check_parameter_file(file, PLANNER)
+    file.write_text("adawm_planner: {ros__parameters: }\n")
+    check_parameter_file(file, PLANNER)
+
+
 @pytest.mark.parametrize(("name", "value"), [("seed", True), ("seed", "7"), ("task", 7), ("realtime", 1)])
 def test_a_setting_of_another_type_is_refused_by_name(name: str, value: object) -> None:
     with pytest.raises(ValueError, match=rf"{name} is {value!r}, must be of type"):

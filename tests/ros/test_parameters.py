@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,7 @@ from rclpy.context import Context
 from rclpy.node import Node
 from rclpy.parameter import Parameter as RosParameter
 
+from adawm_planner.ros.finetuner_parameters import FINETUNER_PARAMETERS
 from adawm_planner.ros.gate_parameters import GATE_PARAMETERS
 from adawm_planner.ros.input_parameters import limits_from
 from adawm_planner.ros.parameters import Parameter, declare, markdown, read
@@ -175,3 +177,19 @@ def test_documentation_names_every_state_of_the_planner_s_diagnostics() -> None:
 def test_the_gate_is_given_no_limit_that_it_does_not_check() -> None:
     assert "limits.period_error" in {row.name for row in PLANNER_PARAMETERS}
     assert "limits.period_error" not in {row.name for row in GATE_PARAMETERS}
+
+
+@pytest.mark.parametrize("table", [PLANNER_PARAMETERS, FINETUNER_PARAMETERS], ids=["planner", "finetuner"])
+def test_a_vehicle_id_that_no_bundle_can_name_is_refused(table: Sequence[Parameter]) -> None:
+    (row,) = [each for each in table if each.name == "vehicle_id"]
+    assert row.problem("") is row.problem("car-7") is row.problem("a:b.c_d") is None
+    for wrong in ("car 7", "-car", "ä", "x" * 65):
+        assert row.problem(wrong) == (
+            f"vehicle_id is '{wrong}', must be empty or 1 to 64 letters, digits, dots, dashes, underscores or colons"
+        )
+
+
+def test_an_adapter_lives_for_ever_or_for_a_minute_at_least() -> None:
+    (row,) = [each for each in FINETUNER_PARAMETERS if each.name == "expires_h"]
+    assert row.problem(0.0) is row.problem(1.0 / 60.0) is row.problem(720.0) is None
+    assert row.problem(0.0002) == "expires_h is '0.0002', must be 0 or at least 0.0167 h, a minute"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import numpy as np
@@ -123,6 +124,12 @@ def test_clopper_pearson() -> None:
     # R: binom.test(8, 10, alternative = "greater", conf.level = 0.95)
     assert lower_bound(8, 10, 0.05) == pytest.approx(0.4930987, abs=1e-6)
     assert lower_bound(0, 10, 0.05) == 0.0
+    assert lower_bound(1, 1, 0.05) == pytest.approx(0.05) and lower_bound(20, 20, 0.05) == pytest.approx(0.05**0.05)
+    # As many as the longest record keeps; near the normal approximation, 1.959964 standard errors below.
+    for successes, trials in ((1000, 1040), (19_000, 20_000), (10_000, 20_000)):
+        rate = successes / trials
+        normal = rate - 1.959964 * math.sqrt(rate * (1.0 - rate) / trials)
+        assert lower_bound(successes, trials, 0.025) == pytest.approx(normal, abs=2e-3)
     with pytest.raises(ValueError, match="11 successes of 10"):
         lower_bound(11, 10, 0.05)
 

@@ -14,6 +14,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
+
 from adawm_planner.adapters.refusal import Reason, Refusal
 from adawm_planner.config.hot_swap import SwapConfig
 from adawm_planner.data_types import Experience
@@ -219,14 +221,15 @@ def lower_bound(successes: int, trials: int, level: float) -> float:
     """
     if not 0 <= successes <= trials or trials < 1:
         raise ValueError(f"{successes} successes of {trials} trials cannot be")
+    counts = np.arange(successes)
+    # As logarithms: the binomial coefficients of a thousand trials are no floats any more.
+    steps = np.log((trials - counts[:-1]) / (counts[:-1] + 1.0))
+    ways = np.concatenate([[0.0], np.cumsum(steps)])[:successes]
     low, high = 0.0, successes / trials
     for _ in range(50):
-        middle = 0.5 * (low + high)
-        low, high = (middle, high) if _at_least(successes, trials, middle) < level else (low, middle)
+        rate = 0.5 * (low + high)
+        fewer = (
+            np.exp(ways + counts * math.log(rate) + (trials - counts) * math.log1p(-rate)).sum() if successes else 0.0
+        )
+        low, high = (rate, high) if 1.0 - fewer < level else (low, rate)
     return low
-
-
-def _at_least(successes: int, trials: int, rate: float) -> float:
-    """Chance of so many successes or more."""
-    below = sum(math.comb(trials, k) * rate**k * (1.0 - rate) ** (trials - k) for k in range(successes))
-    return 1.0 - below
