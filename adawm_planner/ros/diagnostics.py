@@ -14,13 +14,14 @@ from adawm_planner.runtime.input_monitor import Fault
 OK: int = 0
 WARN: int = 1
 ERROR: int = 2
+STALE: int = 3
 
 
 @dataclass(frozen=True)
 class State:
     """One line of diagnostics."""
 
-    level: int  # OK, WARN or ERROR
+    level: int  # OK, WARN, ERROR or STALE
     message: str  # one line: rule, measured, limit, what to do
     values: tuple[tuple[str, str], ...] = ()
     key: str = ""  # what makes it another state; without one the message does
@@ -70,9 +71,10 @@ class Diagnostics:
         """Say no more of a state, which need not be there."""
         self._states.pop(name, None)
 
-    def clear(self) -> None:
-        """Say no more of any state."""
-        self._states.clear()
+    def close(self) -> None:
+        """Say of every state at once that what it told of is closed: neither an error nor a "runs" outlives it."""
+        self._states = dict.fromkeys(self._states, State(STALE, "closed"))
+        self.publish_all()
 
     def publish_all(self) -> None:
         """Publish every state; to be called once a second."""

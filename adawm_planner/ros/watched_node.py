@@ -121,8 +121,8 @@ class WatchedNode(LifecycleNode, ABC):
     def _close_all(self) -> None:
         self._close()
         self._configured = False
+        self.diagnostics.close()
         self.watch.forget()
-        self.diagnostics.clear()  # of what is no more
 
     def _each_second(self) -> None:
         self.watch.look_again()

@@ -11,6 +11,7 @@ import pytest
 pytest.importorskip("rclpy")
 
 from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticStatus
 
 from adawm_planner.ros.diagnostics import ERROR, OK, WARN, Diagnostics, State, fault_state
 from adawm_planner.ros.planner_adapters import swap_state
@@ -52,12 +53,12 @@ def test_all_states_every_second() -> None:
     assert [status.name for status in sent[-1].status] == ["adawm_planner: inputs", "adawm_planner: route"]
 
 
-def test_nothing_is_said_any_more_of_what_was_closed() -> None:
+def test_no_state_outlives_what_was_closed() -> None:
     diagnostics, sent = make()
     diagnostics.set("objects", State(ERROR, "refused"))
-    diagnostics.clear()
-    diagnostics.publish_all()
-    assert not sent[-1].status
+    diagnostics.close()
+    (told,) = sent[-1].status
+    assert (told.name, told.level, told.message) == ("adawm_planner: objects", DiagnosticStatus.STALE, "closed")
     assert diagnostics.set("objects", State(ERROR, "refused")), "it is news again"
 
 
