@@ -250,7 +250,7 @@ def test_a_few_seconds_of_a_real_one(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=HANG_S, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     document = json.loads(file.read_text())
-    assert document["ended"] == OVER and document["ran_s"] == pytest.approx(7.2, abs=3.0)
+    assert document["ended"] == OVER and document["ran_s"] >= 7.2
     names = {"benchmark", "adawm_planner", "sim_bridge", "adawm_gate", "adawm_finetuner", "adawm_finetuner worker"}
     assert set(document["processes"]) == names
     for name, found in document["processes"].items():

@@ -74,14 +74,14 @@ class StubBridge(Node):
             CarlaStatus(frame=frame, fixed_delta_seconds=0.05, synchronous_mode=True, synchronous_mode_running=running)
         )
 
-    def publish_frame(self, k: int, without: str = "", x: float | None = None) -> None:
+    def publish_frame(self, k: int, without: str = "", x: float | None = None, speed: float = SPEED) -> None:
         """Send frame k, leaving out the part `without`."""
         header = convert.make_header(k * FRAME_NS, "map")
         odometry = Odometry(header=header, child_frame_id="ego_vehicle")
         odometry.pose.pose.position.x = 1.0 + SPEED * 0.05 * k if x is None else x
         odometry.pose.pose.orientation = convert.quaternion_from_yaw(0.0)
-        odometry.twist.twist.linear.x = SPEED
-        status = CarlaEgoVehicleStatus(header=header, velocity=SPEED)
+        odometry.twist.twist.linear.x = speed
+        status = CarlaEgoVehicleStatus(header=header, velocity=speed)
         parts = {"vehicle_status": status, "odometry": odometry, "objects": ObjectArray(header=header)}
         for name, message in parts.items():
             if name != without:
