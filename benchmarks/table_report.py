@@ -1,7 +1,7 @@
 """Documents "adawm.adaptation/1" of many runs in; summary, Markdown and figures out.
 
 Episodes of one run share one adapted model, and all runs of all strategies drive the same evaluation episodes. Tests
-pair strategies by run seed and episode seed. One run says nothing of how much runs differ, so its intervals and tests
+pair strategies by run seed and episode seed, and each run with the one of `none`. One run says nothing of how much runs differ, so its intervals and tests
 are over its episodes alone; of several runs they widen with what differs between runs and between episode seeds, and
 are never narrower than if every episode stood for itself: outcomes that happen to be all the same leave doubt, too.
 """
@@ -31,6 +31,9 @@ NOTE = (
     "pretraining task with what `adawm` learnt."
 )
 Document = dict[str, Any]
+
+UNSEEDED = ("none",)
+"""Strategies that train nothing: a run's seed changes no outcome, so that one run stands for every seed."""
 
 
 def compact(document: Document) -> Document:
@@ -88,7 +91,7 @@ def interval(runs: Sequence[Document]) -> list[float]:
 
 
 def paired(documents: Sequence[Document], ours: str, other: str) -> Document:
-    """Difference of success, ours minus the other's, over common run and episode seeds.
+    """Difference of success, ours minus the other's, over common run and episode seeds; one of UNSEEDED has all.
 
     Of one run: exact McNemar test, and Bonett and Price's interval (J. Educ. Behav. Stat. 37, 2012), which does not
     collapse where few pairs differ; it is approximate, and at p near 0.05 may not agree with the test about 0. Of
@@ -96,6 +99,8 @@ def paired(documents: Sequence[Document], ours: str, other: str) -> Document:
     Few runs bound the spread between runs poorly, so their t asks for a large difference.
     """
     left, right = (_successes(documents, name) for name in (ours, other))
+    if other in UNSEEDED:
+        right = dict.fromkeys(left, next(iter(right.values())))
     runs = left.keys() & right.keys()
     if not runs:
         return {"runs": 0}

@@ -89,6 +89,14 @@ def test_what_differs_between_runs_widens_interval_and_test() -> None:
     assert paired([*ours, *uneven], "adawm", "x")["p_value"] > 0.3, "it lost in one run of three"
 
 
+def test_the_one_run_of_none_stands_beside_every_run() -> None:
+    none, ours = run("none", lost(*range(100))), [run("adawm", lost(*range(k)), k) for k in (10, 20, 60)]
+    found = paired([none, *ours], "adawm", "none")
+    assert (found["runs"], found["episodes"]) == (3, 600)
+    assert found["difference"] == pytest.approx((90 + 80 + 40) / 600)
+    assert found["p_value"] > paired([none, run("adawm", lost(*range(30)))], "adawm", "none")["p_value"]
+
+
 def test_what_differs_between_episodes_widens_it_too() -> None:
     """Three runs that fail on the very same seeds say hardly more than one."""
     same = [run("x", lost(*range(20)), seed) for seed in range(3)]
