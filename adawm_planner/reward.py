@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import EgoState, RewardTerms
 from adawm_planner.dims import FRAME_S
-from adawm_planner.observation.route import RouteProjection, wrap_angle
+from adawm_planner.observation.route import RouteProjection
 
 TOLERATED_LATERAL_M = 0.5
 

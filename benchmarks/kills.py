@@ -295,7 +295,7 @@ def begin(gate: Path, deadline: float) -> None:
     """Begin a life as soon as the shell waits for it. Raises ChildDied after the deadline (time.monotonic)."""
     while True:
         try:
-            return release(gate)
+            return release(gate, "the finetuner")
         except ChildDied:
             if time.monotonic() > deadline:
                 raise

@@ -120,7 +120,13 @@ class Where:
     default=list(STRATEGIES),
     help="May be given several times [default: all].",
 )
-@click.option("--seeds", type=click.IntRange(min=1), default=3, show_default=True, help="Runs per cell; of `none` one, whose seed changes nothing.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(min=1),
+    default=3,
+    show_default=True,
+    help="Runs per cell; of `none` one, whose seed changes nothing.",
+)
 @click.option(
     "--workers", type=click.IntRange(min=1), default=2, show_default=True, help="Runs at a time, one core each."
 )

@@ -1,9 +1,10 @@
 """Documents "adawm.adaptation/1" of many runs in; summary, Markdown and figures out.
 
 Episodes of one run share one adapted model, and all runs of all strategies drive the same evaluation episodes. Tests
-pair strategies by run seed and episode seed, and each run with the one of `none`. One run says nothing of how much runs differ, so its intervals and tests
-are over its episodes alone; of several runs they widen with what differs between runs and between episode seeds, and
-are never narrower than if every episode stood for itself: outcomes that happen to be all the same leave doubt, too.
+pair strategies by run seed and episode seed, and every run with the one of `none`. One run says nothing of how much
+runs differ, so its intervals and tests are over its episodes alone; of several runs they widen with what differs
+between runs and between episode seeds, and are never narrower than if every episode stood for itself: outcomes that
+happen to be all the same leave doubt, too.
 """
 
 from __future__ import annotations

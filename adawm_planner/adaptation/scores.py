@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from scipy import stats
 
 from adawm_planner.config.checks import finite
 from adawm_planner.data_types import Float64, Outcome
@@ -82,6 +81,7 @@ class Score:
 
         A dozen episodes make a rough standard error, so Student's t asks for more of them: 3.8 instead of 3.
         """
+        stats = _stats()
         return bool(stats.t.sf(self.z, self.freedom) < stats.norm.sf(errors))
 
     def __str__(self) -> str:
@@ -144,11 +144,11 @@ class Failures:
     def chance(self) -> float:
         """Probability of as many failures or more if driving failed as often as at home (Fisher's exact test)."""
         failed, episodes = self.new.failed + self.source.failed, self.new.episodes + self.source.episodes
-        return float(stats.hypergeom.sf(self.new.failed - 1, episodes, failed, self.new.episodes))
+        return float(_stats().hypergeom.sf(self.new.failed - 1, episodes, failed, self.new.episodes))
 
     def significant(self, errors: float) -> bool:
         """Whether there are more, as unlikely by chance as this many standard errors of a normal distribution."""
-        return bool(self.chance < stats.norm.sf(errors))
+        return bool(self.chance < _stats().norm.sf(errors))
 
     def __str__(self) -> str:
         return f"{self.new} episodes failed, {self.source} at home"
@@ -249,3 +249,10 @@ def _sample(name: str, given: Any) -> Sample:
     if type(episodes) is not int or episodes < 2:
         raise ValueError(f"{at}.episodes is {episodes!r}, must be a whole number of at least 2")
     return Sample(mean, deviation, episodes)
+
+
+def _stats() -> Any:
+    """scipy's distributions, read where a score is judged: what only drives names the strategies without them."""
+    from scipy import stats
+
+    return stats

@@ -12,6 +12,7 @@ import onnxruntime
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
+from adawm_planner.error_text import first_line
 from adawm_planner.runtime.model_files import PLANNER_FILE, WEIGHTS_FILE, digest
 
 
@@ -45,7 +46,7 @@ def open_planner(folder: Path) -> Any:
         # Resolved, because the weights lie beside the real file, not beside a link to it.
         return onnxruntime.InferenceSession(str(path.resolve()), options, providers=["CPUExecutionProvider"])
     except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
-        raise ValueError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from error
 
 
 def read_base_model(folder: Path, session: Any = None) -> BaseModel:

@@ -17,6 +17,7 @@ import onnxruntime
 from adawm_planner.adapters.factors import Factors, runtime_inputs
 from adawm_planner.data_types import Float32
 from adawm_planner.durable import write_all
+from adawm_planner.error_text import first_line
 
 ONNX_FILE = "planner.onnx_adapter"
 VERSION = 1
@@ -48,10 +49,10 @@ def read_onnx_adapter(content: bytes) -> dict[str, Float32]:
     with _in_memory(content) as path:
         try:
             adapter = onnxruntime.AdapterFormat.read_adapter(path)
-            # Copied, because the arrays point into what onnxruntime read.
-            return {name: value.numpy().copy() for name, value in adapter.get_parameters().items()}
         except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
-            raise ValueError(f"not an adapter of onnxruntime ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"not an adapter of onnxruntime ({first_line(error)})") from error
+        # Copied, because the arrays point into what onnxruntime read.
+        return {name: value.numpy().copy() for name, value in adapter.get_parameters().items()}
 
 
 @dataclass(frozen=True)
@@ -73,7 +74,7 @@ def load_onnx_adapter(content: bytes) -> LoadedAdapter:
         try:
             adapter.Load(path)
         except Exception as error:  # as above
-            raise ValueError(f"not an adapter of onnxruntime ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"not an adapter of onnxruntime ({first_line(error)})") from error
     options.add_active_adapter(adapter)
     return LoadedAdapter(options, adapter)
 

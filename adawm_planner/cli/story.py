@@ -393,7 +393,7 @@ class Telling:
         self._view.turn(turn, self.wall_s)
         if turn.after is Phase.SHIFTED:
             children.end(SIM_BRIDGE.name)
-            release(self._gate)
+            release(self._gate, SHIFTED_BRIDGE)
         elif turn.after is Phase.ROLLED_BACK:
             newest = self._newest()
             for answer in (listener.roll_back(), *map(listener.pin, PARTS), listener.load(newest)):
@@ -447,13 +447,13 @@ def held(command: list[str], gate: Path) -> list[str]:
     return ["sh", "-c", 'read -r _ < "$0"; exec "$@"', str(gate), *command]
 
 
-def release(gate: Path) -> None:
-    """Let a held command begin. Raises ChildDied when nobody waits."""
+def release(gate: Path, name: str) -> None:
+    """Let the held command of process `name` begin. Raises ChildDied when nobody waits."""
     try:
         descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
     except OSError as error:
         if error.errno != errno.ENXIO:
             raise
-        raise ChildDied(f"{SHIFTED_BRIDGE} ended before its turn; see its log beside {gate}") from error
+        raise ChildDied(f"{name} ended before its turn; see its log beside {gate}") from error
     os.write(descriptor, b"\n")
     os.close(descriptor)

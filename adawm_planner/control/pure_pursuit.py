@@ -6,9 +6,9 @@ import math
 
 import numpy as np
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.data_types import EgoState, Route, VehicleInfo
-from adawm_planner.observation.route import wrap_angle
 
 
 def steering(ego: EgoState, route: Route, vehicle: VehicleInfo, s: float, config: ControlConfig) -> float:

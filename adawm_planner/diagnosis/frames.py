@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from statistics import median
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.diagnosis.check import Check, fine, wrong
 
 LEAST_RATE = 0.05
@@ -255,4 +256,4 @@ def _way_m(odometry: Sequence[Motion]) -> float:
 
 def turn(a: float, b: float) -> float:
     """The turn [rad] from heading `a` to `b`, in [-pi, pi)."""
-    return (b - a + math.pi) % (2.0 * math.pi) - math.pi
+    return wrap_angle(b - a)

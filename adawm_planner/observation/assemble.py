@@ -11,11 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.data_types import EgoState, Float32, Objects, Observation, Route, Scene
 from adawm_planner.dims import BEV_SHAPE, STATE_FEATURES, STATE_LIMIT, STATE_SIZE
 from adawm_planner.observation.bev import rasterise
-from adawm_planner.observation.route import RouteProjection, project, wrap_angle
+from adawm_planner.observation.route import RouteProjection, project
 
 _DIGITS = 5  # 10 micrometres, 10 microradians
 _HALF_TURN = round(math.pi, _DIGITS)  # the rounded headings pi and -pi are one
@@ -24,7 +25,7 @@ _HALF_TURN = round(math.pi, _DIGITS)  # the rounded headings pi and -pi are one
 def canonical(scene: Scene) -> Scene:
     """Round the moving parts of a scene to 1e-5 of their unit, headings into one turn; idempotent."""
     o = scene.objects
-    yaw = (o.yaw + math.pi) % (2.0 * math.pi) - math.pi
+    yaw = wrap_angle(o.yaw)
     columns = np.round(np.stack([o.x, o.y, yaw, o.vx, o.vy, o.yaw_rate, o.length, o.width]), _DIGITS) + 0.0
     columns[2][columns[2] >= _HALF_TURN] = -_HALF_TURN
     return replace(scene, ego=canonical_ego(scene.ego), objects=Objects(o.id, *columns))

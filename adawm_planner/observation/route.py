@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import Float64, Route
 
 BEND_CURVATURE = 0.03
@@ -54,11 +55,6 @@ class RouteProjection:
     s: float  # m along the route, clipped to its ends
     lateral: float  # m, left of the route positive
     yaw: float  # rad, heading of the route at the foot point
-
-
-def wrap_angle(angle: float) -> float:
-    """Return `angle` [rad] in [-pi, pi)."""
-    return (angle + math.pi) % (2.0 * math.pi) - math.pi
 
 
 def route_from_points(x: ArrayLike, y: ArrayLike) -> Route:

@@ -19,6 +19,7 @@ from sensor_msgs.msg import Image
 from shape_msgs.msg import SolidPrimitive
 from std_msgs.msg import Header
 
+from adawm_planner.angles import yaw_of
 from adawm_planner.data_types import (
     LEAST_WHEELBASE_M,
     MOST_STEER_RAD,
@@ -63,11 +64,7 @@ def make_header(stamp_ns: int, frame_id: str) -> Header:
 
 def yaw_from_quaternion(q: Quaternion) -> float:
     """Return the heading [rad] of an orientation given as fixed-axis XYZ (Rz Ry Rx)."""
-    return _yaw(q.x, q.y, q.z, q.w)
-
-
-def _yaw(x: float, y: float, z: float, w: float) -> float:
-    return math.atan2(2.0 * (w * z + x * y), 1.0 - 2.0 * (y * y + z * z))
+    return yaw_of(q.x, q.y, q.z, q.w)
 
 
 def quaternion_from_yaw(yaw: float) -> Quaternion:
@@ -149,7 +146,7 @@ def _columns(found: list[RawObject]) -> Objects:
 
 def _object_row(o: RawObject) -> tuple[float, ...]:
     """Return x, y, yaw, vx, vy, yaw_rate, length, width."""
-    yaw = _yaw(*o.orientation)
+    yaw = yaw_of(*o.orientation)
     return (*o.position[:2], yaw, *o.velocity[:2], o.yaw_rate, *_footprint(o.shape, o.dimensions))
 
 

@@ -15,10 +15,11 @@ from nav_msgs.msg import Path
 from rclpy.duration import Duration
 from sensor_msgs.msg import Image
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import Command, Experience, Float64, Scene
 from adawm_planner.dims import DECISION_S
 from adawm_planner.observation.picture import bev_picture, imagined_picture
-from adawm_planner.observation.route import project, wrap_angle
+from adawm_planner.observation.route import project
 from adawm_planner.ros import qos
 from adawm_planner.ros.convert import (
     byte_array,

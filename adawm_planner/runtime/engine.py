@@ -21,6 +21,7 @@ from safetensors.numpy import load_file
 from adawm_planner.adapters.factors import Factors, runtime_inputs
 from adawm_planner.data_types import Carry, Float32, Observation, PolicyOutput, UInt8
 from adawm_planner.dims import ACTION_COUNT, BEV_SHAPE, STATE_SIZE
+from adawm_planner.error_text import first_line
 from adawm_planner.runtime.active_adapters import BASE, ActiveAdapters
 from adawm_planner.runtime.model_files import (
     IMAGINE_FILE,
@@ -226,7 +227,7 @@ class OnnxEngine:
             carry, output = self.step(self.initial(), nothing, True)
             self.imagine(carry)
         except Exception as error:  # as in _open
-            raise ValueError(f"{model_dir}: the model cannot be run ({str(error).splitlines()[0]})") from error
+            raise ValueError(f"{model_dir}: the model cannot be run ({first_line(error)})") from error
         given = {"h": carry.h, "z": carry.z, "probabilities": output.probabilities, "value": output.value}
         check_finite(given, model_dir / PLANNER_FILE)
 
@@ -284,7 +285,7 @@ def _open(path: Path, provider: str, threads: int) -> Any:
     try:
         session = onnxruntime.InferenceSession(str(path), options, providers=providers)
     except Exception as error:  # onnxruntime raises its own classes, which share no base but Exception
-        raise ValueError(f"{path}: onnxruntime cannot load it ({str(error).splitlines()[0]})") from error
+        raise ValueError(f"{path}: onnxruntime cannot load it ({first_line(error)})") from error
     if session.get_providers()[0] != provider:
         raise ValueError(
             f"{path}: onnxruntime could not start {provider}; it would run on {session.get_providers()[0]}"

@@ -10,7 +10,7 @@ import cmath
 from collections import deque
 from dataclasses import dataclass, replace
 
-from adawm_planner.observation.route import wrap_angle
+from adawm_planner.angles import wrap_angle
 from adawm_planner.runtime.frame_inputs import FrameInputs
 
 WINDOW_FRAMES = 20

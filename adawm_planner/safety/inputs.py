@@ -11,9 +11,10 @@ from dataclasses import dataclass, fields
 
 import numpy as np
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.config.gate import StopLimits, WatchLimits
 from adawm_planner.data_types import Command, EgoState, Objects, Route, VehicleInfo
-from adawm_planner.observation.route import course, distance_to, project, wrap_angle
+from adawm_planner.observation.route import course, distance_to, project
 from adawm_planner.safety.verdict import Rule, Verdict
 
 

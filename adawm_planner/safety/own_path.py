@@ -13,6 +13,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import EgoState, Float64, Objects, VehicleInfo
 
 STRAIGHT = 1e-4
@@ -76,7 +77,7 @@ def others_along(path: OwnPath, ego: EgoState, vehicle: VehicleInfo, objects: Ob
     yaw = objects.yaw - ego.yaw
     s, left, turned = _project(path, x, y)
     heading = path.slip + turned
-    angle = (yaw - heading + np.pi) % (2.0 * np.pi) - np.pi
+    angle = wrap_angle(yaw - heading)
     c, d = np.abs(np.cos(angle)), np.abs(np.sin(angle))
     half_length, half_width = 0.5 * objects.length, 0.5 * objects.width
     along = vx * np.cos(heading) + vy * np.sin(heading)

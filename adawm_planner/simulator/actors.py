@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from fnmatch import fnmatchcase
 
+from adawm_planner.angles import yaw_of
 from adawm_planner.config.checks import NAME_RULE, is_name
 from adawm_planner.data_types import EgoState
 from adawm_planner.observation.route import MAX_COORDINATE_M
@@ -84,8 +85,7 @@ class Mount:
     @property
     def yaw(self) -> float:
         """Turn about the vertical [rad], left positive."""
-        x, y, z, w = self.rotation
-        return math.atan2(2.0 * (w * z + x * y), w * w + x * x - y * y - z * z)
+        return yaw_of(*self.rotation)
 
     @property
     def tilt(self) -> float:

@@ -10,6 +10,7 @@ import math
 from collections import deque
 from dataclasses import dataclass
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import MOST_STEER_RAD, Command, EgoState, VehicleInfo
 from adawm_planner.dims import FRAME_S
 
@@ -139,7 +140,7 @@ class EgoVehicle:
         slip = slip if yaw_rate == wanted else 0.0
         self._x += self._speed * math.cos(self._yaw + slip) * dt
         self._y += self._speed * math.sin(self._yaw + slip) * dt
-        self._yaw = (self._yaw + yaw_rate * dt + math.pi) % (2.0 * math.pi) - math.pi
+        self._yaw = wrap_angle(self._yaw + yaw_rate * dt)
         self._yaw_rate, self._lateral_speed = yaw_rate, self._speed * math.sin(slip)
 
     def _next_speed(self, reverse: bool, grip: float, dt: float) -> float:

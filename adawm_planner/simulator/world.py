@@ -17,6 +17,7 @@ from pathlib import Path
 import libsumo
 import numpy as np
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import (
     Command,
     DrivableMap,
@@ -307,7 +308,7 @@ class World:
         position, angle, velocity = libsumo.vehicle.getPosition, libsumo.vehicle.getAngle, libsumo.vehicle.getSpeed
         rows = [(*position(name), angle(name), velocity(name), int(name)) for name in names]
         x, y, degrees, speed, number = np.array(rows).T
-        yaw = (np.radians(90.0 - degrees) + math.pi) % (2.0 * math.pi) - math.pi
+        yaw = wrap_angle(np.radians(90.0 - degrees))
         cos, sin, half = np.cos(yaw), np.sin(yaw), 0.5 * LENGTH_M
         size, ids = np.ones(len(names)), number.astype(np.int64)
         self._headings = dict(zip(ids.tolist(), yaw.tolist(), strict=True))

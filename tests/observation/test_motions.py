@@ -10,12 +10,13 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.config.observation import ObservationConfig
 from adawm_planner.data_types import EgoState, Objects, Route, Scene
 from adawm_planner.dims import STATE_FEATURES
 from adawm_planner.observation.assemble import canonical, observe
 from adawm_planner.observation.drivable import box_corners
-from adawm_planner.observation.route import project, route_from_points, wrap_angle
+from adawm_planner.observation.route import project, route_from_points
 
 from .scenes import objects, scene
 

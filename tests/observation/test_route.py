@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.observation.route import (
     LONGEST_M,
     course,
@@ -16,7 +17,6 @@ from adawm_planner.observation.route import (
     route_from_points,
     same_road,
     same_route,
-    wrap_angle,
 )
 
 

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from adawm_planner.angles import wrap_angle
 from adawm_planner.data_types import Command, EgoState
-from adawm_planner.observation.route import wrap_angle
 from adawm_planner.simulator.vehicle import LIMITS, EgoVehicle, VehiclePreset
 from tests.observation.test_motions import ANGLE, METRES, Motion
 
