@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -47,7 +48,7 @@ def test_all_four_are_timed_in_every_block(agent: Agent, config: AdaptationConfi
 def test_memory_is_measured_in_another_process(model_dir: Path, config: AdaptationConfig, tmp_path: Path) -> None:
     save_chunk(tmp_path / "episodes.npz", random_episodes(8, 1), {"outcomes": ["success"] * 8})
     growth = training.peak_growth(model_dir, config, tmp_path / "episodes.npz", Part.DYNAMICS, low_rank=False)
-    assert growth is None or growth > 0
+    assert (growth is not None and growth > 0) or not os.access("/proc/self/clear_refs", os.W_OK)
 
 
 def test_the_command_gives_ratios(model_dir: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

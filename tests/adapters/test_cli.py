@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import logging
 import time
-from dataclasses import dataclass
+from base64 import b64encode
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,7 @@ from adawm_planner.adaptation.harness import ADAPTER_FILE
 from adawm_planner.adaptation.student import factor_tensors
 from adawm_planner.adapters.bundle import BUNDLE_FILES, SIGNATURE_FILE
 from adawm_planner.adapters.from_run import FACTORS_FILE
+from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.adapters.offline import open_adapters
 from adawm_planner.adapters.store import AdapterStore
 from adawm_planner.adapters.strict_json import canonical
@@ -26,8 +28,10 @@ from adawm_planner.cli.adapter import DAY_S, show
 from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Observation
 from adawm_planner.dims import BEV_SHAPE, STATE_SIZE
+from adawm_planner.evaluation.closed_loop import EvaluationConfig, _Loop
+from adawm_planner.evaluation.model_pilot import ModelPilot
 from adawm_planner.policy.agent import write_weights
-from adawm_planner.runtime.engine import OnnxEngine
+from adawm_planner.runtime.engine import Engine, OnnxEngine
 from tests.adapters.conftest import Maker
 
 
@@ -240,9 +244,12 @@ def test_the_digits_of_a_table_are_told_apart_from_a_digest(desk: Desk) -> None:
 def test_the_private_key_is_neither_shown_nor_logged(desk: Desk, caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
     made, signed = desk.run("keygen", desk.folder / "k"), desk.sign(key=desk.folder / "key.pem")
+    assert (made.exit_code, signed.exit_code) == (0, 0)
     for name, text in (("k", made.output), ("key", signed.output)):
-        secret = (desk.folder / f"{name}.pem").read_text().splitlines()[1]
-        assert secret not in text and secret not in caplog.text
+        key = read_private_key(desk.folder / f"{name}.pem").private_bytes_raw()
+        written = (desk.folder / f"{name}.pem").read_text().splitlines()[1]
+        told = "".join((text + caplog.text).split())  # a table folds what is long
+        assert not any(secret in told for secret in (written, key.hex(), b64encode(key).decode()))
 
 
 @pytest.mark.parametrize("days", ["0.000001", "0", "-1", "nan", "inf", "1e300"])
@@ -251,6 +258,46 @@ def test_a_life_that_is_none_is_refused(desk: Desk, days: str) -> None:
     assert result.exit_code == 2 and "Traceback" not in result.output
     assert f"{float(days):g} is not in 0.0007..36500 days" in result.output
     assert not (desk.folder / "policy").exists()
+
+
+def test_life_and_vehicle_of_a_bundle_are_what_was_signed(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    file, trust = desk.folder / "a.json", ("--trust", desk.folder / "key.pub")
+    with monkeypatch.context() as earlier:
+        then = time.time() - 0.4 * DAY_S
+        earlier.setattr(time, "time", lambda: then)
+        assert desk.sign(**{"expires-days": 0.5, "vehicle-id": "car-2"}).exit_code == 0
+    bundle = desk.folder / "policy"
+    manifest = json_of(desk.run("inspect", bundle, "--json", file), file)["manifest"]
+    assert manifest["expires_unix_s"] - manifest["created_unix_s"] == 43200 and manifest["vehicle"] == "car-2"
+    assert desk.verify(bundle, *trust, "--vehicle-id", "car-2").exit_code == 0
+    other = desk.verify(bundle, *trust, "--vehicle-id", "car-1", "--json", file)
+    assert other.exit_code == 1 and "other_vehicle" in other.output
+    later = time.time() + 0.2 * DAY_S
+    monkeypatch.setattr(time, "time", lambda: later)
+    over = desk.verify(bundle, *trust, "--vehicle-id", "car-2")
+    assert over.exit_code == 1 and "expired" in over.output
+
+
+def test_an_evaluation_drives_with_its_adapters(desk: Desk) -> None:
+    """And says so: the base model is never scored under an adapter's name."""
+    desk.sign()
+    config = EvaluationConfig(
+        "right_turn_moderate",
+        model_dir=desk.maker.model_dir,
+        provider="cpu",
+        adapters=(desk.folder / "policy",),
+        trust=(desk.folder / "key.pub",),
+    )
+    seen = Observation(np.full(BEV_SHAPE, 128, np.uint8), np.ones(STATE_SIZE, np.float32))
+
+    def decides(engine: Engine) -> list[float]:
+        return engine.step(engine.initial(), seen, True)[1].probabilities.tolist()
+
+    adapted, base = _Loop(config), _Loop(replace(config, adapters=(), trust=()))
+    assert [name.rsplit("-", 1)[0] for name in adapted.adapters] == ["wet-road"] and base.adapters == ()
+    assert isinstance(adapted.pilot, ModelPilot) and isinstance(base.pilot, ModelPilot)
+    itself = OnnxEngine(desk.maker.model_dir, "cpu", threads=1, factors=desk.maker.factors("policy"))
+    assert decides(adapted.pilot._engine) == decides(itself) != decides(base.pilot._engine)
 
 
 def test_evaluation_takes_verified_bundles_only(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:

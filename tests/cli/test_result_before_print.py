@@ -6,6 +6,7 @@ import json
 from dataclasses import asdict
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
@@ -53,10 +54,17 @@ def test_drive(file: Path) -> None:
 @pytest.mark.usefixtures("full")
 def test_collect(file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     report = RoundReport(100, 100, 3, {"success": 3}, 1.0)
-    monkeypatch.setattr("adawm_planner.pretraining.collect.collect_round", lambda *_: report)
+    asked: list[Any] = []
+    monkeypatch.setattr(
+        "adawm_planner.pretraining.collect.collect_round", lambda *given: asked.extend(given[1:4]) or report
+    )
     words = ["collect", "--workers", "0", "--output", str(tmp_path / "kept"), "--json", str(file)]
-    result = CliRunner().invoke(adawm, words)
+    more = ["--decisions", "321", "--round", "4", "--seed", "77", "--weights", str(tmp_path), "--vehicle", "heavy"]
+    result = CliRunner().invoke(adawm, [*words, *more])
     assert result.exit_code == 1 and json.loads(file.read_text())["decisions"] == 100
+    plan, *rest = asked
+    assert rest == [tmp_path / "kept", 321] and (plan.config.vehicle, plan.sample) == ("heavy", True)
+    assert (plan.seed, plan.index, plan.weights) == (77, 4, str(tmp_path))
 
 
 @pytest.mark.usefixtures("full")

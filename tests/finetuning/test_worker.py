@@ -662,9 +662,9 @@ def test_a_pause_holds_and_too_little_is_told(place: Workplace) -> None:
         channel.send_bytes(encode(replace(WANTED, paused=True)))
         heard(channel, is_phase(Phase.PAUSED))
         fill(place, random_episodes(40, 6, level=1.0), begin=end, number=3)
-        time.sleep(1.5)
-        while channel.poll():
-            assert phases([decode(channel.recv_bytes())]) == ["paused"]
+        for _ in range(2):  # of its Statuses, one a second
+            told = heard(channel, lambda message: isinstance(message, Status))
+            assert len(told) == 1 and phases(told) == ["paused"]
         channel.send_bytes(encode(WANTED))
         heard(channel, is_round)
 
@@ -960,18 +960,20 @@ def test_the_worker_ends_with_its_node(place: Workplace) -> None:
     """Killed, the node cannot tell it to."""
     code = (
         "import sys, time; from adawm_planner.finetuning.supervisor import Supervisor;"
-        "from adawm_planner.finetuning.messages import decode; s = Supervisor(decode(sys.argv[1].encode()));"
-        "s.poll(); print(s.pid, flush=True); time.sleep(60)"
+        "from adawm_planner.finetuning.messages import Status, decode; s = Supervisor(decode(sys.argv[1].encode()))\n"
+        "while not any(isinstance(each, Status) for each in s.poll()): time.sleep(0.05)\n"
+        "print(s.pid, flush=True); time.sleep(600)"
     )
     with subprocess.Popen(
         [sys.executable, "-c", code, encode(place.settings()).decode()], stdout=subprocess.PIPE
     ) as node:
         assert node.stdout is not None
         pid = int(node.stdout.readline())
-        time.sleep(0.5)
+        command = Path(f"/proc/{pid}/cmdline")
+        assert command.read_bytes()
         node.kill()
     deadline = time.monotonic() + HANG_S
-    while Path(f"/proc/{pid}/cmdline").exists() and Path(f"/proc/{pid}/cmdline").read_bytes():
+    while command.exists() and command.read_bytes():
         assert time.monotonic() < deadline, "the worker outlives its node"
         time.sleep(0.05)
 

@@ -113,16 +113,20 @@ def test_an_array_that_is_no_archive_is_refused(tmp_path: Path) -> None:
 def test_any_damage_is_a_chunk_or_refused_by_name(tmp_path: Path) -> None:
     path, rng = tmp_path / "chunk-0000.npz", np.random.default_rng(0)
     save_chunk(path, episode(1), {"outcomes": ["success"]})
-    whole = path.read_bytes()
+    whole, refused = path.read_bytes(), 0
     for _ in range(1500):
         damaged = bytearray(whole)
         for place in len(whole) - 1 - rng.integers(0, [len(whole), 1000]):  # half of it in the table of contents
             damaged[place] = rng.integers(256)
         path.write_bytes(damaged)
         try:
-            load_chunk(path)
+            loaded, _ = load_chunk(path)
         except ValueError as error:
+            refused += 1
             assert "chunk-0000.npz: not a chunk" in str(error)
+        else:
+            assert len(loaded) == len(episode(1)) and loaded.bev.dtype == np.uint8
+    assert refused > 1000
 
 
 def test_a_header_of_more_rows_than_there_is_memory_for_is_refused(tmp_path: Path) -> None:
@@ -179,6 +183,13 @@ def test_windows_stay_inside_and_fresh_ones_are_new() -> None:
     assert sequence_starts(100, 10, 50, 1.0, 20, rng).min() >= 80
     with pytest.raises(ValueError, match="fewer than one window"):
         sequence_starts(5, 10, 1, 0.0, 0, rng)
+
+
+def test_a_share_of_the_windows_is_fresh() -> None:
+    """Of all windows 10 in 91 lie in the newest 20 rows anyway; a quarter is drawn from there."""
+    starts = sequence_starts(100, 10, 20_000, 0.25, 20, np.random.default_rng(0))
+    among_all = 11 / 91
+    assert (starts >= 80).mean() == pytest.approx(0.25 + 0.75 * among_all, abs=0.015)
 
 
 def test_nothing_is_drawn_twice_as_fresh_where_nothing_is_new() -> None:

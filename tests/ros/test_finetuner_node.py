@@ -488,8 +488,11 @@ def test_a_full_disk_is_an_error_until_it_is_written_again_and_a_warning_a_while
         {"preset": "nope"},
     ],
 )
-def test_what_is_not_there_is_refused_at_configure(make: Callable[..., Bench], parameters: dict[str, str]) -> None:
+def test_what_is_not_there_is_refused_at_configure(
+    make: Callable[..., Bench], parameters: dict[str, str], capfd: pytest.CaptureFixture[str]
+) -> None:
     assert make(**parameters).finetuner.trigger_configure() == FAILURE
+    assert next(iter(parameters.values())) in "".join(capfd.readouterr())
 
 
 def test_missing_source_rollouts_are_told_before_anything_is_driven(
