@@ -8,7 +8,7 @@ from launch import LaunchDescription
 from launch.actions import DeclareLaunchArgument, IncludeLaunchDescription
 from launch.conditions import IfCondition
 from launch.launch_description_sources import PythonLaunchDescriptionSource
-from launch.substitutions import LaunchConfiguration, PathJoinSubstitution
+from launch.substitutions import IfElseSubstitution, LaunchConfiguration, PathJoinSubstitution
 from launch_ros.substitutions import FindPackageShare
 
 from adawm_planner.ros.launch_actions import arguments, drivers, guards, rviz, sidecars
@@ -32,6 +32,9 @@ def generate_launch_description() -> LaunchDescription:
     """Planner and gate, on request the finetuner, and carla_ros_bridge with an ego vehicle and its route."""
     nodes, role = STACKS["carla"], LaunchConfiguration("role_name")
     server = {name: LaunchConfiguration(name) for name in SERVER}
+    # The bridge started here waits for each command with the world at a stand: a busy machine is no reason to brake.
+    bridge = LaunchConfiguration("bridge")
+    wait_s = IfElseSubstitution(bridge, if_value="0.8", else_value="0.2")
     return LaunchDescription(
         [
             *arguments(nodes, use_gate=True),
@@ -51,7 +54,7 @@ def generate_launch_description() -> LaunchDescription:
             included("carla_spawn_objects"),
             included("carla_waypoint_publisher", **server, role_name=role),
             *drivers(nodes),
-            *guards(nodes),
+            *guards(nodes, await_planner=bridge, wait_s=wait_s),
             *sidecars(nodes),
             *rviz(),
         ]

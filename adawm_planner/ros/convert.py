@@ -42,6 +42,10 @@ UNKNOWN_SIZE_M = 0.5
 """Edge given to an object whose bounding box is 0 [m]; CARLA has two-wheelers like that."""
 
 
+OFF_CENTRE = 0.25
+"""Most by which the axles' middle may be off the point whose place is told, in wheelbases; a rear axle is 0.5 off."""
+
+
 def stamp_to_ns(stamp: Time) -> int:
     """Return a message stamp in nanoseconds."""
     return int(stamp.sec) * 1_000_000_000 + int(stamp.nanosec)
@@ -188,8 +192,8 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
     """Take what the planner needs to know of its vehicle; the message does not tell `length` and `width` [m].
 
     Raises:
-        ValueError: not four wheels, a value that is not positive, a max_steer above MOST_STEER_RAD, or a wheelbase that
-            no vehicle has, or none of this length.
+        ValueError: not four wheels, a value that is not positive, a max_steer above MOST_STEER_RAD, a wheelbase that
+            no vehicle has, or none of this length, or an origin that is not the body's centre.
     """
     if len(message.wheels) != 4:
         raise ValueError(f"vehicle has {len(message.wheels)} wheels, needs 4 (FL, FR, RL, RR)")
@@ -210,6 +214,13 @@ def vehicle_info(message: CarlaEgoVehicleInfo, length: float, width: float) -> V
             f"vehicle's max_steer is {values['max_steer']} rad, must be at most {MOST_STEER_RAD}; in degrees?"
         )
     _check_wheelbase(values["wheelbase"], length)
+    middle = 0.5 * (front + rear)
+    if abs(middle) > OFF_CENTRE * values["wheelbase"]:
+        raise ValueError(
+            f"vehicle's axles have their middle {middle:g} m ahead of its origin, must be within "
+            f"{OFF_CENTRE * values['wheelbase']:.2g} m: odometry has to tell the place of the body's centre; is it the "
+            "rear axle's?"
+        )
     return VehicleInfo(**values)
 
 

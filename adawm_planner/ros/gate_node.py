@@ -98,17 +98,23 @@ class GateNode(WatchedNode):
         """Answer no more frames; the last command brakes if a vehicle was ever heard of."""
         if not self._active or self.loop is None:
             return
-        self._active = False
-        self.destroy_timer(self._watchdog)
         last = self.loop.last(time.monotonic())
         if last is not None and self._control is not None:
             self._control.publish(convert.control_message(last.answer.command, last.stamp_ns))
             self._control.wait_for_all_acked(Duration(seconds=LAST_COMMAND_S))
+        self._end()  # not before: what fails until here is tried again
         self._newest, self._said = None, ()  # nothing of it holds any more
         self._status.publish(inactive_message(self.loop.counters, self.get_clock().now().to_msg()))
         self.note("gate", State(WARN, INACTIVE_REASON, (("state", INACTIVE),)))
 
+    def _end(self) -> None:
+        self._active = False
+        if self._watchdog is not None:
+            self.destroy_timer(self._watchdog)
+        self._watchdog = None
+
     def _close(self) -> None:
+        self._end()
         if self._inputs is not None:
             self._inputs.destroy()
         if self._service is not None:
@@ -157,7 +163,7 @@ class GateNode(WatchedNode):
             self.loop.on_override(bool(message.data))
 
     def _on_release(self, request: Trigger.Request, response: Trigger.Response) -> Trigger.Response:
-        refused = "the gate is not configured" if self.loop is None else self.loop.release()
+        refused = "the gate is not active" if self.loop is None or not self._active else self.loop.release()
         response.success, response.message = not refused, refused or "released; drives when no rule asks for brakes"
         return response
 

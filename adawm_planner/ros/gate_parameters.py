@@ -77,6 +77,12 @@ def _check_inputs(values: dict[str, Any]) -> None:
             f"limits.speed_mps is {believed:g}, must be above {reached:g} m/s, which command.speed_mps and "
             "command.overspeed let a vehicle reach"
         )
+    route, believed = values["watch.route_m"], values["limits.route_distance_m"]
+    if route >= believed:
+        raise ValueError(
+            f"watch.route_m is {route:g}, must be below limits.route_distance_m, {believed:g} m: no place farther from "
+            "its route than that is believed, and the stop for leaving it would never come"
+        )
     stale, incomplete, wait = values["limits.stale_s"], values["limits.incomplete_s"], values["wait_s"]
     if incomplete > stale:
         raise ValueError(

@@ -27,6 +27,7 @@ from adawm_planner.runtime.watchdog import WorldClock
 from adawm_planner.safety.gate import Answer, Heard, Memory, new_episode, step
 from adawm_planner.safety.inputs import Late, Proposal, Reading
 from adawm_planner.safety.states import STOPS, State
+from adawm_planner.safety.verdict import Rule
 
 _log = logging.getLogger(__name__)
 
@@ -41,6 +42,9 @@ KEPT_PROPOSALS = 4
 
 JUST_OVER_S = 0.001
 """A part that its frame has waited for too long is at least this much over the limit of its age [s]."""
+
+BLINDS = frozenset({Rule.INPUT_STALE, Rule.INPUT_INVALID})
+"""Rules at which the gate does not know where the vehicle is."""
 
 BLIND = Reading(None, None, None, None)
 
@@ -124,6 +128,7 @@ class GateLoop:
         self._proposals: deque[_ReceivedProposal] = deque(maxlen=KEPT_PROPOSALS)
         self._waiting: FrameInputs | None = None
         self._previous: FrameInputs | None = None
+        self._stands = False
         self._stepped_s: float | None = None
         self._stepped_ns = self._stepped_frame = 0
 
@@ -197,21 +202,31 @@ class GateLoop:
 
     def release(self) -> str:
         """Leave a stop at the next step; return why not, or nothing."""
-        if self.memory.state is State.HOLD:
-            self._release = True
-            return ""
-        return f"the gate is in {self.memory.state.value}, only a vehicle that is held at standstill can be released"
+        if self.memory.state is not State.HOLD:
+            return (
+                f"the gate is in {self.memory.state.value}, only a vehicle that is held at standstill can be released"
+            )
+        if not self._stands:
+            return "the vehicle is not seen to stand; the gate's state on /diagnostics says what is missing"
+        self._release = True
+        return ""
 
     def on_timer(self, now_s: float) -> tuple[GateOutgoing, ...]:
         """Answer what has waited long enough; brake for what has not come."""
         if self._waiting is not None:
             known = bool(self._proposals) and self.memory.state is not State.STANDBY
-            limit_s = self._times.wait_s if known else self._times.standby_wait_s
+            limit_s = self._times.wait_s if known else self._standby_wait_s()
             if now_s - self._waiting.received_s < limit_s:
                 return ()
             self.intake.watchdog.in_step()
             return self._answer(self._waiting, now_s)
         return self._incomplete(now_s) or self._silent(now_s)
+
+    def _standby_wait_s(self) -> float:
+        """No silence is noticed while a frame waits: only a stepped world, which stands still, is waited for longer."""
+        world, longest_s = self.intake.world, self._times.standby_wait_s
+        stepped = world is not None and world.synchronous
+        return longest_s if stepped else min(longest_s, self._monitor.limits.stale_s)
 
     def last(self, now_s: float) -> GateOutgoing | None:
         """Return a last braking command if a vehicle was ever heard of: at once as hard as can be, as none follows."""
@@ -290,7 +305,7 @@ class GateLoop:
         self._near = self._near if known else None
         faults = self._monitor.check_frame(frame, self._route, self._vehicle, self._previous if known else None)
         lines = tuple(fault.line() for fault in faults if fault.rule != "input_missing")  # which the rules see too
-        if lines or not known:
+        if lines or placed or (before is not None and frame.stamp_ns <= before.stamp_ns):
             self._way.restart()
         if not lines and (stuck := self._way.add(frame)):
             lines = (stuck,)
@@ -298,7 +313,7 @@ class GateLoop:
         excused = placed and self._release_on_new_episode
         if before is None or not jumped or excused:
             return lines
-        return (*lines, f"odometry: {self._monitor.jump(frame, before)}")
+        return (f"odometry: {self._monitor.jump(frame, before)}", *lines)
 
     def _proposal_for(self, frame: FrameInputs, now_s: float) -> Proposal | None:
         """Return the newest proposal that does not answer a later frame: one may overtake the frame before its own."""
@@ -338,7 +353,9 @@ class GateLoop:
         elapsed = self._elapsed_s(stamp_ns, now_s)
         heard = Heard(reading, proposal, elapsed, self._overridden, self._release)
         answer = step(heard, self.memory, self._config)
-        self.memory, self._release = answer.memory, False
+        sees = not any(verdict.rule in BLINDS for verdict in answer.verdicts)
+        self.memory, self._release = answer.memory, self._release and not sees  # it waits for a look at the vehicle
+        self._stands = sees and reading.stands(self._config.stop.standstill_mps)
         self._stepped_s, self._stepped_ns = now_s, stamp_ns
         self._stepped_frame = 0 if self.intake.world is None else self.intake.world.frame
         proposed = None if proposal is None else proposal.command
@@ -347,7 +364,7 @@ class GateLoop:
         self.counters.commands += 1
         braked = any(verdict.deceleration > 0.0 for verdict in answer.verdicts) or answer.state in STOPS
         self.counters.braked += braked
-        self.counters.limited += out.intervened and not braked
+        self.counters.limited += out.intervened and not braked and answer.state is not State.OVERRIDDEN
         return out
 
     def _elapsed_s(self, stamp_ns: int, now_s: float) -> float:

@@ -11,10 +11,11 @@ from collections import deque
 from dataclasses import dataclass, replace
 
 from adawm_planner.angles import wrap_angle
+from adawm_planner.dims import FRAME_S
 from adawm_planner.runtime.frame_inputs import FrameInputs
 
-WINDOW_FRAMES = 20
-"""Frame periods over which place and twist are compared: a second."""
+WINDOW_S = 20.5 * FRAME_S
+"""Time over which place and twist are compared: 20 frames. A jump is in doubt for as long as that."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class _Pose:
     yaw_rate: float  # rad/s
     led: complex = 0j  # m, integral of the velocity
     turned: float = 0.0  # rad, integral of the yaw rate
+    doubted: bool = False  # it contradicted the one before it that it was compared with
 
 
 class WayCheck:
@@ -36,7 +38,7 @@ class WayCheck:
     def __init__(self, limit_m: float, limit_rad: float) -> None:
         """Take the largest differences that are believed."""
         self._limit_m, self._limit_rad = limit_m, limit_rad
-        self._poses: deque[_Pose] = deque(maxlen=WINDOW_FRAMES + 1)
+        self._poses: deque[_Pose] = deque()
 
     def restart(self) -> None:
         """Forget the poses: the vehicle was placed somewhere else."""
@@ -47,13 +49,18 @@ class WayCheck:
         o = frame.odometry
         velocity = complex(o.speed, o.lateral_speed) * cmath.exp(1j * o.yaw)
         pose = _Pose(frame.stamp_s, complex(o.x, o.y), velocity, o.yaw, o.yaw_rate)
+        while self._poses and pose.stamp_s - self._poses[0].stamp_s > WINDOW_S:
+            self._poses.popleft()
         if self._poses:
             last = self._poses[-1]
             half = 0.5 * (pose.stamp_s - last.stamp_s)
             led, turned = half * (last.velocity + velocity), half * (last.yaw_rate + o.yaw_rate)
             pose = replace(pose, led=last.led + led, turned=last.turned + turned)
-        self._poses.append(pose)
-        return self._compare(self._poses[0], pose)
+        # Not with one that was itself in doubt, while there is another: a place that was wrong once would count twice.
+        sound = (each for each in self._poses if not each.doubted)
+        found = self._compare(next(sound, self._poses[0] if self._poses else pose), pose)
+        self._poses.append(replace(pose, doubted=bool(found)))
+        return found
 
     def _compare(self, first: _Pose, pose: _Pose) -> str:
         seconds = pose.stamp_s - first.stamp_s

@@ -165,10 +165,11 @@ def _meets(
     limits: PathLimits,
     wider: Float64 | float = 0.0,
 ) -> tuple[Bools, Bools]:
-    """Whether the own body touches each other one (T, n), by separating axes, and first with its front half (n,).
+    """Whether the own body touches each other one (T, n), by separating axes, and first with its front (n,).
 
-    Who drives into the rear half of one who brakes is no reason to brake. The own body is taken for `wider` (n,) [m]
-    longer and wider at each of its sides.
+    Who drives into the rear half of one who brakes is no reason to brake. With its front it touches whose centre is
+    ahead, and who is met by the front half alone: of a bus across the way the centre may be far behind its nose. The
+    own body is taken for `wider` (n,) [m] longer and wider at each of its sides.
     """
     x, y, heading = (each[:, None] for each in path.at(s))  # (T, 1)
     dx, dy = foreseen.x - x, foreseen.y - y  # (T, n)
@@ -179,10 +180,35 @@ def _meets(
     length, width = foreseen.half_length, foreseen.half_width
     own_length = 0.5 * vehicle.length + limits.margin_m + wider
     own_width = 0.5 * vehicle.width + limits.side_m + wider
+    touch = _overlap(ahead, left, c, d, (length, width), (own_length, own_width))
+    first = np.argmax(touch, axis=0), np.arange(touch.shape[1])  # (n,)
+    ahead, left, c, d = (each[first] for each in (ahead, left, c, d))
+    quarter = 0.5 * own_length
+    front, rear = (
+        _overlap(ahead + shift, left, c, d, (length, width), (quarter, own_width)) for shift in (-quarter, quarter)
+    )
+    return touch, np.asarray((ahead > 0.0) | (front & ~rear))
+
+
+def _overlap(
+    ahead: Float64,
+    left: Float64,
+    c: Float64,
+    d: Float64,
+    other: tuple[Float64, Float64],
+    own: tuple[Float64 | float, Float64 | float],
+) -> Bools:
+    """Whether rectangles overlap, by separating axes (Gottschalk, Lin and Manocha 1996, SIGGRAPH).
+
+    Args:
+        ahead, left: centre of the other one from the own one, along and across the own one [m].
+        c, d: cosine and sine of its heading relative to the own one.
+        other, own: half length and half width of each [m].
+    """
+    (length, width), (own_length, own_width) = other, own
     c_abs, d_abs = np.abs(c), np.abs(d)
     touch = np.abs(ahead) <= own_length + c_abs * length + d_abs * width
     touch &= np.abs(left) <= own_width + c_abs * width + d_abs * length
     touch &= np.abs(c * ahead + d * left) <= length + c_abs * own_length + d_abs * own_width
     touch &= np.abs(c * left - d * ahead) <= width + c_abs * own_width + d_abs * own_length
-    first = np.argmax(touch, axis=0)  # (n,)
-    return np.asarray(touch), np.asarray(ahead[first, np.arange(len(first))] > 0.0)
+    return np.asarray(touch)

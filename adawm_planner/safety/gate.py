@@ -21,13 +21,16 @@ from adawm_planner.safety.inputs import Proposal, Reading, judge_inputs, judge_p
 from adawm_planner.safety.limits import Wanted, into_range, judge_speed, within_limits
 from adawm_planner.safety.own_path import others_along, own_path
 from adawm_planner.safety.states import STOPS, Event, State, advance
-from adawm_planner.safety.verdict import Response, Verdict, strictest
+from adawm_planner.safety.verdict import Response, Rule, Verdict, strictest
 
 DRIVES = frozenset({State.PASSING, State.RESPONDING})
 """States in which the planner drives, braked or not."""
 
 GENTLE = frozenset({State.RESPONDING, State.COMFORTABLE_STOP})
 """States whose comfortable braking sets in gradually, so that a hiccup is no jolt."""
+
+LEAVES_ROUTE = frozenset({Rule.ROUTE_DEPARTURE, Rule.ROUTE_HEADING})
+"""Rules whose stop is not steered by the planner that broke them."""
 
 _STEERING = ControlConfig()
 
@@ -84,8 +87,13 @@ def step(heard: Heard, memory: Memory, config: GateConfig) -> Answer:
     if memory.danger is not None and 0.0 < memory.calm_s < config.path.clear_s:
         found = (*found, memory.danger)
     worst = strictest(found)
+    if blind:
+        heard = replace(heard, release=False)  # nobody knows that the vehicle stands
     memory = _next_state(heard, memory, worst, _fault(found), config)
-    wanted, cut = _wanted(heard, blind, unable, worst, memory, config)
+    if blind:
+        wanted, cut = _blind(worst, memory, config), list[Verdict]()
+    else:
+        wanted, cut = _wanted(heard, found, bool(unable), memory, config)
     speed = 0.0 if blind else _ego(heard.reading).speed
     allowed, cuts = within_limits(wanted, memory.sent, speed, None if blind else heard.reading.vehicle, config.command)
     limits = (*cut, *cuts)
@@ -174,7 +182,7 @@ def _next_state(
     """
     events = [Event.OVERRIDE if heard.overridden else Event.OVERRIDE_ENDS]
     moves = heard.reading.ego is not None and not heard.reading.stands(config.stop.standstill_mps)
-    if heard.release and not moves:
+    if heard.release and heard.reading.stands(config.stop.standstill_mps):
         events.append(Event.RELEASE)
     if memory.fault_s > config.watch.latch_s or memory.recurrent_s > config.watch.recurrent_s:
         events.append(Event.FAULT)
@@ -193,20 +201,40 @@ def _next_state(
     return replace(memory, state=state, cause=fault if begins else memory.cause)
 
 
+def _blind(worst: Verdict | None, memory: Memory, config: GateConfig) -> Wanted:
+    """Return what one who sees nothing asks for: to brake, and to hold the wheel.
+
+    While a person drives the wheel is theirs, and goes back to its middle here: what was last sent is long over when
+    they hand back.
+    """
+    return Wanted(-_braking(worst, memory, config), 0.0 if memory.state is State.OVERRIDDEN else memory.sent.steer)
+
+
 def _wanted(
-    heard: Heard, blind: list[Verdict], unable: list[Verdict], worst: Verdict | None, memory: Memory, config: GateConfig
+    heard: Heard, found: tuple[Verdict, ...], unable: bool, memory: Memory, config: GateConfig
 ) -> tuple[Wanted, list[Verdict]]:
-    """Return what the state asks for, and what of the proposal had to be cut into its range."""
-    brake = max(_brake(memory.state, config), 0.0 if worst is None else worst.deceleration)
-    if memory.state in GENTLE and brake <= config.stop.comfortable_mps2:
-        brake = min(brake, max(-memory.sent.acceleration, 0.0) + config.stop.comfortable_jerk_mps3 * FRAME_S)
-    if blind:
-        return Wanted(-brake, memory.sent.steer), []  # who sees nothing holds the wheel
+    """Return what the state asks for, and what of the proposal had to be cut into its range.
+
+    In a stop the gate steers itself, as the planner may be what it is for.
+    """
+    brake = _braking(strictest(found), memory, config)
     if unable or heard.proposal is None:
         return Wanted(-brake, _own_steer(heard.reading, memory)), []
     command, cut = into_range(heard.proposal.command)
     proposed = Wanted.of(command, config.command)
-    return (replace(proposed, acceleration=min(proposed.acceleration, -brake)) if brake > 0.0 else proposed), cut
+    if brake > 0.0:
+        proposed = replace(proposed, acceleration=min(proposed.acceleration, -brake))
+    if memory.state in STOPS or any(each.rule in LEAVES_ROUTE for each in found):
+        proposed = replace(proposed, steer=_own_steer(heard.reading, memory))
+    return proposed, cut
+
+
+def _braking(worst: Verdict | None, memory: Memory, config: GateConfig) -> float:
+    """Deceleration [m/s2] that state and rules ask for together."""
+    brake = max(_brake(memory.state, config), 0.0 if worst is None else worst.deceleration)
+    if memory.state in GENTLE and brake <= config.stop.comfortable_mps2:
+        brake = min(brake, max(-memory.sent.acceleration, 0.0) + config.stop.comfortable_jerk_mps3 * FRAME_S)
+    return brake
 
 
 def _own_steer(reading: Reading, memory: Memory) -> float:

@@ -1,6 +1,6 @@
 """The gate's states: pure and total, every event has a next state in every state.
 
-A stop that has begun is only ever escalated; from standstill it is left by a release or by a person taking over.
+A stop that has begun is only ever escalated; it is left by a release from standstill, or by a person taking over.
 """
 
 from __future__ import annotations

@@ -189,12 +189,23 @@ def test_vehicle_info_sheds_single_precision_noise() -> None:
         (make_wheels(front=140.0, rear=-140.0), 1600.0, "wheelbase is 280 m, must be 0.2 to 20; .* in centimetres"),
         (make_wheels(front=0.05, rear=-0.05), 1600.0, "wheelbase is 0.1 m, must be 0.2 to 20"),
         (make_wheels(front=2.5, rear=-2.5), 1600.0, "wheelbase is 5 m, must be at most its length, .*length_m, 4.7 m"),
+        (
+            make_wheels(front=2.8, rear=0.0),
+            1600.0,
+            "middle 1.4 m ahead of its origin, must be within 0.7 m: .* rear axle",
+        ),
+        (make_wheels(front=0.0, rear=-2.8), 1600.0, "middle -1.4 m ahead of its origin"),
         (make_wheels(), 0.0, "mass"),
     ],
 )
 def test_impossible_vehicle_is_refused_by_name(wheels: list[Any], mass: float, name: str) -> None:
     with pytest.raises(ValueError, match=name):
         convert.vehicle_info(CarlaEgoVehicleInfo(wheels=wheels, mass=mass), 4.7, 1.85)
+
+
+def test_the_axles_need_not_lie_evenly_around_the_bodys_centre() -> None:
+    info = CarlaEgoVehicleInfo(wheels=make_wheels(front=1.9, rear=-1.1), mass=1600.0)
+    assert convert.vehicle_info(info, 4.7, 1.85).wheelbase == 3.0
 
 
 @pytest.mark.parametrize("wheelbase", LIMITS["wheelbase"])

@@ -259,6 +259,7 @@ def test_the_parameters_are_the_limits() -> None:
     ("changed", "words"),
     [
         ({"limits.speed_mps": 22.0}, "limits.speed_mps is 22, must be above 22 m/s, which command.speed_mps"),
+        ({"watch.route_m": 10.0}, "watch.route_m is 10, must be below limits.route_distance_m, 10 m: no place"),
         ({"limits.incomplete_s": 0.3}, "limits.incomplete_s is 0.3, must be at most limits.stale_s, 0.25 s"),
         ({"wait_s": 0.8}, "wait_s is 0.8, must be at most limits.stale_s, 0.25 s: no silence is noticed"),
         ({"limits.stale_s": 0.15}, "wait_s is 0.2, must be at most limits.stale_s, 0.15 s"),

@@ -219,6 +219,14 @@ def test_before_the_planner_was_heard_the_wait_is_longer_and_ends_in_brakes() ->
     assert car.last.answer.command == GO
 
 
+def test_only_a_stepped_world_is_waited_for_longer_than_silence_is_borne() -> None:
+    car = Drive(stepped=False)
+    car.frame()
+    car.wait(InputLimits().stale_s + 0.02)
+    assert car.sent[0].is_frame and car.last.answer.state is State.STANDBY
+    assert car.brakes() and not car.last.is_frame, "that nothing follows is noticed, too"
+
+
 def test_an_old_or_a_future_proposal_answers_no_frame() -> None:
     car = Drive()
     car.drive(5)
@@ -375,7 +383,7 @@ def test_a_stepped_world_gets_one_command_for_a_silence_and_none_for_the_frame_a
     assert len(car.sent) == 12
 
 
-def test_a_jump_in_the_silence_of_a_stepped_world_brakes_for_a_frame_and_not_for_good() -> None:
+def test_a_jump_in_the_silence_of_a_stepped_world_is_seen_after_it() -> None:
     car = Drive()
     car.drive(10)
     car.wait(2.5)
@@ -384,8 +392,6 @@ def test_a_jump_in_the_silence_of_a_stepped_world_brakes_for_a_frame_and_not_for
     car.frame()
     car.propose()
     assert car.brakes() and jumped(car) and car.last.answer.state is State.RESPONDING
-    car.drive(30)
-    assert car.last.answer.state is State.PASSING
 
 
 def test_nothing_is_commanded_before_a_vehicle_is_heard_and_while_the_world_is_paused() -> None:
@@ -424,14 +430,38 @@ def place(car: Drive, route: Route) -> None:
     car.drive_at(route, 5.0)
 
 
-def test_a_jump_brakes_and_with_a_new_route_it_also_begins_in_standby() -> None:
+@pytest.mark.parametrize("metres", [1.2, 1.9, 2.2, 5.0, 30.0])
+def test_a_jump_without_a_new_route_is_stopped_for_however_far_it_went(metres: float) -> None:
+    """Which of the two places is true nobody knows."""
     car = Drive()
     car.drive(10)
-    car.offset = 30.0
+    car.offset = metres
     car.drive(1)
-    assert car.brakes() and jumped(car) and car.last.answer.state is State.RESPONDING
+    assert car.brakes() and car.last.answer.state is State.RESPONDING
+    car.drive(10)
+    assert car.brakes() and car.last.answer.state is State.EMERGENCY_STOP
     car.drive(20)
-    assert car.last.answer.command == GO
+    assert not any(verdict.rule is Rule.INPUT_INVALID for verdict in car.last.answer.verdicts), "it is believed again"
+
+
+@pytest.mark.parametrize("metres", [1.3, 30.0])
+def test_a_place_that_is_wrong_once_is_braked_for_once(metres: float) -> None:
+    car = Drive()
+    car.drive(30)
+    car.offset = metres
+    car.drive(1)
+    assert car.brakes() and car.last.answer.state is State.RESPONDING
+    car.offset = 0.0
+    braked = 0
+    for _ in range(30):
+        car.drive(1)
+        braked += car.brakes()
+    assert braked <= 2 and car.last.answer.command == GO, "the way back may be a jump, and brakes take a frame to go"
+
+
+def test_a_jump_with_a_new_route_is_braked_for_and_begins_in_standby() -> None:
+    car = Drive()
+    car.drive(10)
     place(car, ROUTE_Y)
     assert car.brakes() and jumped(car) and car.last.answer.state is State.STANDBY
     car.drive_at(ROUTE_Y, 5.25)
@@ -572,6 +602,18 @@ def stopped(release: bool) -> Drive:
     car.drive(11)
     assert car.last.answer.state is State.HOLD
     return car
+
+
+def test_a_release_waits_for_a_look_at_the_vehicle() -> None:
+    car = stopped(release=False)
+    assert car.loop.last(car.now) is not None
+    assert "not seen to stand" in car.loop.release()
+    car.drive(5)
+    assert car.loop.release() == ""
+    assert car.loop.last(car.now) is not None
+    assert car.loop.memory.state is State.HOLD, "nobody sees that it stands"
+    car.drive(3)
+    assert car.last.answer.state is State.PASSING
 
 
 def test_a_stop_is_left_by_a_release_only() -> None:
@@ -836,6 +878,14 @@ def test_cuts_and_brakes_are_counted() -> None:
     car.frame()
     car.propose(Command(throttle=math.nan))
     assert car.last.intervened and car.loop.counters.braked == 1
+
+
+def test_a_person_who_drives_is_not_limited() -> None:
+    car = Drive()
+    car.drive(2)
+    car.loop.on_override(True)
+    car.drive(5)
+    assert car.last.answer.state is State.OVERRIDDEN and car.last.intervened and car.loop.counters.limited == 0
 
 
 @pytest.mark.parametrize(("wait", "standby"), [(0.0, 0.8), (0.9, 0.8), (math.nan, 0.8)])

@@ -142,6 +142,30 @@ def test_who_drives_into_the_rear_is_not_braked_for() -> None:
     assert judge(ego(5.0), objects((-1.5, 3.0, -PI / 2.0, 6.0))).verdict is None
 
 
+@pytest.mark.parametrize("length", [4.5, 8.0, 12.0, 18.0])
+@pytest.mark.parametrize("yaw", [0.1, 0.55, 0.9, 1.4, 2.2, 3.0])
+@pytest.mark.parametrize("nose", [-0.8, 0.0, 0.8])
+def test_a_long_body_across_the_way_is_stopped_for_wherever_its_centre_is(
+    length: float, yaw: float, nose: float
+) -> None:
+    """One that stands with its nose in the way, from the right, and reaches back beside it."""
+    vehicle = EgoVehicle(load_vehicle("nominal"))
+    vehicle.reset(0.0, 0.0, 0.0, 10.0)
+    x, y = 45.0 - 0.5 * length * math.cos(yaw), nose - 0.5 * length * math.sin(yaw)
+    bus = replace(objects((x, y, yaw, 0.0)), length=np.array([length]), width=np.array([2.5]))
+    braking = False
+    while vehicle.state.speed > 0.0:
+        braking = braking or judge(vehicle.state, bus).verdict is not None
+        vehicle.tick(Command(brake=1.0) if braking else Command(throttle=0.1))
+        assert first_overlap(vehicle.state, VEHICLE.length, VEHICLE.width, bus) is None
+
+
+def test_who_comes_from_behind_with_more_than_the_front_is_not_braked_for() -> None:
+    """A bus that drifts into the whole side, its centre behind: to brake keeps the vehicle beside it for longer."""
+    bus = replace(objects((-1.0, 3.0, -0.1, 5.0)), length=np.array([12.0]), width=np.array([2.5]))
+    assert judge(ego(5.0), bus).verdict is None
+
+
 def test_who_hits_only_a_standing_vehicle_is_not_braked_for_longer() -> None:
     # Braked from 1 m/s the vehicle stands after 0.4 s; the car crosses its path 3 s later.
     crossing = objects((BODIES, 16.0, -PI / 2.0, 6.0))

@@ -412,6 +412,35 @@ def test_without_a_proposal_the_gate_keeps_to_the_route() -> None:
     assert once(heard(None, ego=ego(4.0), route=None), turning).command.steer == np.float32(-0.3)
 
 
+@pytest.mark.parametrize("leaving", [{"y": CONFIG.watch.route_m + 0.5}, {"yaw": CONFIG.watch.heading_rad + 0.1}])
+def test_a_stop_for_leaving_the_route_is_not_steered_by_who_left_it(leaving: dict[str, float]) -> None:
+    away = heard(Command(throttle=0.2, steer=-0.05), ego=ego(8.0, **leaving))  # negative is left, and farther away
+    for answer in run(DRIVING, away, 2 * LATCH_FRAMES):
+        assert answer.command.steer > 0.0
+    assert answer.state is State.COMFORTABLE_STOP
+
+
+def test_a_stop_goes_along_the_route_whatever_it_is_for() -> None:
+    stop = run(DRIVING, heard(None), LATCH_FRAMES + 2)[-1].memory
+    assert once(heard(Command(throttle=0.2, steer=-0.05), ego=ego(8.0, y=1.0)), stop).command.steer > 0.0
+    assert once(heard(Command(throttle=0.2, steer=-0.05), ego=ego(8.0, y=1.0)), DRIVING).command.steer < 0.0
+
+
+def test_a_wheel_that_a_person_has_taken_over_is_not_where_it_was_sent_before() -> None:
+    """Handed back where the gate is blind, it holds the middle, not what was right at another speed."""
+    turned = replace(DRIVING, sent=Wanted(0.0, 0.3))
+    far = {"ego": ego(13.9, y=30.0), "faults": ("odometry: too far from its route",)}
+    driven = run(turned, heard(None, overridden=True, **far), 20)
+    steers = [abs(answer.command.steer) for answer in driven]
+    assert steers == sorted(steers, reverse=True) and steers[0] > 0.2 and steers[-1] == 0.0
+    assert once(heard(None, **far), driven[-1].memory).command.steer == 0.0
+
+
+def test_a_release_is_not_taken_by_one_who_does_not_see_the_vehicle_stand() -> None:
+    for blind in (heard(ego=None, release=True), heard(ego=ego(0.0), faults=("odometry: stuck",), release=True)):
+        assert once(blind, _stopped()).state is State.HOLD
+
+
 def test_lateral_acceleration_and_speed_are_the_own_ones() -> None:
     fast = once(heard(Command(steer=0.1), ego=ego(19.0)), replace(DRIVING, sent=Wanted(0.0, 0.1)))
     assert fast.verdict is not None and fast.verdict.rule is Rule.LATERAL_ACCELERATION
