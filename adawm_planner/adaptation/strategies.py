@@ -3,8 +3,9 @@
 All are given the same rule of decision, the same source data, and the same budget of decisions to drive and of updates.
 The rollouts are driven by what each has become, so from the second round on the data differ and with them the scores.
 A step that repairs nothing makes no updates, so `none` makes none and `adawm` fewer where it chooses nothing. The
-critic's own updates before each of the policy's (`fit.warmup`) are not counted. `none`, `model`, `policy` and
-`alternate` are the paper's baselines, `full` trains all weights of both parts, `adawm` obeys the decision.
+critic's own updates before each of the policy's (`fit.warmup`) are not counted, nor is the trial at a run's end, which
+all but `none` get. `none`, `model`, `policy` and `alternate` are the paper's baselines, `full` trains all weights of
+both parts, `adawm` obeys the decision.
 """
 
 from __future__ import annotations

@@ -157,7 +157,8 @@ def lambda_returns(reward: Tensor, going: Tensor, value: Tensor, discount: float
 def alive(dream: Dream) -> Tensor:
     """Weight (K, B) of each imagined decision: the probability that nothing before it ended the episode.
 
-    Nothing after an imagined end may count, neither for the actor nor for the critic.
+    Nothing after an imagined end may count, neither for the actor nor for the critic. DreamerV3 also multiplies the
+    discounts of the steps before, which over 15 decisions at 0.995 changes a weight by at most 7 %.
     """
     return torch.cumprod(dream.going[:-1], 0)
 
