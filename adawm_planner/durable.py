@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import fcntl
+import json
 import os
 import re
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 FOLDER_MODE = 0o755
 
@@ -57,6 +60,30 @@ def replacing(path: Path, staged: Path | None = None) -> Iterator[Path]:
         staged.unlink(missing_ok=True)
         raise
     sync(path.parent)
+
+
+def replace_json(path: Path, values: Any) -> None:
+    """Put values in place of what `path` holds, as JSON. Raises OSError, and ValueError for a number not finite."""
+    content = json.dumps(values, indent=1, allow_nan=False) + "\n"
+    with replacing(path) as staged:
+        staged.write_text(content)
+
+
+def lock(path: Path) -> int | None:
+    """Take a lock file, made if missing: the open file, or None where another process has it.
+
+    The kernel gives it back when the file is closed or the process ends, however it ends.
+    """
+    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        return None
+    except BaseException:
+        os.close(descriptor)
+        raise
+    return descriptor
 
 
 def left_behind(path: Path) -> list[Path]:

@@ -39,7 +39,6 @@ FIRST_SEED, SEEDS_APART = 5000, 1000
 """Evaluation seeds; stories are this far apart, so that no two drive the same episode."""
 
 RESULTS = ROOT / "benchmarks" / "results" / "story"
-POLL_S = 1.0
 Document = dict[str, Any]
 
 

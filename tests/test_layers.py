@@ -162,7 +162,7 @@ def test_safety_needs_no_more_than_numpy_and_nothing_of_the_planners_model(modul
     third_party = {name.split(".")[0] for each in reached for name in imports(each)} - set(sys.stdlib_module_names)
     assert third_party <= {"adawm_planner", "numpy"}
     own = {name.split(".")[1] for name in reached if "." in name}
-    assert own <= {"safety", "config", "control", "data_types", "dims", "observation"}
+    assert own <= {"safety", "angles", "config", "control", "data_types", "dims", "observation"}
 
 
 @pytest.mark.parametrize("node", DRIVERS)

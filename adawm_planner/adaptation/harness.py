@@ -32,7 +32,7 @@ from adawm_planner.config.adaptation import AdaptationConfig
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.yaml_file import read_mapping
 from adawm_planner.dims import FRAMES_PER_DECISION
-from adawm_planner.durable import replacing
+from adawm_planner.durable import replace_json
 from adawm_planner.evaluation.report import MEASURES, to_document
 from adawm_planner.place_key import own_net, place_key
 from adawm_planner.policy.agent import Agent, load_agent, write_weights
@@ -145,7 +145,7 @@ class Adaptation:
         steps = sum(each["decisions"] for each in self.rounds) + len(rollouts.episodes)
         seconds = rollouts.seconds + time.monotonic() - begun
         values = round_document(done, steps) | {"seconds_driving": rollouts.seconds, "seconds": seconds}
-        _write(record, values)
+        replace_json(record, values)
         self._keep(values, rollouts)
         self._log(values)
 
@@ -225,8 +225,8 @@ class Adaptation:
                 with self.run.progress(name, episodes) as show:
                     result = evaluate(place, agent, agent_digest, seed, episodes, show)
                 shared.parent.mkdir(parents=True, exist_ok=True)
-                _write(shared, to_document(result))
-            _write(path, _read(shared))
+                replace_json(shared, to_document(result))
+            replace_json(path, _read(shared))
         return _read(path)
 
     def _document(
@@ -248,7 +248,7 @@ class Adaptation:
             "adapter": self._write_adapter(),
             "wall_s": sum(each["seconds"] for each in self.rounds),
         }
-        _write(self.folder / "adaptation.json", document)
+        replace_json(self.folder / "adaptation.json", document)
         return document
 
     def _curve_points(self) -> list[dict[str, Any]]:
@@ -432,11 +432,6 @@ def _read(path: Path) -> dict[str, Any]:
     except ValueError as error:
         raise ValueError(f"{path}: damaged ({error}); remove it, then it is made again") from error
     return values
-
-
-def _write(path: Path, values: dict[str, Any]) -> None:
-    with replacing(path) as staged:
-        staged.write_text(json.dumps(values, indent=1, allow_nan=False) + "\n")
 
 
 def _digest_of(agent: Agent) -> str:

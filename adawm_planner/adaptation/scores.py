@@ -17,7 +17,7 @@ import numpy as np
 
 from adawm_planner.config.checks import finite
 from adawm_planner.data_types import Float64, Outcome
-from adawm_planner.durable import replacing
+from adawm_planner.durable import replace_json
 
 CAUSES = ("cause_vehicle", "cause_task")
 DIRECT = ("ego", "world", *CAUSES, "dynamics_prediction", "dynamics_divergence", "policy_imagined", "policy_returns")
@@ -184,8 +184,7 @@ def to_document(baseline: Baseline) -> dict[str, Any]:
 
 def write_baseline(path: Path, baseline: Baseline) -> None:
     """Write the baseline; the file is either whole or the old one."""
-    with replacing(path) as staged:
-        staged.write_text(json.dumps(to_document(baseline), indent=1) + "\n")
+    replace_json(path, to_document(baseline))
 
 
 def read_baseline(path: Path, model_digest: str) -> Baseline:

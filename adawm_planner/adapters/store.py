@@ -7,7 +7,6 @@ what no line names is removed when the store is opened. What somebody else put t
 
 from __future__ import annotations
 
-import fcntl
 import logging
 import os
 import re
@@ -26,7 +25,7 @@ from adawm_planner.adapters.manifest import HEX
 from adawm_planner.adapters.refusal import Reason, Refusal, Refused, refuse
 from adawm_planner.adapters.store_state import Event, Installed, PartState, Status, StoreState, replay
 from adawm_planner.adapters.verify import Context, Seen, VerifiedAdapter, verify
-from adawm_planner.durable import create_folder, remove, sync
+from adawm_planner.durable import create_folder, lock, remove, sync
 
 _log = logging.getLogger(__name__)
 
@@ -87,7 +86,7 @@ class AdapterStore:
         self.root, self.keep, self.notes = root, keep, list[str]()
         self._owed: list[dict[str, Any]] = []  # records that count already and are not on disk yet
         (root / BUNDLES).mkdir(parents=True, exist_ok=True)
-        self._lock = _lock(root / LOCK_FILE)
+        self._lock = _take(root)
         with ExitStack() as opened:
             opened.callback(os.close, self._lock)
             self._log = AppendLog(root / LOG_FILE)
@@ -401,12 +400,8 @@ def _made_here(path: Path, place: str) -> bool:
     return False
 
 
-def _lock(path: Path) -> int:
-    """Take the store; the kernel gives it back when the process ends, however it ends."""
-    descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        os.close(descriptor)
-        raise ValueError(f"{path.parent}: another process has this adapter store open") from None
-    return descriptor
+def _take(root: Path) -> int:
+    taken = lock(root / LOCK_FILE)
+    if taken is None:
+        raise ValueError(f"{root}: another process has this adapter store open")
+    return taken

@@ -31,7 +31,7 @@ from adawm_planner.cli.options import (
 from adawm_planner.config.finetuning import TRAINING_PACKAGES
 from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.evaluation.episode import EpisodeResult
-from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_json
+from adawm_planner.evaluation.report import Evaluation, episode_line, table, to_document, write_evaluations
 from adawm_planner.origin import Start
 from adawm_planner.paths import install_extra
 from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
@@ -370,7 +370,7 @@ def finish(console: Console, run: Run, json_file: Path | None) -> None:
     )
     document = to_document(evaluation) | run.start.origin(PACKAGES)
     if json_file is not None:
-        write_json(json_file, [document])
+        write_evaluations(json_file, [document])
     console.print(table([document]))
     if ros:
         latency = ros["latency_ms"]

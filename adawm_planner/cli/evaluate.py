@@ -29,7 +29,7 @@ from adawm_planner.evaluation.closed_loop import evaluate as run
 from adawm_planner.evaluation.compare import compare, matching
 from adawm_planner.evaluation.episode import EpisodeResult
 from adawm_planner.evaluation.pilots import PILOTS, WORLD_MODEL
-from adawm_planner.evaluation.report import Evaluation, read_json, table, to_document, write_json
+from adawm_planner.evaluation.report import Evaluation, read_json, table, to_document, write_evaluations
 from adawm_planner.origin import Start
 from adawm_planner.simulator.tasks import BUILT_IN_TASKS, load_task, load_vehicle
 
@@ -196,7 +196,7 @@ def finish(
         return
     reasons = [add_comparison(document, references) for document in documents]
     if json_file is not None:
-        write_json(json_file, documents)
+        write_evaluations(json_file, documents)
     console.print(table(documents))
     for document in documents:
         show_interventions(console, document)

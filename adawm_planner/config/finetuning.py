@@ -56,7 +56,7 @@ class SplitConfig:
 
 
 @dataclass(frozen=True)
-class GateConfig:
+class UpdateGateConfig:
     """When an update may leave, see `finetuning.gate`."""
 
     confidence: float = 0.95

@@ -26,8 +26,6 @@ from adawm_planner.workers import children_without_sigint, death_told, worker_po
 if TYPE_CHECKING:
     from adawm_planner.adapters.verify import VerifiedAdapter
 
-__all__ = ["CutShort", "EpisodeRecorder", "EpisodeResult", "EvaluationConfig", "check", "evaluate", "run_episode"]
-
 
 @dataclass(frozen=True)
 class EvaluationConfig:

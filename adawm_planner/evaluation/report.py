@@ -121,13 +121,13 @@ def _comfort_detail(episodes: Sequence[EpisodeResult]) -> dict[str, float]:
     return {name: sum(each[name] for each in within) / len(within) for name in within[0]}
 
 
-def write_json(path: Path, documents: Sequence[dict[str, Any]]) -> None:
+def write_evaluations(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     """Write one document as itself, several as a list; raises ValueError where the file cannot be written."""
     result_file.write_json(path, documents[0] if len(documents) == 1 else list(documents))
 
 
 def read_json(path: Path) -> list[dict[str, Any]]:
-    """Every evaluation in a file that `write_json` wrote.
+    """Every evaluation in a file that `write_evaluations` wrote.
 
     Raises:
         ValueError: not JSON, or not this schema; the message names file and field.

@@ -46,7 +46,7 @@ from adawm_planner.adaptation.scores import Baseline
 from adawm_planner.adaptation.select_part import Part
 from adawm_planner.adaptation.visited import Visited, visit
 from adawm_planner.config.adaptation import AdaptationConfig
-from adawm_planner.config.finetuning import GateConfig
+from adawm_planner.config.finetuning import UpdateGateConfig
 from adawm_planner.data_types import Float64, Int64
 from adawm_planner.finetuning.material import HeldOut
 from adawm_planner.policy.agent import Agent
@@ -131,7 +131,7 @@ class Trial:
     after: Agent
     baseline: Baseline
     config: AdaptationConfig
-    gate: GateConfig
+    gate: UpdateGateConfig
     seed: int  # of states and imagined futures
 
 
@@ -162,13 +162,13 @@ def judge(trial: Trial, held_out: HeldOut | None, home: Replay) -> GateReport:
     return GateReport(trial.part.value, not failed, reason, count, len(unit), tuple(checks))
 
 
-def too_few(held_out: HeldOut | None, part: Part, gate: GateConfig) -> GateReport | None:
+def too_few(held_out: HeldOut | None, part: Part, gate: UpdateGateConfig) -> GateReport | None:
     """The refusal of any update, where there is not enough held-out driving to judge it."""
     count = 0 if held_out is None else held_out.count
     return None if count >= gate.least_episodes else _refused("held-out episodes", count, part, gate)
 
 
-def _refused(what: str, count: int, part: Part, gate: GateConfig) -> GateReport:
+def _refused(what: str, count: int, part: Part, gate: UpdateGateConfig) -> GateReport:
     least = gate.least_episodes
     text = f"{what}: {count}, at least {least} are needed to judge an update; drive on"
     return GateReport(part.value, False, text, count, 0, (Check("held_out_episodes", False, count, least, text),))

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from adawm_planner.config.finetuning import GateConfig, RoundConfig
+from adawm_planner.config.finetuning import RoundConfig, UpdateGateConfig
 from adawm_planner.data_types import Int64
 from adawm_planner.finetuning.episodes import Policy, Stretch
 from adawm_planner.pretraining.dataset import Episodes, join
@@ -87,7 +87,7 @@ def material_of(stretches: Sequence[Stretch], base: str, config: RoundConfig) ->
     held = [one for one in ours if one.episodes.held_out[0]]
     begin = next(k for k, one in enumerate(ours) if one is rollouts[0])
     recent = _held_out([one for one in ours[begin:] if one.episodes.held_out[0]], config.held_out_episodes)
-    least = GateConfig().least_episodes
+    least = UpdateGateConfig().least_episodes
     return Material(
         policy=acting,
         rollouts=join([one.episodes for one in rollouts]),

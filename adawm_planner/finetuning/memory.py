@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any
 
 from adawm_planner.adapters.store import FINETUNER_FILE, LOG_FILE
-from adawm_planner.durable import left_behind, remove, replacing, sync
+from adawm_planner.durable import left_behind, remove, replace_json, replacing, sync
 
 SCHEMA = "adawm.finetuner/1"
 STATE_FILE = FINETUNER_FILE
@@ -101,9 +101,7 @@ class Memory:
         driving = () if known.report is None else known.report["acting"]
         old, newest = known.made[:-KEPT_BUNDLES], known.made[-KEPT_BUNDLES:]
         known = replace(known, made=(*(one for one in old if one.digest in driving), *newest))
-        content = json.dumps({"schema": SCHEMA, **asdict(known)}, indent=1, allow_nan=False) + "\n"
-        with replacing(self.folder / STATE_FILE) as staged:
-            staged.write_text(content)
+        replace_json(self.folder / STATE_FILE, {"schema": SCHEMA, **asdict(known)})
         self.known = known
         self._sweep()
 

@@ -23,7 +23,6 @@ this store and are never evicted.
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import json
 import logging
 import os
@@ -36,7 +35,7 @@ from types import TracebackType
 from typing import Any
 
 from adawm_planner.config.finetuning import ReplayConfig
-from adawm_planner.durable import left_behind, remove, replacing
+from adawm_planner.durable import left_behind, lock, remove, replacing
 from adawm_planner.finetuning.captured import Captured
 from adawm_planner.finetuning.chunk import SCHEMA, ChunkFile, DamagedChunkError, chunk_name, encode, read
 from adawm_planner.runtime.model_files import interface
@@ -313,15 +312,10 @@ def _format_text() -> str:
 
 def _take_lock(folder: Path) -> int:
     """Lock a store for writing; the lock goes with the process, however that ends."""
-    descriptor = os.open(folder / LOCK_FILE, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip() or "unknown"
-        os.close(descriptor)
-        raise StoreBusyError(
-            f"{folder}: is being written by process {owner}; stop that one, or name another folder"
-        ) from None
+    descriptor = lock(folder / LOCK_FILE)
+    if descriptor is None:
+        owner = (folder / LOCK_FILE).read_bytes()[:20].decode(errors="replace").strip() or "unknown"
+        raise StoreBusyError(f"{folder}: is being written by process {owner}; stop that one, or name another folder")
     with contextlib.suppress(OSError):  # the number is for people: a full disk must not forbid reading
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)

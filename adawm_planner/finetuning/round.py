@@ -35,7 +35,7 @@ from adawm_planner.adapters.manifest import bundle_digest
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify, verify_folder
 from adawm_planner.config.adaptation import AdaptationConfig, load_adaptation
 from adawm_planner.config.adapters import AdapterLimits
-from adawm_planner.config.finetuning import GateConfig, SplitConfig
+from adawm_planner.config.finetuning import SplitConfig, UpdateGateConfig
 from adawm_planner.data_types import Float32
 from adawm_planner.finetuning.gate import GateReport, Trial, judge, too_few
 from adawm_planner.finetuning.material import Material
@@ -193,12 +193,12 @@ def learn(
     setting, past = Setting(strategy, workshop.source, workshop.baseline, config), Past(_last(memory, material))
     (step,) = adapt_step(index, student, rollouts, replay, setting, past, index, show).steps
     if not step.fits:
-        few = too_few(material.held_out, step.selection.part, GateConfig())
+        few = too_few(material.held_out, step.selection.part, UpdateGateConfig())
         wanted = strategy_of(name).parts(index - 1, step.selection.part)
         return Learned(step, few if wanted and workshop.key is not None else None, None, "")
     tell(Phase.GATING)
     part = Part(step.fits[0].part)
-    trial = Trial(part, before, student.merged(), workshop.baseline, config, GateConfig(), index)
+    trial = Trial(part, before, student.merged(), workshop.baseline, config, UpdateGateConfig(), index)
     # A model is judged in the world it was repaired for: what was driven before a shift speaks against every repair.
     gate = judge(trial, material.recent if part is Part.DYNAMICS else material.held_out, workshop.home)
     if not gate.passed:
@@ -318,7 +318,7 @@ def _named(made: Made) -> str:
 
 def _allowed(workshop: Workshop, material: Material, name: str) -> Strategy:
     """The strategy, or `none` where no update could leave: it would be work for nothing."""
-    judged = too_few(material.held_out, Part.NOTHING, GateConfig()) is None
+    judged = too_few(material.held_out, Part.NOTHING, UpdateGateConfig()) is None
     return strategy_of(name if judged and workshop.key is not None else "none")
 
 

@@ -24,10 +24,11 @@ from adawm_planner.dims import ACTION_COUNT
 from adawm_planner.pretraining.claim import claim_round, claim_values
 from adawm_planner.pretraining.dataset import (
     Episodes,
-    chunk_files,
     join,
     load_chunk,
     outcomes_of,
+    round_chunks,
+    round_folder,
     save_chunk,
     seconds_of,
 )
@@ -334,8 +335,8 @@ def collect_round(
     Raises:
         ValueError: the folder holds episodes of another round with this number, or a worker process died.
     """
-    target, jobs = folder / f"round-{plan.index:02d}", plan.jobs()
-    files = chunk_files_of(target)
+    target, jobs = round_folder(folder, plan.index), plan.jobs()
+    files = round_chunks(folder, plan.index)
     claim_round(target, plan.claim(), stored=bool(files))
     stored, outcomes, seconds = _stored(files)
     for _ in outcomes:
@@ -373,11 +374,6 @@ def _stored(files: Sequence[Path]) -> tuple[int, list[str], float]:
             raise ValueError(f"{error}; remove {file.parent}, then the round is driven again") from error
         stored += len(episodes)
     return stored, outcomes, seconds
-
-
-def chunk_files_of(round_folder: Path) -> list[Path]:
-    """Finished chunks of one round, in order."""
-    return [path for path in chunk_files(round_folder.parent) if path.parent == round_folder]
 
 
 def _write(path: Path, driven: Sequence[Driven], seconds: float) -> None:

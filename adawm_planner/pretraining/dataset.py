@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import lzma
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from tokenize import TokenError
@@ -203,16 +203,21 @@ def _check_values(episodes: Episodes) -> None:
             raise ValueError(f"column '{name}' holds what is no finite number, must be finite")
 
 
-def chunk_files(folder: Path) -> list[Path]:
-    """Finished chunks below `folder`, in the order in which they were driven."""
-    return sorted(path for path in folder.glob("round-*/chunk-*.npz") if ".part" not in path.name)
+def round_folder(folder: Path, index: int) -> Path:
+    """Where a round's chunks are, below the folder of all."""
+    return folder / f"round-{index:02d}"
 
 
-def load_folder(folder: Path) -> Episodes:
-    """All chunks below `folder`, end to end. Raises ValueError when there are none."""
-    files = chunk_files(folder)
+def round_chunks(folder: Path, index: int) -> list[Path]:
+    """Finished chunks of a round, in the order in which they were driven."""
+    return sorted(round_folder(folder, index).glob("chunk-*.npz"), key=lambda path: (len(path.name), path.name))
+
+
+def load_rounds(folder: Path, rounds: Iterable[int]) -> Episodes:
+    """All chunks of some rounds, end to end. Raises ValueError when there are none."""
+    files = [path for index in rounds for path in round_chunks(folder, index)]
     if not files:
-        raise ValueError(f"{folder}: holds no driving data; run `adawm collect` or `adawm pretrain`")
+        raise ValueError(f"{folder}: holds no driving data of these rounds; run `adawm collect` or `adawm pretrain`")
     return join([load_chunk(path)[0] for path in files])
 
 

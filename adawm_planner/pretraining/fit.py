@@ -9,7 +9,7 @@ on what else it does, whether the stage was killed or not.
 
 from __future__ import annotations
 
-import fcntl
+import os
 import time
 import zlib
 from collections.abc import Callable, Iterator, Mapping
@@ -26,6 +26,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 from torch.utils.tensorboard import SummaryWriter
 
+from adawm_planner.durable import lock
 from adawm_planner.policy.agent import write_weights
 from adawm_planner.runtime.model_files import check_finite
 
@@ -68,13 +69,10 @@ def lock_run(folder: Path) -> TextIO:
         ValueError: another process works on the run.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    lock = (folder / "lock").open("w")
-    try:
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.close()
-        raise ValueError(f"{folder}: another process works on this run; wait for it or choose another --run") from None
-    return lock
+    taken = lock(folder / "lock")
+    if taken is None:
+        raise ValueError(f"{folder}: another process works on this run; wait for it or choose another --run")
+    return os.fdopen(taken, "r+")
 
 
 @dataclass(frozen=True)

@@ -21,12 +21,12 @@ from rich.console import Console
 
 from adawm_planner.config.mapping import to_mapping
 from adawm_planner.config.pretraining import PretrainingConfig
-from adawm_planner.durable import replacing
+from adawm_planner.durable import replace_json
 from adawm_planner.origin import checkout
 from adawm_planner.policy.agent import Agent, load_agent, save_agent
 from adawm_planner.pretraining.clone import CLONE_FILE, Clone, load_clone, save_clone
 from adawm_planner.pretraining.collect import Fleet, RigFactory, Round, collect_round, score
-from adawm_planner.pretraining.dataset import Episodes, join, load_chunk
+from adawm_planner.pretraining.dataset import Episodes, load_rounds
 from adawm_planner.pretraining.fit import Run, lock_run, step_generator
 from adawm_planner.pretraining.trainer import (
     ActorCritic,
@@ -70,8 +70,7 @@ class Pipeline:
         path = self.folder / FACTS_FILE
         facts = read_facts(path)
         fact = {"stage": stage, "seconds": round(seconds, 1), **values}
-        with replacing(path) as staged:
-            staged.write_text(json.dumps([*facts, fact], indent=1))
+        replace_json(path, [*facts, fact])
         self.console.print(" ".join(f"{key}={value}" for key, value in fact.items()), highlight=False)
 
 
@@ -103,7 +102,7 @@ def pretrain(config: PretrainingConfig, data: Path, folder: Path, factory: RigFa
         with Fleet(factory, config.collection.workers) as fleet:
             pipeline = Pipeline(config, data, run, fleet, console)
             clone = clone_from_driving(pipeline)
-            episodes = load_rounds(data, config.collection.rounds)
+            episodes = load_rounds(data, range(config.collection.rounds + 1))
             train, held_out = (
                 Replay(clone.encoder, episodes.select(keep), config.imagination.discount) for keep in _split(episodes)
             )
@@ -128,12 +127,6 @@ def _keep_config(folder: Path, config: PretrainingConfig) -> None:
 
 def _split(episodes: Episodes) -> tuple[Any, Any]:
     return ~episodes.held_out, episodes.held_out
-
-
-def load_rounds(data: Path, last: int) -> Episodes:
-    """Episodes of rounds 0 to `last`; later rounds belong to the policy's own driving."""
-    files = [path for index in range(last + 1) for path in sorted((data / f"round-{index:02d}").glob("chunk-????.npz"))]
-    return join([load_chunk(path)[0] for path in files])
 
 
 # ---------------------------------------------------------------- 1, 2: driving and cloning
@@ -173,7 +166,7 @@ def _clone_round(pipeline: Pipeline, index: int, before: str, updates: int) -> P
     config = pipeline.config
     _seed_weights(config, folder.name)
     clone = load_clone(Path(before)).train() if before else Clone(config.world_model, config.policy)
-    episodes = load_rounds(pipeline.data, index)
+    episodes = load_rounds(pipeline.data, range(index + 1))
     episodes.check_rewards(config.world_model.reward_limit)
     report = train_clone(clone, episodes, config.cloning, updates, folder.name, pipeline.run)
     save_clone(clone, folder)
@@ -258,8 +251,7 @@ def _imagine_round(
     config = pipeline.config
     data_round = config.collection.rounds + index
     driving = collect(pipeline, data_round, str(before), config.imagination.round_decisions, sample=True)
-    fresh = [load_chunk(path)[0] for path in sorted((pipeline.data / f"round-{data_round:02d}").glob("chunk-????.npz"))]
-    episodes = join(fresh)
+    episodes = load_rounds(pipeline.data, [data_round])
     replay.add(episodes.select(~episodes.held_out))
     report = train_policy(learner, replay, config.imagination.round_updates, folder.name, pipeline.run)
     if not any(fact["stage"] == folder.name for fact in read_facts(pipeline.folder / FACTS_FILE)):

@@ -42,10 +42,6 @@ class ActiveAdapters:
         """Factors of all layers; the parts share none."""
         return {name: pair for each in self.adapters for name, pair in each.factors.items()}
 
-    def of_part(self, part: str) -> VerifiedAdapter | None:
-        """The adapter of a part, None for the base model's."""
-        return next((each for each in self.adapters if each.manifest.part == part), None)
-
 
 BASE = ActiveAdapters()
 """The base model alone."""

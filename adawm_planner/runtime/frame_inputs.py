@@ -20,7 +20,6 @@ OBJECTS = "objects"
 STATUS = "vehicle_status"
 ROUTE = "waypoints"
 VEHICLE = "vehicle_info"
-WORLD = "world_info"
 
 FRAME_PARTS = (ODOMETRY, OBJECTS, STATUS)
 """Inputs that must be there, with equal stamps, in every frame."""

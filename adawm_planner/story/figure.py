@@ -20,7 +20,7 @@ from adawm_planner.adapters.factors import PARTS
 from adawm_planner.data_types import Float64
 from adawm_planner.evaluation.metrics import wilson_interval
 
-BLUE, VERMILION, GREEN, ORANGE, PURPLE = "#0072B2", "#D55E00", "#009E73", "#E69F00", "#CC79A7"
+BLUE, VERMILION, GREEN, PURPLE = "#0072B2", "#D55E00", "#009E73", "#CC79A7"
 SHADES = {
     "nominal": "#e8f1f8",
     "shifted": "#fbe6da",

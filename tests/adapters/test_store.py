@@ -256,7 +256,7 @@ def test_a_log_whose_lines_do_not_hold_their_own_hash_is_still_read(
     assert [OWN in record for record in found] == [False, False, False, True]
 
 
-@pytest.mark.parametrize("step", ["store._lock", "log.os.ftruncate", "store.replay", "store.AdapterStore._tidy"])
+@pytest.mark.parametrize("step", ["store._take", "log.os.ftruncate", "store.replay", "store.AdapterStore._tidy"])
 def test_a_store_that_cannot_be_opened_leaves_no_file_open(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:

@@ -20,7 +20,7 @@ from adawm_planner.cli.main import adawm
 from adawm_planner.data_types import Outcome
 from adawm_planner.evaluation.closed_loop import CutShort, EvaluationConfig, evaluate
 from adawm_planner.evaluation.episode import EpisodeResult
-from adawm_planner.evaluation.report import SCHEMA, Evaluation, read_json, to_document, write_json
+from adawm_planner.evaluation.report import SCHEMA, Evaluation, read_json, to_document, write_evaluations
 from adawm_planner.origin import checkout
 from adawm_planner.simulator.tasks import TASKS_DIR
 from tests.patience import HANG_S
@@ -103,7 +103,7 @@ def test_a_comparison_without_a_common_seed_is_refused_before_the_drive(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     file = tmp_path / "earlier.json"
-    write_json(file, [to_document(evaluate(EvaluationConfig(TASK, driver="blind", episodes=2, seed=11)))])
+    write_evaluations(file, [to_document(evaluate(EvaluationConfig(TASK, driver="blind", episodes=2, seed=11)))])
     monkeypatch.setattr("adawm_planner.cli.evaluate.with_progress", lambda config: pytest.fail("it drives"))
     words = ["evaluate", "--driver", "blind", "--episodes", "2", "--compare", str(file)]
     result = CliRunner().invoke(adawm, words)
@@ -115,7 +115,7 @@ def test_what_cannot_be_compared_after_an_interruption_is_written(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     earlier, file = tmp_path / "earlier.json", tmp_path / "result.json"
-    write_json(earlier, [to_document(evaluate(EvaluationConfig(TASK, driver="blind", seed=12)))])
+    write_evaluations(earlier, [to_document(evaluate(EvaluationConfig(TASK, driver="blind", seed=12)))])
     monkeypatch.setattr(
         "adawm_planner.cli.evaluate.with_progress",
         lambda config: replace(evaluate(replace(config, episodes=1)), requested=config.episodes),
@@ -198,7 +198,7 @@ def test_a_console_that_fails_leaves_the_json_with_its_comparison(
 
     earlier, file = tmp_path / "earlier.json", tmp_path / "result.json"
     evaluation = evaluate(EvaluationConfig(TASK, driver="blind", seed=5000))
-    write_json(earlier, [to_document(evaluation)])
+    write_evaluations(earlier, [to_document(evaluation)])
     monkeypatch.setattr("adawm_planner.cli.evaluate.with_progress", lambda config: evaluation)
     monkeypatch.setattr(Console, "print", full)
     words = ["evaluate", "--driver", "blind", "--episodes", "1", "--compare", str(earlier), "--json", str(file)]

@@ -21,7 +21,7 @@ from adawm_planner.evaluation.report import (
     read_json,
     table,
     to_document,
-    write_json,
+    write_evaluations,
 )
 
 
@@ -145,8 +145,8 @@ def test_check_names_the_wrong_field(field: str, value: object) -> None:
 
 def test_files_hold_one_document_or_a_list_and_errors_name_the_file(tmp_path: Path) -> None:
     one, two = to_document(_evaluation(Outcome.SUCCESS)), to_document(_evaluation(Outcome.COLLISION))
-    write_json(tmp_path / "one.json", [one])
-    write_json(tmp_path / "two.json", [one, two])
+    write_evaluations(tmp_path / "one.json", [one])
+    write_evaluations(tmp_path / "two.json", [one, two])
     assert json.loads((tmp_path / "one.json").read_text())["schema"] == "adawm.evaluation/1"
     assert read_json(tmp_path / "two.json") == [one, two]
     wrong = {

@@ -16,7 +16,7 @@ import yaml
 
 from adawm_planner.adaptation.fit import fit_dynamics
 from adawm_planner.adaptation.select_part import Part
-from adawm_planner.config.finetuning import GateConfig
+from adawm_planner.config.finetuning import UpdateGateConfig
 from adawm_planner.finetuning.gate import GateReport, Trial, better, judge, lower_bound, no_worse, sign_flip
 from adawm_planner.finetuning.material import HeldOut
 from adawm_planner.finetuning.round import Workshop
@@ -50,7 +50,7 @@ def shaken(agent: Agent, part: str, size: float, seed: int) -> Agent:
 
 
 def trial(workshop: Workshop, part: Part, before: Agent, after: Agent, seed: int = 0, **gate: object) -> Trial:
-    return Trial(part, before, after, workshop.baseline, CONFIG, GateConfig(**gate), seed)  # type: ignore[arg-type]
+    return Trial(part, before, after, workshop.baseline, CONFIG, UpdateGateConfig(**gate), seed)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("episodes", [5, 8, 20])
@@ -187,7 +187,7 @@ def test_what_an_update_does_at_home_is_held_to_its_limits(workshop: Workshop, r
         for name in ("decisions_moved", "decisions_moved_at_home")
     )
     assert here < home
-    limit = replace(dynamics, gate=GateConfig(moved_by_dynamics=0.5 * (here + home)))
+    limit = replace(dynamics, gate=UpdateGateConfig(moved_by_dynamics=0.5 * (here + home)))
     assert failed(judge(limit, driving, workshop.home)) == ["decisions_moved_at_home"]
     for margin, refused in ((0.05, True), (5.0, False)):
         back = trial(workshop, Part.DYNAMICS, repaired, workshop.agent, worse_at_home=margin)
@@ -301,7 +301,7 @@ def test_parts_of_one_episode_are_one_unit(workshop: Workshop) -> None:
 @pytest.mark.parametrize(("name", "value"), [("confidence", 1.0), ("least_episodes", 1), ("moved_at_home", 1.5)])
 def test_a_gate_that_is_none_is_refused(name: str, value: float) -> None:
     with pytest.raises(ValueError, match=f"gate.{name} is {value}"):
-        GateConfig(**{name: value})  # type: ignore[arg-type]
+        UpdateGateConfig(**{name: value})  # type: ignore[arg-type]
 
 
 def test_a_configuration_that_fits_no_student_is_refused_at_the_start(place: Workplace, tmp_path: Path) -> None:

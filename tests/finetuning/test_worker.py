@@ -33,7 +33,7 @@ from adawm_planner.adaptation.strategies import strategy_of
 from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
-from adawm_planner.config.finetuning import STRATEGIES, GateConfig, ReplayConfig, RoundConfig
+from adawm_planner.config.finetuning import STRATEGIES, ReplayConfig, RoundConfig, UpdateGateConfig
 from adawm_planner.durable import staged_beside
 from adawm_planner.finetuning import round as round_module
 from adawm_planner.finetuning import worker_process
@@ -85,7 +85,7 @@ def material(place: Workplace, adapters: tuple[str, ...] = (), begin: int = 0) -
         stretches = split(driven(random_episodes(40, seed, level=1.0), place.base, adapters, begin))
         found = material_of(stretches, place.base, RoundConfig(decisions=100))
         assert isinstance(found, Material)
-        if too_few(found.held_out, Part.NOTHING, GateConfig()) is None:
+        if too_few(found.held_out, Part.NOTHING, UpdateGateConfig()) is None:
             return found
     raise AssertionError("no episodes are held out")
 

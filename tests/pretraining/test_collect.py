@@ -17,6 +17,7 @@ import pytest
 
 from adawm_planner.config.presets import load_pretraining
 from adawm_planner.dims import ACTION_COUNT
+from adawm_planner.durable import staged_beside
 from adawm_planner.pretraining.collect import (
     Fleet,
     Job,
@@ -28,7 +29,7 @@ from adawm_planner.pretraining.collect import (
     round_jobs,
     score,
 )
-from adawm_planner.pretraining.dataset import load_chunk, load_folder, save_chunk
+from adawm_planner.pretraining.dataset import load_chunk, load_rounds, save_chunk
 from tests.patience import HANG_S
 from tests.pretraining.crossing import GO, STOP, crossing_rig
 
@@ -88,12 +89,12 @@ def test_a_stopped_round_goes_on_with_the_next_episode(tmp_path: Path) -> None:
     with Fleet(crossing_rig, 0) as fleet:
         whole = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "whole", 300)
         begun = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 120)
-        (tmp_path / "parts" / "round-00" / "chunk-0009.part.npz").write_bytes(b"half a chunk")
+        staged_beside(tmp_path / "parts" / "round-00" / "chunk-0009.npz").write_bytes(b"half a chunk")
         parts = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 300)
         again = collect_round(fleet, Round(CONFIG, 1, 0), tmp_path / "parts", 300)
     assert 0.0 < begun.seconds < parts.seconds == again.seconds, "of all calls"
     assert parts.outcomes == whole.outcomes and parts.decisions == whole.decisions >= 300
-    left, right = load_folder(tmp_path / "whole"), load_folder(tmp_path / "parts")
+    left, right = (load_rounds(tmp_path / name, [0]) for name in ("whole", "parts"))
     assert np.array_equal(left.state, right.state) and np.array_equal(left.held_out, right.held_out)
 
 

@@ -15,7 +15,7 @@ from adawm_planner.pretraining.dataset import (
     Episodes,
     join,
     load_chunk,
-    load_folder,
+    load_rounds,
     outcomes_of,
     save_chunk,
     sequence_starts,
@@ -44,7 +44,10 @@ def test_a_chunk_comes_back_bit_for_bit(tmp_path: Path) -> None:
     for field in fields(Episodes):
         assert np.array_equal(getattr(loaded, field.name), getattr(stored, field.name)), field.name
     assert meta["outcomes"].tolist() == ["success", "collision"]
-    assert len(load_folder(tmp_path)) == 12
+    save_chunk(tmp_path / "round-01" / "chunk-9999.npz", episode(3), {"outcomes": ["success"]})
+    save_chunk(tmp_path / "round-01" / "chunk-10000.npz", episode(2), {"outcomes": ["success"]})
+    assert len(load_rounds(tmp_path, [0])) == 12
+    assert np.flatnonzero(load_rounds(tmp_path, [1, 0]).first).tolist() == [0, 3, 5, 10]
 
 
 def test_a_chunk_from_before_there_was_a_gate_says_that_none_spoke(tmp_path: Path) -> None:
@@ -62,7 +65,7 @@ def test_a_broken_chunk_is_named(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="chunk-0000.npz: not a chunk"):
         load_chunk(path)
     with pytest.raises(ValueError, match="holds no driving data"):
-        load_folder(tmp_path)
+        load_rounds(tmp_path, [0])
 
 
 @pytest.mark.parametrize("shape", [(), (4,), (5, 1), (5, 2, 3), (0,)], ids=str)

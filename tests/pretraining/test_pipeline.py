@@ -159,7 +159,8 @@ def test_a_killed_round_takes_what_all_its_calls_took(tmp_path: Path, monkeypatc
     monkeypatch.setattr(pipeline, "train_policy", train)
     monkeypatch.setattr(pipeline, "save_agent", save)
     monkeypatch.setattr(pipeline, "_drive_and_note", lambda *_: None)
-    monkeypatch.setattr(pipeline, "join", lambda _: SimpleNamespace(held_out=np.zeros(1, bool), select=lambda _: None))
+    some = SimpleNamespace(held_out=np.zeros(1, bool), select=lambda _: None)
+    monkeypatch.setattr(pipeline, "load_rounds", lambda *_: some)
     learner: Any = SimpleNamespace(agent=None)
     replay: Any = MagicMock()
     folder = tmp_path / "imagined-01"
