@@ -209,7 +209,10 @@ def _cell_text(row: Document, name: str) -> str:
 
 
 def figures(documents: Sequence[Document], folder: Path) -> None:
-    """One picture per shift: success against environment steps, and both mismatch scores over rounds."""
+    """One picture per shift: success against environment steps, and both mismatch scores over rounds.
+
+    Lines are of the newest student after each round; a star is the one that a run ended with, after the trial's steps.
+    """
     import matplotlib
 
     matplotlib.use("Agg")
@@ -220,12 +223,14 @@ def figures(documents: Sequence[Document], folder: Path) -> None:
         figure, axes = pyplot.subplots(1, 3, figsize=(13, 3.6))
         for name in dict.fromkeys(each["strategy"] for each in here):
             runs = [each for each in here if each["strategy"] == name]
-            _line(axes[0], name, [[(p["env_steps"], p["success_rate"]) for p in run["curve"]] for run in runs])
+            colour = _line(axes[0], name, [[(p["env_steps"], p["success_rate"]) for p in run["curve"]] for run in runs])
+            ends = [(_steps(run), run["after"]["success_rate"]) for run in runs if run["trial"]]
+            axes[0].scatter(*zip(*ends, strict=True) if ends else ((), ()), marker="*", color=colour)
             for axis, part in ((axes[1], "dynamics"), (axes[2], "policy")):
                 _line(axis, name, [[(r["round"], r[f"{part}_mismatch"]) for r in run["rounds"]] for run in runs])
         for axis, title, x in zip(
             axes,
-            ("success", "dynamics mismatch", "policy mismatch"),
+            ("success (star: after the trial)", "dynamics mismatch", "policy mismatch"),
             ("environment steps", "round", "round"),
             strict=True,
         ):
@@ -238,12 +243,18 @@ def figures(documents: Sequence[Document], folder: Path) -> None:
         pyplot.close(figure)
 
 
-def _line(axis: Any, name: str, runs: Sequence[Sequence[tuple[float, float]]]) -> None:
-    """Mean over runs at each point that all of them have, and each run as a faint line."""
+def _steps(run: Document) -> int:
+    """Decisions driven in the rounds and in the trial."""
+    return int(run["env_steps"] + run["trial"]["env_steps"])
+
+
+def _line(axis: Any, name: str, runs: Sequence[Sequence[tuple[float, float]]]) -> Any:
+    """Mean over runs at each point that all of them have, and each run as a faint line; returns their colour."""
     shortest = min(map(len, runs))
     if not shortest:
-        return
+        return None
     values = np.array([run[:shortest] for run in runs])
     (line,) = axis.plot(values[0, :, 0], values[:, :, 1].mean(0), label=name)
     for run in values:
         axis.plot(run[:, 0], run[:, 1], color=line.get_color(), alpha=0.2, linewidth=0.8)
+    return line.get_color()
