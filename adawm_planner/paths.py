@@ -7,6 +7,8 @@ They are found in a source checkout (also one installed with `pip install -e` or
 from __future__ import annotations
 
 import os
+import shutil
+import sysconfig
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -63,3 +65,9 @@ def _candidates(module: Path) -> Iterator[Path]:
     for prefix in os.environ.get(PREFIX_VARIABLE, "").split(os.pathsep):
         if prefix:
             yield Path(prefix) / "share" / NAME
+
+
+def netconvert() -> str | None:
+    """The program that builds SUMO nets: the eclipse-sumo wheel's, else the one on PATH."""
+    bundled = Path(sysconfig.get_path("purelib")) / "sumo" / "bin" / "netconvert"
+    return str(bundled) if bundled.is_file() else shutil.which("netconvert")

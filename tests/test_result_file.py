@@ -7,12 +7,15 @@ import os
 import stat
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
+import click
 import pytest
 from click.testing import CliRunner
 
 from adawm_planner.cli.main import adawm
+from adawm_planner.cli.options import writable
 from adawm_planner.result_file import check_folder, check_writable, write_json, write_text
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -98,6 +101,29 @@ def test_every_command_tries_its_json_before_it_prints(words: list[str], tmp_pat
     assert result.exit_code == 2
     assert result.output.splitlines()[-1].endswith("/proc/x.json cannot be written (No such file or directory)")
     assert result.output.splitlines()[0].startswith("Usage")
+
+
+def commands(group: click.Group, before: tuple[str, ...] = ()) -> Iterator[tuple[str, click.Command]]:
+    """Every command by its words."""
+    context = click.Context(group)
+    for name in group.list_commands(context):
+        command = group.get_command(context, name)
+        assert command is not None
+        words = (*before, name)
+        if isinstance(command, click.Group):
+            yield from commands(command, words)
+        else:
+            yield " ".join(words), command
+
+
+def test_every_json_of_every_command_is_tried_alike() -> None:
+    found = {
+        words: param.callback
+        for words, command in commands(adawm)
+        for param in command.params
+        if "--json" in param.opts
+    }
+    assert len(found) > 25 and {words for words, callback in found.items() if callback is not writable} == set()
 
 
 def test_a_folder_that_is_tried_is_left_as_it_was(tmp_path: Path) -> None:

@@ -173,10 +173,10 @@ def domain() -> Check:
 def sumo() -> Check:
     """libsumo, and netconvert of the same installation."""
     library = _probe("import libsumo; print(libsumo.getVersion()[1])")
-    netconvert = _netconvert()
-    found = f"libsumo: {library.text}; netconvert: {netconvert or 'missing'}"
+    program = paths.netconvert()
+    found = f"libsumo: {library.text}; netconvert: {program or 'missing'}"
     fix = LIBRARIES_FIX if NO_LIBRARY in library.text else f"{paths.install_extra('sim')} (or make setup)"
-    return Check("SUMO", library.ok and netconvert is not None, found, "libsumo and netconvert", fix, required=False)
+    return Check("SUMO", library.ok and program is not None, found, "libsumo and netconvert", fix, required=False)
 
 
 def carla() -> Check:
@@ -289,12 +289,6 @@ def _program(name: str, program: str, fix: str) -> Check:
     """Whether a program of the system is there."""
     where = shutil.which(program)
     return Check(name, where is not None, where or "missing", program, fix, required=False)
-
-
-def _netconvert() -> str | None:
-    """The netconvert beside this interpreter, of the eclipse-sumo wheel, or on the path."""
-    beside = Path(sys.executable).parent / "netconvert"
-    return str(beside) if beside.is_file() else shutil.which("netconvert")
 
 
 def _version(distribution: str) -> str | None:

@@ -11,7 +11,6 @@ import os
 import re
 import shutil
 import subprocess
-import sysconfig
 import tempfile
 import xml.etree.ElementTree as ET
 from contextlib import suppress
@@ -24,6 +23,7 @@ import numpy as np
 
 from adawm_planner.data_types import DrivableMap, Float64
 from adawm_planner.observation.drivable import drivable_from_opendrive
+from adawm_planner.paths import netconvert
 
 NETS_DIR = Path(__file__).parent / "nets"
 
@@ -188,9 +188,7 @@ def _finish_opendrive(file: Path) -> None:
 
 
 def _netconvert() -> str:
-    """Path of netconvert: the eclipse-sumo wheel's, else the one on PATH."""
-    bundled = Path(sysconfig.get_path("purelib")) / "sumo" / "bin" / "netconvert"
-    found = str(bundled) if bundled.exists() else shutil.which("netconvert")
+    found = netconvert()
     if found is None:
         raise ValueError("netconvert is not installed; install the 'sim' extra (eclipse-sumo)")
     return found

@@ -8,6 +8,7 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -48,6 +49,26 @@ def test_every_failed_check_says_what_to_do(tmp_path: Path, monkeypatch: pytest.
     assert [checks[name]["level"] for name in named] == ["error", "error", "warning"]
     assert "export ROS_DOMAIN_ID" in checks["ROS domain"]["fix"] and "500" in checks["ROS domain"]["found"]
     assert "apt-get install g++" in checks["C++ compiler"]["fix"]
+
+
+@pytest.mark.parametrize("check", doctor.CHECKS, ids=lambda check: check.__name__)
+def test_each_check_can_fail_and_says_what_to_do(
+    check: Callable[[], Check], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is installed, in a domain that is none, with a Python of tomorrow."""
+    monkeypatch.setattr(doctor, "_probe", lambda *_, **__: doctor._Probe(False, "no module"))
+    monkeypatch.setattr(doctor, "_version", lambda _: None)
+    monkeypatch.setattr(doctor, "NEWEST_PYTHON", (3, 9))
+    monkeypatch.setattr(doctor.shutil, "which", lambda _: None)
+    monkeypatch.setattr(paths, "models_dir", lambda: tmp_path)
+    monkeypatch.setenv("ROS_DOMAIN_ID", "500")
+    found = check()
+    assert not found.ok and found.fix and found.expected and found.found
+
+
+def test_a_probe_that_hangs_is_given_up() -> None:
+    found = doctor._probe("import time; time.sleep(600)", timeout_s=0.5)
+    assert not found.ok and "no answer within" in found.text
 
 
 @pytest.mark.parametrize(("value", "ok"), [("", True), ("0", True), ("101", True), ("102", False), ("mine", False)])

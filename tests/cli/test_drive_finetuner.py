@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
@@ -14,7 +18,7 @@ pytest.importorskip("libsumo")
 from adawm_planner.adapters.keys import generate_key, read_private_key
 from adawm_planner.cli import drive
 from adawm_planner.cli.drive import finetuner_settings, key_of, wants_finetuner
-from adawm_planner.processes import Children
+from adawm_planner.processes import ChildDied, Children
 
 
 @pytest.fixture
@@ -98,6 +102,73 @@ def test_a_key_of_one_s_own_is_read_before_anything_is_started(tmp_path: Path) -
     assert not (tmp_path / "other").exists()
     with pytest.raises(ValueError, match="folder /proc/x cannot be made"):
         finetuner_settings(None, Path("/proc/x"))
+
+
+class Ending:
+    """Processes of which the finetuner has ended; keeps what it is asked."""
+
+    log_dir = Path("logs")
+
+    def __init__(self) -> None:
+        self.started: list[str] = []
+        self.checked: list[tuple[frozenset[str], frozenset[str]]] = []
+
+    def start(self, name: str, *_: object) -> None:
+        self.started.append(name)
+
+    def check(self, may_end: frozenset[str], may_die: frozenset[str]) -> None:
+        self.checked.append((may_end, may_die))
+
+    def ended(self, name: str) -> str:
+        return f"{name} ended with exit code 9"
+
+
+class Listening:
+    """An episode listener that has heard all after three looks."""
+
+    report, report_at, adapters, looks = None, math.inf, (), 0
+
+    @property
+    def done(self) -> bool:
+        return self.looks >= 3
+
+    def spin(self, seconds: float) -> None:
+        self.looks += 1
+
+    def take(self) -> tuple[()]:
+        return ()
+
+    def close(self) -> None:
+        """Nothing is open."""
+
+
+@pytest.mark.parametrize("use_gate", [True, False])
+@pytest.mark.parametrize("finetuner", [True, False])
+def test_the_stack_drives_on_without_its_finetuner_and_only_without_that(
+    use_gate: bool, finetuner: bool, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("rclpy")
+    monkeypatch.setattr("adawm_planner.ros.episode_listener.EpisodeListener", Listening)
+    monkeypatch.setattr(drive, "node_command", lambda *_: [])
+    monkeypatch.setattr(drive, "account", lambda _: {})
+    monkeypatch.setattr(drive, "await_last_report", lambda _: None)
+    run, children = drive.Run("t", "v", {"use_gate": use_gate}, finetuner=finetuner), Ending()
+    drive.drive_stack(run, children, Console())  # type: ignore[arg-type]
+    expected = {"sim_bridge", "adawm_planner"} | set(["adawm_gate"] * use_gate + ["adawm_finetuner"] * finetuner)
+    assert set(children.started) == expected
+    assert {may_die for _, may_die in children.checked} == {frozenset({"adawm_finetuner"})}
+    assert [may_end for may_end, _ in children.checked] == [frozenset(), frozenset(), frozenset({"sim_bridge"})]
+    told = "driving on without a finetuner: adawm_finetuner ended with exit code 9"
+    assert capsys.readouterr().out.count(told) == 1
+
+
+def test_a_planner_that_says_nothing_is_given_up() -> None:
+    for report, limit in ((None, drive.START_LIMIT_S), (object(), drive.SILENCE_LIMIT_S)):
+        listener: Any = SimpleNamespace(report=report, report_at=time.monotonic() - limit + 30.0)
+        drive.check_alive(listener, Path("logs"))
+        listener.report_at -= 31.0
+        with pytest.raises(ChildDied, match=f"silent for .* \\(limit {limit:.0f} s\\); see the logs in logs"):
+            drive.check_alive(listener, Path("logs"))
 
 
 def test_a_sidecar_may_die(tmp_path: Path) -> None:
