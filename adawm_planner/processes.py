@@ -7,6 +7,7 @@ is ours; the kernel ends a child whose parent died, however it died.
 from __future__ import annotations
 
 import ctypes
+import errno
 import os
 import signal
 import socket
@@ -260,3 +261,23 @@ def _port_is_free(port: int) -> bool:
         except OSError:
             return False
     return True
+
+
+def held(command: list[str], gate: Path) -> list[str]:
+    """A command that begins once somebody opens the named pipe `gate`.
+
+    It is forked with the others at the start, because this process has threads as soon as it listens.
+    """
+    return ["sh", "-c", 'read -r _ < "$0"; exec "$@"', str(gate), *command]
+
+
+def release(gate: Path, name: str) -> None:
+    """Let the held command of process `name` begin. Raises ChildDied when nobody waits."""
+    try:
+        descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
+    except OSError as error:
+        if error.errno != errno.ENXIO:
+            raise
+        raise ChildDied(f"{name} ended before its turn; see its log beside {gate}") from error
+    os.write(descriptor, b"\n")
+    os.close(descriptor)

@@ -19,7 +19,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.drive import require_ros
 from adawm_planner.cli.options import json_option, seed_option
 from adawm_planner.data_types import Action, Experience, Observation, RewardTerms
 from adawm_planner.dims import ACCELERATION_BINS, ACTION_COUNT, DECISION_S
@@ -28,6 +27,7 @@ from adawm_planner.processes import ros_environment
 from adawm_planner.result_file import write_json
 from adawm_planner.runtime.engine import Engine, OnnxEngine
 from adawm_planner.simulator.env import DrivingEnv
+from adawm_planner.stack import require_ros
 from benchmarks.record import percentiles, with_origin
 
 LIMIT_MS = 0.3

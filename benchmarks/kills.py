@@ -23,8 +23,18 @@ from rich.console import Console
 from adawm_planner.adapters.base_model import read_base_model
 from adawm_planner.adapters.keys import read_trust
 from adawm_planner.adapters.verify import Context, VerifiedAdapter, verify_folder
-from adawm_planner.cli.drive import (
-    FOLDER,
+from adawm_planner.cli.drive import FOLDER, wants_finetuner
+from adawm_planner.cli.options import SEED, FiniteRange, json_option, model_options
+from adawm_planner.cli.story import FILE, Files, make_folder, prepare
+from adawm_planner.config.seeds import EVALUATION_SEED
+from adawm_planner.finetuning.memory import Known, bundle_folder, read_known
+from adawm_planner.finetuning.replay_store import ReplayStore
+from adawm_planner.paths import default_model_dir
+from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, release, ros_environment
+from adawm_planner.result_file import write_json
+from adawm_planner.ros.node_table import FINETUNER, GUARDS, STACKS, node_command
+from adawm_planner.simulator.tasks import load_task, load_vehicle
+from adawm_planner.stack import (
     SOURCE_DIR,
     await_last_report,
     check_alive,
@@ -32,18 +42,7 @@ from adawm_planner.cli.drive import (
     require_ros,
     stack_settings,
     start,
-    wants_finetuner,
 )
-from adawm_planner.cli.options import SEED, FiniteRange, json_option, model_options
-from adawm_planner.cli.story import FILE, Files, make_folder, prepare, release
-from adawm_planner.config.seeds import EVALUATION_SEED
-from adawm_planner.finetuning.memory import Known, bundle_folder, read_known
-from adawm_planner.finetuning.replay_store import ReplayStore
-from adawm_planner.paths import default_model_dir
-from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, ros_environment
-from adawm_planner.result_file import write_json
-from adawm_planner.ros.node_table import FINETUNER, GUARDS, STACKS, node_command
-from adawm_planner.simulator.tasks import load_task, load_vehicle
 from benchmarks.record import with_origin
 from benchmarks.soak import Account
 

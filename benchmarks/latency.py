@@ -24,7 +24,7 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli import drive
+from adawm_planner import stack
 from adawm_planner.cli.options import json_option, model_options, seed_option
 from adawm_planner.config.control import ControlConfig
 from adawm_planner.control.tracking import track
@@ -234,7 +234,7 @@ def measure(
 def start(children: Children, settings: dict[str, Any], gate: bool = False) -> None:
     """Start the planner, with its gate or without, and as many echo nodes, each in a process of its own."""
     for node in (PLANNER, GATE) if gate else (PLANNER,):
-        drive.start(node, settings | STEPPED | {"use_gate": gate}, children)
+        stack.start(node, settings | STEPPED | {"use_gate": gate}, children)
     # Topics without a role get another name, so that neither node hears what is meant for the other.
     renamed = ["-r", "/clock:=/echo/clock", "-r", "/carla/status:=/echo/status", "-p", "use_sim_time:=true"]
     for hop in ("first", "second") if gate else ("only",):
@@ -261,7 +261,7 @@ def latency(
     json_file: Path | None,
 ) -> None:
     """Sensor message in to control out over DDS, against an empty echo node with the same messages."""
-    drive.require_ros()
+    stack.require_ros()
     world = World(load_task(task), load_vehicle("nominal"))
     os.environ.update(ros_environment(os.environ))
     settings = {"provider": provider, "model_dir": str(model_dir.resolve()) if model_dir else ""}

@@ -26,7 +26,6 @@ import numpy as np
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.drive import require_ros
 from adawm_planner.cli.options import json_option, seed_option
 from adawm_planner.data_types import Float64
 from adawm_planner.dims import FRAME_S
@@ -35,6 +34,7 @@ from adawm_planner.processes import Children, interruptible, ros_environment
 from adawm_planner.result_file import write_json
 from adawm_planner.simulator.tasks import load_task, load_vehicle
 from adawm_planner.simulator.world import World
+from adawm_planner.stack import require_ros
 from benchmarks.latency import SETTLE_S, WARM_UP, Recorded, episodes, start
 from benchmarks.page_sections import RATIOS, SIDES
 from benchmarks.record import LEVELS, percentiles, with_origin

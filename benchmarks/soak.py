@@ -22,17 +22,7 @@ import click
 from rich.console import Console
 from rich.table import Table
 
-from adawm_planner.cli.drive import (
-    FOLDER,
-    SOURCE_DIR,
-    await_last_report,
-    check_alive,
-    finetuner_settings,
-    require_ros,
-    stack_settings,
-    start,
-    wants_finetuner,
-)
+from adawm_planner.cli.drive import FOLDER, wants_finetuner
 from adawm_planner.cli.options import SEED, FiniteRange, json_option, model_options
 from adawm_planner.cli.story import FILE, STALL_S, Files, make_folder
 from adawm_planner.data_types import Outcome
@@ -42,6 +32,15 @@ from adawm_planner.processes import ChildDied, Children, Interrupted, interrupti
 from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import FINETUNER, GUARDS, PLANNER, STACKS
 from adawm_planner.simulator.tasks import load_task, load_vehicle
+from adawm_planner.stack import (
+    SOURCE_DIR,
+    await_last_report,
+    check_alive,
+    finetuner_settings,
+    require_ros,
+    stack_settings,
+    start,
+)
 from adawm_planner.story.events import Driving, Drove, Event, Measured, Moved, Offered, Refused
 from benchmarks.latency import stage_figures
 from benchmarks.record import LEVELS, with_origin

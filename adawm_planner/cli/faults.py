@@ -18,7 +18,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 
-from adawm_planner.cli.drive import FOLDER, SOURCE_DIR, require_ros, wants_finetuner
+from adawm_planner.cli.drive import FOLDER, wants_finetuner
 from adawm_planner.cli.options import (
     MOST_EPISODES,
     SEED,
@@ -39,6 +39,7 @@ from adawm_planner.processes import Children, Interrupted, interruptible, module
 from adawm_planner.result_file import write_json, write_text
 from adawm_planner.runtime.model_files import digest
 from adawm_planner.simulator.tasks import load_task
+from adawm_planner.stack import SOURCE_DIR, require_ros
 
 BLOCK = 10
 """Normal episodes that are kept together; of an interrupted block nothing is."""

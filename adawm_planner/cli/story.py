@@ -8,7 +8,6 @@ matter of `story.phases`.
 
 from __future__ import annotations
 
-import errno
 import os
 import subprocess
 import time
@@ -21,17 +20,7 @@ import click
 from rich.console import Console
 
 from adawm_planner.adapters.factors import PARTS
-from adawm_planner.adapters.keys import PUBLIC_SUFFIX, read_private_key
-from adawm_planner.cli.drive import (
-    SOURCE_DIR,
-    absolute,
-    account,
-    await_last_report,
-    check_alive,
-    key_of,
-    require_ros,
-    start,
-)
+from adawm_planner.adapters.keys import read_private_key
 from adawm_planner.cli.options import SEED, check_seeds, json_option, mistake_in, model_options, writable_folder
 from adawm_planner.cli.story_view import Now, View, summary, verdict
 from adawm_planner.config.finetuning import STRATEGIES, TRAINING_PACKAGES
@@ -39,7 +28,16 @@ from adawm_planner.config.seeds import EVALUATION_SEED
 from adawm_planner.config.story import load_story
 from adawm_planner.origin import Start
 from adawm_planner.paths import default_model_dir, install_extra
-from adawm_planner.processes import ChildDied, Children, Interrupted, interruptible, module_command, ros_environment
+from adawm_planner.processes import (
+    ChildDied,
+    Children,
+    Interrupted,
+    held,
+    interruptible,
+    module_command,
+    release,
+    ros_environment,
+)
 from adawm_planner.result_file import write_json
 from adawm_planner.ros.node_table import (
     FINETUNER,
@@ -51,6 +49,16 @@ from adawm_planner.ros.node_table import (
     node_command,
 )
 from adawm_planner.simulator.tasks import load_task, load_vehicle
+from adawm_planner.stack import (
+    SOURCE_DIR,
+    absolute,
+    account,
+    await_last_report,
+    check_alive,
+    finetuner_settings,
+    require_ros,
+    start,
+)
 from adawm_planner.story.events import Event, Measured, Offered
 from adawm_planner.story.phases import Phase, Turn, next_turn
 from adawm_planner.story.record import Record, Setting, World
@@ -188,15 +196,17 @@ def story(
     # Before the folder is made: what fails here must not be in the way of the next call.
     prepare(model, source_dir, preset, console)
     make_folder(files)
-    key = key_of(signing_key, files.state)
+    vehicle = load_vehicle(NOMINAL.vehicle)
     settings = {
-        **nominal_settings(files, key),
+        **finetuner_settings(signing_key, files.state, source_dir),
+        **vars(NOMINAL),
+        "vehicle.length_m": vehicle.length,
+        "vehicle.width_m": vehicle.width,
         "strategy": strategy,
         "seed": seed,
         "episodes": config.nominal_episodes,
         "provider": provider,
         "model_dir": str(model.resolve()),
-        "source_dir": str(source_dir.resolve()),
     }
     more = {
         PLANNER.name: tuple(filter(None, [planner_params])),
@@ -216,20 +226,6 @@ def story(
         telling.finish(json_file)
         raise click.ClickException(f"{error}\nall other processes are ended") from error
     telling.finish(json_file)
-
-
-def nominal_settings(files: Files, key: Path) -> dict[str, Any]:
-    """The world that the story begins in, and where a story with this private key keeps what it learns."""
-    vehicle = load_vehicle(NOMINAL.vehicle)
-    return {
-        "vehicle.length_m": vehicle.length,
-        "vehicle.width_m": vehicle.width,
-        "signing_key": str(key.resolve()),
-        "state_dir": str(files.state.resolve()),
-        "adapters.store": str((files.state / "planner").resolve()),
-        "adapters.trust": str(key.resolve().with_suffix(PUBLIC_SUFFIX)),
-        **vars(NOMINAL),
-    }
 
 
 def parse_shift(shift: str) -> World:
@@ -437,23 +433,3 @@ class Telling:
                 f"{self._ros['frames_without_command']}, {self._ros['adapters_swapped']} swaps"
             )
         self._console.print(f"{self._files.figure} and {self._files.document.name}", soft_wrap=True)
-
-
-def held(command: list[str], gate: Path) -> list[str]:
-    """A command that begins once somebody opens the named pipe `gate`.
-
-    It is forked with the others at the start, because this process has threads as soon as it listens.
-    """
-    return ["sh", "-c", 'read -r _ < "$0"; exec "$@"', str(gate), *command]
-
-
-def release(gate: Path, name: str) -> None:
-    """Let the held command of process `name` begin. Raises ChildDied when nobody waits."""
-    try:
-        descriptor = os.open(gate, os.O_WRONLY | os.O_NONBLOCK)
-    except OSError as error:
-        if error.errno != errno.ENXIO:
-            raise
-        raise ChildDied(f"{name} ended before its turn; see its log beside {gate}") from error
-    os.write(descriptor, b"\n")
-    os.close(descriptor)

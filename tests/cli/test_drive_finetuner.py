@@ -15,10 +15,12 @@ from rich.console import Console
 
 pytest.importorskip("libsumo")
 
+from adawm_planner import stack
 from adawm_planner.adapters.keys import generate_key, read_private_key
 from adawm_planner.cli import drive
-from adawm_planner.cli.drive import finetuner_settings, key_of, wants_finetuner
+from adawm_planner.cli.drive import wants_finetuner
 from adawm_planner.processes import ChildDied, Children
+from adawm_planner.stack import SOURCE_DIR, finetuner_settings, key_of
 
 
 @pytest.fixture
@@ -26,8 +28,8 @@ def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """All that a finetuner needs is in the working directory."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(drive, "find_spec", lambda name: object())
-    drive.SOURCE_DIR.mkdir(parents=True)
-    (drive.SOURCE_DIR / "source-0123.npz").touch()
+    SOURCE_DIR.mkdir(parents=True)
+    (SOURCE_DIR / "source-0123.npz").touch()
     Path("finetuner.pem").touch()
     return Path("finetuner.pem")
 
@@ -49,7 +51,7 @@ def test_what_is_missing_is_one_line_and_an_error_if_asked_for(
     elif missing == "key":
         key.unlink()
     else:
-        (drive.SOURCE_DIR / "source-0123.npz").unlink()
+        (SOURCE_DIR / "source-0123.npz").unlink()
     told = {
         "key": "no key finetuner.pem",
         "source": r"no source rollouts in data/adaptation (`adawm baseline --rollouts-only` drives them)",
@@ -149,7 +151,7 @@ def test_the_stack_drives_on_without_its_finetuner_and_only_without_that(
 ) -> None:
     pytest.importorskip("rclpy")
     monkeypatch.setattr("adawm_planner.ros.episode_listener.EpisodeListener", Listening)
-    monkeypatch.setattr(drive, "node_command", lambda *_: [])
+    monkeypatch.setattr(stack, "node_command", lambda *_: [])
     monkeypatch.setattr(drive, "account", lambda _: {})
     monkeypatch.setattr(drive, "await_last_report", lambda _: None)
     run, children = drive.Run("t", "v", {"use_gate": use_gate}, finetuner=finetuner), Ending()
@@ -163,12 +165,12 @@ def test_the_stack_drives_on_without_its_finetuner_and_only_without_that(
 
 
 def test_a_planner_that_says_nothing_is_given_up() -> None:
-    for report, limit in ((None, drive.START_LIMIT_S), (object(), drive.SILENCE_LIMIT_S)):
+    for report, limit in ((None, stack.START_LIMIT_S), (object(), stack.SILENCE_LIMIT_S)):
         listener: Any = SimpleNamespace(report=report, report_at=time.monotonic() - limit + 30.0)
-        drive.check_alive(listener, Path("logs"))
+        stack.check_alive(listener, Path("logs"))
         listener.report_at -= 31.0
         with pytest.raises(ChildDied, match=f"silent for .* \\(limit {limit:.0f} s\\); see the logs in logs"):
-            drive.check_alive(listener, Path("logs"))
+            stack.check_alive(listener, Path("logs"))
 
 
 def test_a_sidecar_may_die(tmp_path: Path) -> None:

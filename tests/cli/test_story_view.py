@@ -11,11 +11,10 @@ from rich.console import Console
 
 pytest.importorskip("libsumo")
 
-from adawm_planner.cli.story import held, release
 from adawm_planner.cli.story_view import EVERY, Now, View, counted, line, panel, summary, verdict
 from adawm_planner.config.story import load_story
 from adawm_planner.evaluation.metrics import wilson_interval
-from adawm_planner.processes import ChildDied, Children
+from adawm_planner.processes import ChildDied, Children, held, release
 from adawm_planner.story.events import Driving, Event, Measured, Moved, Offered, Operated, Refused
 from adawm_planner.story.phases import Phase, Tally, Turn
 from adawm_planner.story.record import Record, Setting, World
