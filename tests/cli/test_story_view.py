@@ -98,7 +98,7 @@ def test_the_second_bridge_waits_for_its_turn_and_can_be_ended_before_it(tmp_pat
         children.check()
         while True:  # the shell may not have opened its end yet
             try:
-                release(gates[0])
+                release(gates[0], "first")
                 break
             except ChildDied:
                 continue
@@ -106,5 +106,5 @@ def test_the_second_bridge_waits_for_its_turn_and_can_be_ended_before_it(tmp_pat
             pass
         assert Path(f"{gates[0]}.out").read_text() == "begun\n" and not Path(f"{gates[1]}.out").exists()
     assert not Path(f"{gates[1]}.out").exists()
-    with pytest.raises(ChildDied, match="ended before its turn"):
-        release(gates[2])
+    with pytest.raises(ChildDied, match="third ended before its turn"):
+        release(gates[2], "third")
